@@ -1,0 +1,122 @@
+"""Every setting, read once at the start and frozen.
+
+A setting named `api_port` is the environment variable KEDGE_API_PORT; a flag of `kedge up` goes before the variable.
+The table in docs/settings.md is checked against this file by a test.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+
+class SettingError(ValueError):
+    """A setting with a value that it cannot have; the message names both."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    data_dir: Path = Path("~/.kedge")
+    """Everything that survives is below this folder (flag --data)."""
+    host: str = "127.0.0.1"
+    """Address on which both ports listen."""
+    api_port: int = 8770
+    """Control plane: the AWS APIs and S3. 0 takes any free port."""
+    inference_port: int = 8771
+    """Data plane: InvokeEndpoint. 0 takes any free port."""
+    account_id: str = "000000000000"
+    """AWS account of the root key; counts at the first start only."""
+    region: str = "us-east-1"
+    """Region in which the seeded bucket lies; counts at the first start only."""
+    root_access_key: str = ""
+    """Root access key id; made at the first start when empty."""
+    root_secret_key: str = ""
+    """Root secret key; made at the first start when empty."""
+    ephemeral: bool = False
+    """State in a temporary folder that goes with the process, and POST /kedge/reset."""
+    auth_required: bool = True
+    """False (flag --insecure-no-auth, loopback only): signatures are not checked."""
+    tls: bool = False
+    """HTTPS on both ports, with an own certificate authority unless tls_cert and tls_key are given."""
+    tls_cert: str = ""
+    """PEM file of the server's certificate chain."""
+    tls_key: str = ""
+    """PEM file of the certificate's private key."""
+    routers: int = 1
+    """Router processes that share the inference port."""
+    database_url: str = ""
+    """SQLAlchemy address of the resource store; empty: SQLite in the data directory."""
+    s3_domain: str = "localhost"
+    """BUCKET.s3_domain in the Host header is virtual-host addressing."""
+    cpu_overcommit: float = 16.0
+    """Instances may claim this many times the machine's cores."""
+    memory_overcommit: float = 8.0
+    """Instances may claim this many times the machine's memory."""
+    instance_types: str = ""
+    """JSON file with {"ml.type": {"cores": N, "memory_gib": N, "gpus": N}}, added to the built-in table."""
+    body_limit_bytes: int = 26_214_400
+    """Largest body of an invocation, in and out."""
+    invocation_timeout_s: float = 60.0
+    """How long a model may take for one answer."""
+    start_timeout_s: float = 240.0
+    """How long an instance may take to load its model, where the variant names no time of its own."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\d{12}", self.account_id):
+            raise SettingError(f'account_id is "{self.account_id}"; an account has 12 digits')
+        if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", self.region):
+            raise SettingError(f'region is "{self.region}"; a region looks like us-east-1')
+        for name in ("api_port", "inference_port"):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise SettingError(f"{name} is {getattr(self, name)}; a port is 0 to 65535")
+        if self.routers < 1:
+            raise SettingError(f"routers is {self.routers}; at least 1 is needed")
+        if not self.auth_required and self.host not in ("127.0.0.1", "::1", "localhost"):
+            raise SettingError(f"host is {self.host}; without signatures only a loopback address may listen")
+        if bool(self.root_access_key) != bool(self.root_secret_key):
+            raise SettingError("root_access_key and root_secret_key go together: set both or neither")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise SettingError("tls_cert and tls_key go together: set both or neither")
+
+    def as_environment(self) -> dict[str, str]:
+        """The variables that give a child process these very settings; the root key is left out."""
+        secret = ("root_access_key", "root_secret_key")
+        return {variable(f.name): _text(getattr(self, f.name)) for f in fields(self) if f.name not in secret}
+
+
+def variable(name: str) -> str:
+    return "KEDGE_" + name.upper()
+
+
+def read(environment: Mapping[str, str] | None = None, **flags: Any) -> Settings:
+    """Settings from the environment; a flag that is not None wins. Raises SettingError."""
+    source = os.environ if environment is None else environment
+    chosen: dict[str, Any] = {}
+    for field in fields(Settings):
+        text = source.get(variable(field.name))
+        if text is not None and text != "":
+            chosen[field.name] = _value(field.name, type(getattr(DEFAULTS, field.name)), text)
+    chosen |= {name: value for name, value in flags.items() if value is not None}
+    return replace(DEFAULTS, **chosen)
+
+
+def _value(name: str, kind: type[Any], text: str) -> Any:
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+        if issubclass(kind, Path):
+            return Path(text)
+        return kind(text)
+    except (ValueError, KeyError):
+        raise SettingError(f'{variable(name)} is "{text}"; it has to be a {kind.__name__}') from None
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+DEFAULTS = Settings()

@@ -1,0 +1,185 @@
+"""The data directory: what lies where, and what a first start puts there.
+
+    DIR/lock                       held by the supervisor while it lives
+    DIR/node.json                  account and region, chosen at the first start
+    DIR/credentials.json           root key pair and the key that seals session tokens (mode 0600)
+    DIR/run.json                   the running server: pid, addresses (kedge.compute.processes writes it)
+    DIR/kedge.db                   resource store
+    DIR/objects/                   object store
+    DIR/artifacts/SHA256/          unpacked model artifacts
+    DIR/tasks/ID/                  record.json, state.json, output.log, work/ of each task
+    DIR/routing.json               the routing table last accepted (mode 0600)
+    DIR/tls/                       ca.pem, ca.key, server.pem, server.key
+    DIR/log/                       control.log, router-0.log, forkserver.log, supervisor.log
+    RUN/                           Unix sockets: supervisor.sock, control.sock, router-0.sock, i/ID.sock
+
+RUN is not under DIR: a socket's path has at most 107 bytes (103 on macOS), whatever the data directory's is. It is a
+folder of mode 0700 below /tmp, or below KEDGE_RUN_DIR, named by a hash of DIR.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kedge.config import Settings
+
+
+class HomeError(Exception):
+    """The data directory cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class RootKey:
+    access_key_id: str
+    secret: str
+
+
+@dataclass(frozen=True)
+class Home:
+    path: Path
+    run: Path
+    account: str
+    region: str
+    root_key: RootKey
+    seal_key: bytes
+    """32 bytes: seals session tokens."""
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def run_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def database(self) -> Path:
+        return self.path / "kedge.db"
+
+    @property
+    def objects(self) -> Path:
+        return self.path / "objects"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.path / "artifacts"
+
+    @property
+    def tasks(self) -> Path:
+        return self.path / "tasks"
+
+    @property
+    def routing_file(self) -> Path:
+        return self.path / "routing.json"
+
+    @property
+    def tls(self) -> Path:
+        return self.path / "tls"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "log"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return self.run / "supervisor.sock"
+
+    @property
+    def control_socket(self) -> Path:
+        """Where control hands routing tables to routers."""
+        return self.run / "control.sock"
+
+    def router_socket(self, number: int) -> Path:
+        """Plain HTTP for the control process, which passes on what reached the API port."""
+        return self.run / f"router-{number}.sock"
+
+    def instance_socket(self, task_id: str) -> Path:
+        return self.run / "i" / f"{task_id}.sock"
+
+
+def run_folder(data_dir: Path) -> Path:
+    """Where the sockets of this data directory are."""
+    digest = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:12]
+    base = Path(os.environ.get("KEDGE_RUN_DIR") or "/tmp")  # noqa: S108 (what is made there is checked to be ours)
+    return base / f"kedge-{os.getuid()}" / digest
+
+
+def open_home(settings: Settings) -> Home:
+    """Make what is missing and read the rest. Raises HomeError with a sentence that says what to do."""
+    path = settings.data_dir.expanduser().absolute()
+    try:
+        for folder in (path, path / "objects", path / "artifacts", path / "tasks", path / "log"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        node = _once(path / "node.json", lambda: {"account": settings.account_id, "region": settings.region})
+        credentials = _once(
+            path / "credentials.json",
+            lambda: {
+                "access_key_id": settings.root_access_key or "AKIA" + _base32(16),
+                "secret_access_key": settings.root_secret_key or secrets.token_urlsafe(30),
+                "seal_key": secrets.token_hex(32),
+            },
+        )
+    except OSError as error:
+        raise HomeError(
+            f"The data directory {path} cannot be used ({error.strerror}); choose another by --data."
+        ) from error
+    return Home(
+        path=path,
+        run=_private_folder(run_folder(path)),
+        account=node["account"],
+        region=node["region"],
+        root_key=RootKey(credentials["access_key_id"], credentials["secret_access_key"]),
+        seal_key=bytes.fromhex(credentials["seal_key"]),
+    )
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """The file appears whole or not at all, and survives a power loss once this returns."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _once(path: Path, first: Any) -> dict[str, Any]:
+    if not path.exists():
+        write_whole(path, json.dumps(first(), indent=2).encode())
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise HomeError(f"{path} is damaged; restore it from a backup or start with another data directory.") from error
+    if not isinstance(found, dict):
+        raise HomeError(f"{path} is damaged; restore it from a backup or start with another data directory.")
+    return found
+
+
+def _private_folder(run: Path) -> Path:
+    """Others on this machine can write the temporary directory: take only a folder that is ours and closed."""
+    for folder in (run.parent, run, run / "i"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise HomeError(f"{folder} is not a private folder of this user; remove it, or set KEDGE_RUN_DIR.")
+    return run
+
+
+def _base32(count: int) -> str:
+    return "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(count))

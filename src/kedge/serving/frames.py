@@ -1,0 +1,139 @@
+"""Frames between a router (or anyone who wants an answer) and a worker, over a Unix socket. Sans-IO.
+
+A frame is a 12-byte header and a payload: length of the payload (u32), stream (u32), kind (u8), flags (u8), zero (u16),
+little-endian. Streams are numbered by the router from 1; stream 0 is the connection itself. Many streams share one
+connection; a body over PART_BYTES is cut into parts, so that a large one does not block the small ones behind it.
+
+    worker -> router   HELLO     {"version": 1, "instance": ID, "joinable": BOOL, ...}: sent when the model is ready
+    router -> worker   HELLO     {"version": 1}
+    router -> worker   REQUEST   head + first part of the body
+    both               CHUNK     a further part of the body
+    both               END       no further part follows (flag LAST on the last part does the same)
+    worker -> router   RESPONSE  head + first part of the answer's body
+    worker -> router   ERROR     head only: {"status": 500, "message": TEXT}: the model failed, ends the stream
+    router -> worker   CANCEL    nobody waits for this stream any more; the worker answers nothing on it
+    both               CREDIT    u32: the receiver takes that many more body bytes on this stream
+    both               PING      answered by a PING with flag ACK and the same payload
+
+A head is a u32 length and that many bytes of JSON. A sender may have WINDOW_BYTES of body unacknowledged on a stream;
+after that it waits for CREDIT. The version is agreed in the hello: a side that cannot speak the other's closes.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+VERSION = 1
+PART_BYTES = 256 * 1024
+WINDOW_BYTES = 4 * 1024 * 1024
+MAX_HEAD_BYTES = 64 * 1024
+MAX_PAYLOAD_BYTES = PART_BYTES + MAX_HEAD_BYTES + 4
+
+_HEADER = struct.Struct("<IIBBH")
+_U32 = struct.Struct("<I")
+HEADER_BYTES = _HEADER.size
+
+
+class Kind(IntEnum):
+    HELLO = 1
+    REQUEST = 2
+    RESPONSE = 3
+    CHUNK = 4
+    END = 5
+    CANCEL = 6
+    ERROR = 7
+    CREDIT = 8
+    PING = 9
+
+
+LAST = 1
+"""Flag: this part is the body's last."""
+ACK = 2
+"""Flag on PING: this is the answer."""
+
+_KINDS = {int(kind): kind for kind in Kind}
+
+
+class FrameError(Exception):
+    """The peer does not speak this protocol; the connection cannot go on."""
+
+
+class Frame(NamedTuple):
+    kind: Kind
+    stream: int
+    flags: int
+    payload: bytes
+
+    def head(self) -> tuple[dict[str, Any], bytes]:
+        """(head, first part of the body) of a REQUEST, RESPONSE, ERROR or HELLO."""
+        if len(self.payload) < 4:
+            raise FrameError(f"{self.kind.name} without a head")
+        (length,) = _U32.unpack_from(self.payload)
+        if length > MAX_HEAD_BYTES or 4 + length > len(self.payload):
+            raise FrameError(f"{self.kind.name} with a head of {length} bytes")
+        try:
+            head = json.loads(self.payload[4 : 4 + length])
+        except ValueError as error:
+            raise FrameError(f"{self.kind.name} with a head that is not JSON") from error
+        if not isinstance(head, dict):
+            raise FrameError(f"{self.kind.name} with a head that is no object")
+        return head, self.payload[4 + length :]
+
+    def credit(self) -> int:
+        if len(self.payload) != 4:
+            raise FrameError("CREDIT without a number")
+        return int(_U32.unpack(self.payload)[0])
+
+
+def frame(kind: Kind, stream: int, payload: bytes = b"", flags: int = 0) -> bytes:
+    return _HEADER.pack(len(payload), stream, kind, flags, 0) + payload
+
+
+def with_head(kind: Kind, stream: int, head: dict[str, Any], part: bytes = b"", flags: int = 0) -> bytes:
+    """One frame with a head. `part` is at most PART_BYTES long."""
+    text = json.dumps(head, separators=(",", ":")).encode()
+    return _HEADER.pack(4 + len(text) + len(part), stream, kind, flags, 0) + _U32.pack(len(text)) + text + part
+
+
+def credit(stream: int, count: int) -> bytes:
+    return frame(Kind.CREDIT, stream, _U32.pack(count))
+
+
+def message(kind: Kind, stream: int, head: dict[str, Any], body: bytes) -> Iterator[bytes]:
+    """The frames of a whole REQUEST or RESPONSE. The caller minds the window when the body is larger than that."""
+    if len(body) <= PART_BYTES:
+        yield with_head(kind, stream, head, body, LAST)
+        return
+    yield with_head(kind, stream, head, body[:PART_BYTES])
+    view = memoryview(body)
+    for start in range(PART_BYTES, len(body), PART_BYTES):
+        part = view[start : start + PART_BYTES]
+        yield frame(Kind.CHUNK, stream, bytes(part), LAST if start + PART_BYTES >= len(body) else 0)
+
+
+class Decoder:
+    """Bytes in, frames out. Holds at most one incomplete frame."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Raises FrameError for a frame that cannot be: the connection is to be closed."""
+        self._buffer += data
+        buffer, at, frames = self._buffer, 0, []
+        while len(buffer) - at >= HEADER_BYTES:
+            length, stream, kind, flags, zero = _HEADER.unpack_from(buffer, at)
+            if kind not in _KINDS or zero or length > MAX_PAYLOAD_BYTES:
+                raise FrameError(f"no frame: kind {kind}, length {length}")
+            if len(buffer) - at - HEADER_BYTES < length:
+                break
+            start = at + HEADER_BYTES
+            frames.append(Frame(_KINDS[kind], stream, flags, bytes(buffer[start : start + length])))
+            at = start + length
+        if at:
+            del buffer[:at]
+        return frames

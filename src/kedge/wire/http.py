@@ -1,0 +1,27 @@
+"""An HTTP request and response as the wire sees them, whatever server read them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    """As sent: still percent-encoded, without the query string. A signature covers exactly this."""
+    query: str
+    """As sent, without the question mark."""
+    headers: Mapping[str, str]
+    """Names in lower case; the values of a repeated header joined by a comma."""
+    body: bytes = b""
+    """The whole body, unless the operation streams it."""
+
+
+@dataclass
+class Response:
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | AsyncIterator[bytes] = b""
+    """An iterator is sent as it comes; then content-length is among the headers where it is known."""
