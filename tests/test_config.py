@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
 from kedge import config
 
 DOCS = Path(__file__).parent.parent / "docs" / "settings.md"

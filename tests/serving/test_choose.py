@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import math
+from collections import Counter
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kedge.serving.choose import BLOCK_LENGTHS, NoTraffic, Split, apportion, block_length, instance, shares
+
+weights_of_an_endpoint = st.lists(
+    st.one_of(st.floats(0, 1000, allow_nan=False), st.integers(0, 100).map(float)), min_size=1, max_size=10
+).filter(any)
+
+
+@pytest.mark.parametrize(
+    ("weights", "length"),
+    [
+        ([1.0], 1),
+        ([3.5, 0.0], 1),
+        ([1.0, 1.0], 2),
+        ([0.9, 0.1], 10),
+        ([90.0, 10.0], 10),
+        ([0.7, 0.2, 0.1], 10),
+        ([0.95, 0.05], 20),
+        ([0.99, 0.01], 100),
+        ([0.999, 0.001], 1000),
+        ([1.0, 2.0], 10),
+        ([3.0, 4.0], 10),
+        ([1.0, 1.0, 1.0], 10),
+        ([0.9999, 0.0001], 1000),
+        ([0.97, 0.0301], 40),
+    ],
+)
+def test_block_length(weights: list[float], length: int) -> None:
+    assert block_length(shares(weights)) == length
+
+
+def test_block_lengths_divide_a_thousand() -> None:
+    assert BLOCK_LENGTHS[0] == 1
+    assert BLOCK_LENGTHS[-1] == 1000
+    assert all(1000 % length == 0 for length in BLOCK_LENGTHS)
+
+
+@settings(max_examples=50)
+@given(weights_of_an_endpoint, st.integers())
+def test_each_thousand_holds_the_shares(weights: list[float], seed: int) -> None:
+    split = Split(weights, Random(seed))
+    seen: Counter[int] = Counter()
+    for thousands in range(1, 3):
+        part = Counter(split.draw() for _ in range(1000))
+        seen += part
+        for index, weight in enumerate(weights):
+            share = weight / sum(weights)
+            assert abs(seen[index] - share * 1000 * thousands) < 1 + 1e-6
+            if weight == 0:
+                assert part[index] == 0
+
+
+@settings(max_examples=50)
+@given(weights_of_an_endpoint, st.integers(1, 40))
+def test_debts_never_grow(weights: list[float], blocks: int) -> None:
+    parts = shares(weights)
+    length = block_length(parts)
+    owed = [parts[0] * 0] * len(parts)
+    for _ in range(blocks):
+        counts, owed = apportion(parts, owed, length)
+        assert sum(counts) == length
+        assert sum(owed) == 0
+        assert all(abs(debt) < 1 for debt in owed)
+        assert all(count >= 0 for count in counts)
+
+
+def test_ninety_to_ten_is_even_wherever_one_starts_to_count() -> None:
+    split = Split([0.9, 0.1], Random(3))
+    drawn = [split.draw() for _ in range(4000)]
+    for start in range(3000):
+        assert 99 <= sum(drawn[start : start + 1000]) <= 101
+
+
+def test_the_order_is_random() -> None:
+    split = Split([0.9, 0.1], Random(5))
+    places = Counter([split.draw() for _ in range(10)].index(1) for _ in range(2000))
+    assert set(places) == set(range(10))
+    # 200 are expected at each place; 5 standard deviations are 67.
+    assert all(math.isclose(count, 200, abs_tol=67) for count in places.values())
+
+
+def test_all_weights_zero() -> None:
+    with pytest.raises(NoTraffic):
+        Split([0.0, 0.0], Random(1)).draw()
+
+
+@pytest.mark.parametrize(
+    ("routing", "outstanding", "draw", "chosen"),
+    [
+        ("RANDOM", [5, 0, 0], 0.0, 0),
+        ("RANDOM", [5, 0, 0], 0.34, 1),
+        ("RANDOM", [5, 0, 0], 0.999, 2),
+        ("LEAST_OUTSTANDING_REQUESTS", [5, 1, 3], 0.999, 1),
+        ("LEAST_OUTSTANDING_REQUESTS", [2, 1, 1], 0.0, 1),
+        ("LEAST_OUTSTANDING_REQUESTS", [2, 1, 1], 0.5, 2),
+        ("LEAST_OUTSTANDING_REQUESTS", [7], 0.5, 0),
+    ],
+)
+def test_instance(routing: str, outstanding: list[int], draw: float, chosen: int) -> None:
+    assert instance(routing, outstanding, draw) == chosen
+
+
+def test_no_instance() -> None:
+    with pytest.raises(ValueError, match="no healthy instance"):
+        instance("RANDOM", [], 0.5)
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=20), st.floats(0, 1, exclude_max=True))
+def test_least_outstanding_is_least(outstanding: list[int], draw: float) -> None:
+    chosen = instance("LEAST_OUTSTANDING_REQUESTS", outstanding, draw)
+    assert outstanding[chosen] == min(outstanding)
