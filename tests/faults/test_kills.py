@@ -141,13 +141,7 @@ def test_a_failed_update_leaves_the_old_fleet_serving(server):
         ModelName="broken",
         PrimaryContainer={"Image": "kedge/sklearn", "ModelDataUrl": f"s3://{server.bucket}/broken.tar.gz"},
     )
-    variant = {
-        "VariantName": "AllTraffic",
-        "ModelName": "broken",
-        "InitialInstanceCount": 1,
-        "InstanceType": "ml.t3.medium",
-    }
-    sagemaker.create_endpoint_config(EndpointConfigName="broken", ProductionVariants=[variant])
+    sagemaker.create_endpoint_config(EndpointConfigName="broken", ProductionVariants=[variant("broken")])
     with Load(server, "careful", rate_per_s=50, adds=1) as load:
         sagemaker.update_endpoint(EndpointName="careful", EndpointConfigName="broken")
         described = until(
