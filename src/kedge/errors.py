@@ -80,6 +80,40 @@ class RequestTooLarge(ServiceError):
     elsewhere = {"s3": ("EntityTooLarge", 400)}
 
 
+class IncompleteBody(ServiceError):
+    """A body that is shorter or longer than it was said to be, or framed wrongly."""
+
+    code, status = "IncompleteBody", 400
+
+
+class MissingLength(ServiceError):
+    """A body whose length has to be known before it is read."""
+
+    code, status = "MissingContentLength", 411
+
+
+class BadDigest(ServiceError):
+    """A checksum that was sent with the body is not the body's."""
+
+    code, status = "BadDigest", 400
+
+
+class InvalidDigest(ServiceError):
+    """A Content-MD5 that is no MD5."""
+
+    code, status = "InvalidDigest", 400
+
+
+class InvalidChecksum(ServiceError):
+    """A checksum header that cannot be one."""
+
+    code, status = "InvalidRequest", 400
+
+
+class MalformedTrailer(ServiceError):
+    code, status = "MalformedTrailerError", 400
+
+
 class AccessDenied(ServiceError):
     code, status = "AccessDeniedException", 400
     elsewhere = {"query": ("AccessDenied", 403), "s3": ("AccessDenied", 403)}
@@ -103,6 +137,36 @@ class SignatureMismatch(ServiceError):
 class ClockSkew(ServiceError):
     code, status = "InvalidSignatureException", 403
     elsewhere = {"query": ("SignatureDoesNotMatch", 403), "s3": ("RequestTimeTooSkewed", 403)}
+
+
+class MalformedQueryAuth(IncompleteSignature):
+    """The authentication parameters of a presigned URL are incomplete or wrong."""
+
+    elsewhere = {"query": ("IncompleteSignature", 400), "s3": ("AuthorizationQueryParametersError", 400)}
+
+
+class UnsupportedAuth(IncompleteSignature):
+    """Signed, but in a way that is not taken."""
+
+    elsewhere = {"query": ("IncompleteSignature", 400), "s3": ("InvalidRequest", 400)}
+
+
+class HeadersNotSigned(SignatureMismatch):
+    """A header that the signature has to cover is not covered."""
+
+    elsewhere = {"query": ("SignatureDoesNotMatch", 403), "s3": ("AccessDenied", 403)}
+
+
+class ContentHashMismatch(SignatureMismatch):
+    """The body is not the one that was signed."""
+
+    elsewhere = {"query": ("SignatureDoesNotMatch", 403), "s3": ("XAmzContentSHA256Mismatch", 400)}
+
+
+class RequestExpired(ClockSkew):
+    """A presigned URL is used too late or too early."""
+
+    elsewhere = {"query": ("SignatureDoesNotMatch", 403), "s3": ("AccessDenied", 403)}
 
 
 class UnknownAccessKey(ServiceError):

@@ -1,0 +1,401 @@
+"""Who signed this request? Signature version 4 by header and by query; sigv2.py reads S3's older URLs. PURE.
+
+A signature is recomputed from the request exactly as it arrived and compared in constant time. Nothing here reads a
+clock, a body or a store: the time, the body's hash and the look-up of keys are arguments. It imports nothing heavy,
+because a router verifies every invocation with it.
+
+Sources: AWS's "Create a signed AWS API request"; S3's "Authenticating Requests (AWS Signature Version 4)".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from kedge import errors
+from kedge.identity.records import AccessKey, Caller
+from kedge.wire import canonical, sigv2
+from kedge.wire.http import Request
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+SIGNED_CHUNKS_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
+CHUNKED = frozenset({UNSIGNED_TRAILER, SIGNED_CHUNKS, SIGNED_CHUNKS_TRAILER})
+"""Payload modes whose body is aws-chunked."""
+
+MAX_AUTHORIZATION_CHARS = 8 * 1024
+MAX_QUERY_CHARS = 64 * 1024
+MAX_EXPIRES_S = 604_800
+SKEW = timedelta(minutes=5)
+S3_SKEW = timedelta(minutes=15)
+
+_SHA256_HEX = re.compile(r"[0-9a-f]{64}\Z")
+_BASIC_TIME = re.compile(r"[0-9]{8}T[0-9]{6}Z\Z")
+_MISMATCH = (
+    "The request signature we calculated does not match the signature you provided. "
+    "Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
+)
+FindKey = Callable[[str, str | None], AccessKey]
+"""(access key id, session token) -> key. Raises UnknownAccessKey or ExpiredToken."""
+
+
+class Verified(NamedTuple):
+    """A request whose signature is right, and what its body still has to be checked against."""
+
+    caller: Caller
+    service: str
+    """Of the credential scope. The gateway compares it with the service that it found the request to be for."""
+    region: str
+    payload: str
+    """Hex SHA-256 of the body, UNSIGNED_PAYLOAD, or one of CHUNKED."""
+    signature: str
+    """Hex; the seed of the chunk signatures."""
+    signing_key: bytes
+    """Empty for version 2."""
+    timestamp: str
+    """Of the signature, as 20130524T000000Z; empty for version 2."""
+    scope: str
+    """DATE/REGION/SERVICE/aws4_request; empty for version 2."""
+
+    def __repr__(self) -> str:
+        return f"Verified({self.caller!r}, service={self.service!r}, payload={self.payload!r})"
+
+
+class _Scope(NamedTuple):
+    access_key_id: str
+    date: str
+    region: str
+    service: str
+    text: str
+
+
+class _Signer(NamedTuple):
+    scope: _Scope
+    key: AccessKey
+    signing_key: bytes
+    caller: Caller
+
+
+class SigningKeys:
+    """Remembers what follows from a credential, at most `limit` of them; deriving a key takes four HMACs.
+
+    Only credentials with which a request has verified are kept, so a stranger cannot fill it.
+    """
+
+    def __init__(self, limit: int = 1024) -> None:
+        self._limit = limit
+        self._signers: dict[str, _Signer] = {}
+
+    def get(self, credential: str) -> _Signer | None:
+        return self._signers.get(credential)
+
+    def put(self, credential: str, signer: _Signer) -> None:
+        if len(self._signers) >= self._limit and credential not in self._signers:
+            del self._signers[next(iter(self._signers))]
+        self._signers[credential] = signer
+
+
+def is_signed(request: Request) -> bool:
+    """Whether the request carries any authentication; says nothing about its being right."""
+    return "authorization" in request.headers or bool(_query_form(request.query))
+
+
+def claimed(request: Request) -> tuple[str, str]:
+    """(access key id, region) that a request names in its credential, not verified; empty where it names none."""
+    _, found, credential = request.headers.get("authorization", "").partition("Credential=")
+    parts = credential.partition(",")[0].split("/")
+    return (parts[0], parts[2]) if found and len(parts) == 5 else ("", "")
+
+
+def verify(
+    request: Request,
+    body_sha256: str | None,
+    find_key: FindKey,
+    now: datetime,
+    *,
+    service: str = "",
+    cache: SigningKeys | None = None,
+    s3_bucket: str = "",
+    s3_region: str = "us-east-1",
+) -> Verified:
+    """The sender. Raises MissingAuthentication, IncompleteSignature, ClockSkew, UnknownAccessKey, ExpiredToken or
+    SignatureMismatch (or a class below one of these).
+
+    body_sha256: hex, of the body as received (still compressed). None: not read yet; allowed for service s3 alone,
+    where the hash that the client declares is taken and `streams.open_body` checks it.
+    service: signing name of the service that the request was found to be for; a signature for another is refused, or
+    the freedom that S3 gives, not to sign the body, could be used elsewhere.
+    s3_bucket: the bucket that the Host header names, if it does; version 2 signs it. s3_region: of a version 2 caller.
+    """
+    verified = _verify(request, body_sha256, find_key, now, cache, s3_bucket, s3_region)
+    if service and verified.service != service:
+        raise errors.SignatureMismatch(
+            f"Credential should be scoped to correct service: '{service}', not '{verified.service[:64]}'."
+        )
+    return verified
+
+
+def _verify(
+    request: Request,
+    body_sha256: str | None,
+    find_key: FindKey,
+    now: datetime,
+    cache: SigningKeys | None,
+    s3_bucket: str,
+    s3_region: str,
+) -> Verified:
+    authorization = request.headers.get("authorization")
+    form = _query_form(request.query) if request.query else ""
+    if authorization is None:
+        if form == "v4":
+            return _verify_query(request, body_sha256, find_key, now)
+        if form == "v2":
+            key = sigv2.verify_url(request, find_key, now, s3_bucket)
+            caller = Caller(key.account, s3_region, key.arn, key.user_id, key.access_key_id)
+            return Verified(caller, "s3", s3_region, UNSIGNED_PAYLOAD, "", b"", "", "")
+        raise errors.MissingAuthentication("Missing Authentication Token")
+    if form:
+        raise errors.ValidationFailed(
+            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string "
+            "parameter or the Authorization header should be specified"
+        )
+    credential, signed, signature = _parse_authorization(authorization)
+    known = cache.get(credential) if cache is not None else None
+    scope = known.scope if known is not None else _parse_scope(credential, errors.IncompleteSignature)
+    timestamp = _timestamp(request.headers)
+    _check_date(scope, timestamp, errors.SignatureMismatch)
+    _check_skew(timestamp, scope.service, now)
+    key = find_key(scope.access_key_id, request.headers.get("x-amz-security-token"))
+    payload = _payload(scope.service, request.headers.get("x-amz-content-sha256"), body_sha256)
+    query = canonical.query_text(canonical.parameters(request.query)) if request.query else ""
+    text = canonical.request_text(request, scope.service, query, signed, payload)
+    signer = known if known is not None and known.key == key else _signer(scope, key)
+    verified = _compare(signer, timestamp, text, signature, payload)
+    if cache is not None and signer is not known:
+        cache.put(credential, signer)
+    return verified
+
+
+def signing_key(secret: str, date: str, region: str, service: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in (date, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+def _parse_scope(credential: str, malformed: type[errors.ServiceError]) -> _Scope:
+    access_key_id, _, text = credential.partition("/")
+    parts = text.split("/")
+    if len(parts) != 4 or not access_key_id:
+        raise malformed(
+            "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, "
+            f"got '{credential[:256]}'"
+        )
+    date, region, service, terminator = parts
+    if terminator != "aws4_request":
+        raise malformed(
+            f"Credential should be scoped with a valid terminator: 'aws4_request', not '{terminator[:64]}'."
+        )
+    if not region or not service:
+        raise malformed(f"Credential should name a region and a service, got '{credential[:256]}'")
+    return _Scope(access_key_id, date, region, service, text)
+
+
+def _signer(scope: _Scope, key: AccessKey) -> _Signer:
+    caller = Caller(key.account, scope.region, key.arn, key.user_id, key.access_key_id)
+    return _Signer(scope, key, signing_key(key.secret, scope.date, scope.region, scope.service), caller)
+
+
+def _verify_query(request: Request, body_sha256: str | None, find_key: FindKey, now: datetime) -> Verified:
+    pairs = canonical.parameters(request.query)
+    auth: dict[str, str] = {}
+    for name, _, value in pairs:
+        if name.startswith("X-Amz-"):
+            if name in auth:
+                raise errors.MalformedQueryAuth(f"The query parameter {name} is there more than once.")
+            auth[name] = unquote(value)
+    for name in ("Algorithm", "Credential", "Date", "SignedHeaders", "Signature"):
+        if not auth.get(f"X-Amz-{name}"):
+            raise errors.MalformedQueryAuth(
+                "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "
+                "X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters. "
+                f"X-Amz-{name} is missing."
+            )
+    if auth["X-Amz-Algorithm"] != ALGORITHM:
+        raise errors.MalformedQueryAuth(f'X-Amz-Algorithm only supports "{ALGORITHM}"')
+    scope = _parse_scope(auth["X-Amz-Credential"], errors.MalformedQueryAuth)
+    timestamp = auth["X-Amz-Date"]
+    _moment(timestamp, errors.MalformedQueryAuth)
+    _check_date(scope, timestamp, errors.MalformedQueryAuth)
+    _check_expiry(timestamp, scope.service, auth.get("X-Amz-Expires"), now)
+    key = find_key(scope.access_key_id, auth.get("X-Amz-Security-Token"))
+    declared = auth.get("X-Amz-Content-Sha256") or request.headers.get("x-amz-content-sha256")
+    if scope.service == "s3" and declared is None:
+        declared = UNSIGNED_PAYLOAD
+    payload = _payload(scope.service, declared, body_sha256)
+    query = canonical.query_text(pair for pair in pairs if pair[0] != "X-Amz-Signature")
+    text = canonical.request_text(request, scope.service, query, auth["X-Amz-SignedHeaders"], payload)
+    return _compare(_signer(scope, key), timestamp, text, auth["X-Amz-Signature"], payload)
+
+
+def _query_form(query: str) -> str:
+    """ "v4", "v2", or "" when the query string carries no signature."""
+    if "X-Amz-" in query and any(f"X-Amz-{name}=" in query for name in ("Algorithm", "Signature", "Credential")):
+        form = "v4"
+    elif "AWSAccessKeyId=" in query and "Signature=" in query:
+        form = "v2"
+    else:
+        return ""
+    if len(query) > MAX_QUERY_CHARS:
+        raise errors.MalformedQueryAuth(
+            f"The query string has {len(query)} characters; at most {MAX_QUERY_CHARS} are taken."
+        )
+    names = {pair.partition("=")[0] for pair in query.split("&")}
+    if form == "v4":
+        return form if names & {"X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Credential"} else ""
+    return form if names >= {"AWSAccessKeyId", "Signature"} else ""
+
+
+def _parse_authorization(header: str) -> tuple[str, str, str]:
+    """(credential, signed headers, signature)."""
+    if len(header) > MAX_AUTHORIZATION_CHARS:
+        raise errors.IncompleteSignature(
+            f"The Authorization header has {len(header)} characters; at most {MAX_AUTHORIZATION_CHARS} are taken."
+        )
+    algorithm, _, rest = header.partition(" ")
+    if algorithm != ALGORITHM:
+        raise errors.UnsupportedAuth(
+            f"The authorization mechanism you have provided is not supported. Please use {ALGORITHM}."
+        )
+    found: dict[str, str] = {}
+    for part in rest.split(","):
+        name, equals, value = part.strip(" \t").partition("=")
+        if not equals or name in found:
+            raise errors.IncompleteSignature(
+                f"'{part.strip()[:64]}' not a valid key=value pair (missing equal-sign, or given twice) "
+                "in Authorization header."
+            )
+        found[name] = value
+    missing = [name for name in ("Credential", "Signature", "SignedHeaders") if not found.get(name)]
+    if missing:
+        raise errors.IncompleteSignature(
+            " ".join(f"Authorization header requires '{name}' parameter." for name in missing)
+        )
+    return found["Credential"], found["SignedHeaders"], found["Signature"]
+
+
+def _timestamp(headers: Mapping[str, str]) -> str:
+    """As 20130524T000000Z, from x-amz-date or else Date."""
+    text = headers.get("x-amz-date")
+    if text is None:
+        text = headers.get("date")
+        if text is None:
+            raise errors.IncompleteSignature(
+                "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
+            )
+        if not _BASIC_TIME.match(text):
+            from email.utils import parsedate_to_datetime  # seldom needed, and slow to import
+
+            try:
+                moment = parsedate_to_datetime(text)
+                moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+                return moment.strftime("%Y%m%dT%H%M%SZ")
+            except (ValueError, OverflowError):
+                raise errors.IncompleteSignature(f"Date is '{text[:64]}'; it has to be an RFC 1123 time.") from None
+    return text
+
+
+def _moment(timestamp: str, malformed: type[errors.ServiceError]) -> datetime:
+    try:
+        if _BASIC_TIME.match(timestamp):
+            return datetime.fromisoformat(timestamp)
+    except ValueError:
+        pass  # a 13th month: answered below, like any other text that is no time
+    raise malformed(f"Date must be in ISO-8601 'basic format'. Got '{timestamp[:64]}'; 20130524T000000Z is one.")
+
+
+def _check_date(scope: _Scope, timestamp: str, wrong: type[errors.ServiceError]) -> None:
+    if not timestamp.startswith(scope.date) or len(scope.date) != 8:
+        raise wrong(
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
+            f"'{scope.date[:64]}' != '{timestamp[:8]}', from '{timestamp[:64]}'."
+        )
+
+
+def _check_skew(timestamp: str, service: str, now: datetime) -> None:
+    """A recorded request must not be good for ever."""
+    moment = _moment(timestamp, errors.IncompleteSignature)
+    allowed = S3_SKEW if service == "s3" else SKEW
+    if -allowed <= moment - now <= allowed:
+        return
+    if service == "s3":
+        raise errors.ClockSkew("The difference between the request time and the current time is too large.")
+    here = now.strftime("%Y%m%dT%H%M%SZ")
+    allowed_min = allowed // timedelta(minutes=1)
+    if moment < now:
+        raise errors.ClockSkew(
+            f"Signature expired: {timestamp} is now earlier than "
+            f"{now - allowed:%Y%m%dT%H%M%SZ} ({here} - {allowed_min} min.)"
+        )
+    raise errors.ClockSkew(
+        f"Signature not yet current: {timestamp} is still later than "
+        f"{now + allowed:%Y%m%dT%H%M%SZ} ({here} + {allowed_min} min.)"
+    )
+
+
+def _check_expiry(timestamp: str, service: str, expires: str | None, now: datetime) -> None:
+    if expires is None and service != "s3":
+        return _check_skew(timestamp, service, now)
+    if expires is None or not re.fullmatch(r"[0-9]{1,9}", expires):
+        raise errors.MalformedQueryAuth(f'X-Amz-Expires should be a number; it is "{(expires or "")[:64]}".')
+    if not 1 <= int(expires) <= MAX_EXPIRES_S:
+        raise errors.MalformedQueryAuth(
+            f"X-Amz-Expires must be less than a week (in seconds); it is {expires}, and 1 to {MAX_EXPIRES_S} are taken."
+        )
+    moment = _moment(timestamp, errors.MalformedQueryAuth)
+    if now > moment + timedelta(seconds=int(expires)):
+        raise errors.RequestExpired("Request has expired")
+    if moment > now + (S3_SKEW if service == "s3" else SKEW):
+        raise errors.RequestExpired("Request is not yet valid")
+    return None
+
+
+def _payload(service: str, declared: str | None, body_sha256: str | None) -> str:
+    """What stands for the body in the signed text."""
+    if service != "s3":
+        if body_sha256 is None:
+            raise errors.SignatureMismatch(f"Credential should be scoped to correct service: 's3', not '{service}'.")
+        return body_sha256
+    if declared is None:
+        raise errors.UnsupportedAuth("Missing required header for this request: x-amz-content-sha256")
+    if _SHA256_HEX.match(declared):
+        if body_sha256 is not None and body_sha256 != declared:
+            raise errors.ContentHashMismatch(
+                "The provided 'x-amz-content-sha256' header does not match what was computed."
+            )
+        return declared
+    if declared == UNSIGNED_PAYLOAD or declared in CHUNKED:
+        return declared
+    raise errors.ValidationFailed(
+        f"x-amz-content-sha256 is '{declared[:80]}'; it must be {UNSIGNED_PAYLOAD}, {', '.join(sorted(CHUNKED))}, "
+        "or a valid sha256 value."
+    )
+
+
+def _compare(signer: _Signer, timestamp: str, request_text: str, signature: str, payload: str) -> Verified:
+    scope = signer.scope
+    digest = hashlib.sha256(canonical.wire_bytes(request_text)).hexdigest()
+    text = f"{ALGORITHM}\n{timestamp}\n{scope.text}\n{digest}"
+    want = hmac.digest(signer.signing_key, canonical.wire_bytes(text), "sha256").hex()
+    if not hmac.compare_digest(want.encode(), canonical.wire_bytes(signature)):
+        raise errors.SignatureMismatch(_MISMATCH)
+    return Verified(
+        signer.caller, scope.service, scope.region, payload, signature, signer.signing_key, timestamp, scope.text
+    )
