@@ -1,0 +1,313 @@
+"""The resource store: (account, region, kind, name) -> document, with versions, history, an outbox and leases.
+
+A change and the events that it causes are committed together. Once `transaction` has ended without an error the change
+survives kill -9 of every process; on a durable store also loss of power. Writers take turns on both engines, so what a
+transaction has read stays true until it ends. Every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from kedge.errors import ServiceUnavailable
+from kedge.store import engine as engines
+from kedge.store import schema
+from kedge.store.listing import Query, SortBy, micros, moment, storable
+from kedge.store.records import AlreadyExists, Author, Change, Document, Event, LeaseLost, Page, Resource, Scope
+from kedge.store.transaction import Transaction, get_resource, list_resources
+
+__all__ = [
+    "AlreadyExists",
+    "Author",
+    "Change",
+    "Document",
+    "Event",
+    "LeaseLost",
+    "Page",
+    "Resource",
+    "Scope",
+    "Store",
+    "Transaction",
+]
+
+log = logging.getLogger(__name__)
+
+_PRUNE_BATCH = 5000
+"""Rows deleted in one transaction: other writers get their turn in between."""
+
+
+class Store:
+    def __init__(self, path_or_url: str | Path, *, durable: bool = True, wait_s: float = 5.0) -> None:
+        """A SQLite file, sqlite:///FILE or postgresql://USER@HOST/NAME; it is made or migrated when needed.
+
+        durable: False skips the disk's flushes, for state that goes with the process. wait_s: how long a call waits
+        for other writers or a free connection before it is refused.
+        Raises SettingError for an address that cannot be, ServiceUnavailable for a database that cannot be used.
+        """
+        url = engines.address(path_or_url)
+        self._file = Path(url.database) if url.drivername == "sqlite" and url.database else None
+        if self._file is not None:
+            engines.create_file(self._file)
+        self._engine = engines.connect(url, durable=durable, wait_s=wait_s)
+        self._reader = engines.reader_of(self._engine)
+        self._wait_s = wait_s
+        self._turn = threading.Lock()
+        self._writer: int | None = None
+        self._callbacks: tuple[Callable[[], None], ...] = ()
+        self._inode = self._file_id()
+        try:
+            with self._writing() as connection:
+                schema.prepare(connection)
+        except schema.NewerSchema as error:
+            self.close()
+            raise ServiceUnavailable(str(error)) from error
+        except BaseException:
+            self.close()
+            raise
+        if self._file is not None and durable:
+            _sync_folder(self._file.parent)
+
+    @classmethod
+    def open(cls, path_or_url: str | Path, *, durable: bool = True, wait_s: float = 5.0) -> Store:
+        return cls(path_or_url, durable=durable, wait_s=wait_s)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def get(self, scope: Scope, kind: str, name: str) -> Resource | None:
+        with self._reading() as connection:
+            return get_resource(connection, scope, kind, name)
+
+    def list(
+        self,
+        scope: Scope | None,
+        kind: str,
+        *,
+        name_contains: str = "",
+        status: str = "",
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        modified_after: datetime | None = None,
+        modified_before: datetime | None = None,
+        sort_by: SortBy = "name",
+        descending: bool = False,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> Page:
+        """A page of resources. scope None: of every account and region. limit None: all of them.
+
+        name_contains ignores the case of A to Z. `after` is the `next` of the page before, and belongs to the same
+        sort; ValidationFailed is raised for any other text.
+        """
+        query = Query(
+            scope,
+            kind,
+            name_contains,
+            status,
+            created_after,
+            created_before,
+            modified_after,
+            modified_before,
+            sort_by,
+            descending,
+            limit,
+            after,
+        )
+        with self._reading() as connection:
+            return list_resources(connection, query)
+
+    @contextmanager
+    def transaction(self, author: Author, *, lease: tuple[str, int] | None = None) -> Iterator[Transaction]:
+        """One change, all of it or nothing. With `lease` (name, token), LeaseLost is raised for a stale token.
+
+        Do no slow work inside: every other writer waits. An exception undoes what was done.
+        """
+        with self._writing() as connection:
+            if lease is not None and not _holds(connection, *lease):
+                raise LeaseLost(f'lease "{lease[0]}" is no longer held with token {lease[1]}')
+            transaction = Transaction(connection, author)
+            yield transaction
+        if transaction.changed:
+            self._announce()
+
+    def on_commit(self, callback: Callable[[], None]) -> None:
+        """Call it after each transaction that changed something, on the thread that made the change."""
+        self._callbacks = (*self._callbacks, callback)
+
+    def history(self, scope: Scope, kind: str, name: str, limit: int = 100) -> Sequence[Change]:
+        """The newest changes of one resource, newest first, also of one that is deleted."""
+        if not (storable(name) and storable(kind)):
+            return []
+        h = schema.history
+        found = select(h).where(
+            h.c.kind == kind, h.c.account == scope.account, h.c.region == scope.region, h.c.name == name
+        )
+        with self._reading() as connection:
+            return [_change(row) for row in connection.execute(found.order_by(h.c.id.desc()).limit(limit))]
+
+    def prune(self, now: datetime, keep: timedelta) -> int:
+        """Delete the history that is older than `keep`. Returns how many rows went."""
+        h = schema.history
+        old = select(h.c.id).where(h.c.at < micros(now - keep)).limit(_PRUNE_BATCH)
+        gone = 0
+        while True:
+            with self._writing() as connection:
+                count = connection.execute(delete(h).where(h.c.id.in_(old))).rowcount
+            gone += count
+            if count < _PRUNE_BATCH:
+                return gone
+
+    def outbox(self, limit: int = 100) -> Sequence[Event]:
+        """The oldest events that were not yet marked as delivered, oldest first."""
+        o = schema.outbox
+        with self._reading() as connection:
+            return [_event(row) for row in connection.execute(select(o).order_by(o.c.number).limit(limit))]
+
+    def delivered(self, ids: Iterable[str]) -> None:
+        """Forget these events. Ids that are gone already change nothing."""
+        o = schema.outbox
+        known = list(ids)
+        with self._writing() as connection:
+            for start in range(0, len(known), 500):
+                connection.execute(delete(o).where(o.c.id.in_(known[start : start + 500])))
+
+    def acquire(self, name: str, holder: str, now: datetime, ttl: timedelta) -> int | None:
+        """The lease's token, or None while another holder has it. A holder that has it already keeps its token.
+
+        Tokens of one name only grow, so a transaction guarded by an older one changes nothing.
+        """
+        t = schema.leases
+        with self._writing() as connection:
+            row = connection.execute(select(t).where(t.c.name == name)).one_or_none()
+            expires_at = micros(now + ttl)
+            if row is None:
+                connection.execute(insert(t).values(name=name, holder=holder, token=1, expires_at=expires_at))
+                return 1
+            running = row.expires_at > micros(now)
+            if running and row.holder != holder:
+                return None
+            token = int(row.token) if running else int(row.token) + 1
+            connection.execute(
+                update(t).where(t.c.name == name).values(holder=holder, token=token, expires_at=expires_at)
+            )
+            return token
+
+    def renew(self, name: str, token: int, now: datetime, ttl: timedelta) -> bool:
+        """False when the lease went to another holder, or was released."""
+        t = schema.leases
+        with self._writing() as connection:
+            mine = update(t).where(t.c.name == name, t.c.token == token)
+            return connection.execute(mine.values(expires_at=micros(now + ttl))).rowcount == 1
+
+    def release(self, name: str, token: int) -> None:
+        """Give the lease back at once. A stale token changes nothing."""
+        t = schema.leases
+        with self._writing() as connection:
+            mine = update(t).where(t.c.name == name, t.c.token == token)
+            connection.execute(mine.values(holder="", token=token + 1, expires_at=0))
+
+    def wipe(self) -> None:
+        """Drop every resource, its history and every event. Leases stay: they belong to processes that still run."""
+        with self._writing() as connection:
+            for table in (schema.resources, schema.history, schema.outbox):
+                connection.execute(delete(table))
+        self._announce()
+
+    def _announce(self) -> None:
+        for callback in self._callbacks:
+            try:
+                callback()
+            except Exception:
+                log.exception("a callback failed after a commit; the change stands")
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with self._reader.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise engines.unavailable(error) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """Writers of this process queue here: waiting for SQLite's own lock is a loop of sleeps."""
+        me = threading.get_ident()
+        assert self._writer != me, "a transaction inside a transaction of the same thread"
+        if not self._turn.acquire(timeout=self._wait_s):
+            raise ServiceUnavailable("The resource store is not available: too many writers wait.")
+        self._writer = me
+        try:
+            self._check_file()
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise engines.unavailable(error) from error
+        finally:
+            self._writer = None
+            self._turn.release()
+
+    def _check_file(self) -> None:
+        """SQLite goes on writing to a file that was removed; what is acknowledged then would be lost."""
+        if self._file_id() != self._inode:
+            raise ServiceUnavailable(
+                f"The resource store is not available: {self._file} was removed or replaced. Start Kedge again."
+            )
+
+    def _file_id(self) -> tuple[int, int] | None:
+        if self._file is None:
+            return None
+        try:
+            found = os.stat(self._file)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def _holds(connection: Connection, name: str, token: int) -> bool:
+    t = schema.leases
+    return connection.execute(select(t.c.token).where(t.c.name == name)).scalar_one_or_none() == token
+
+
+def _decoded(text: str | None) -> Document | None:
+    return None if text is None else json.loads(text)
+
+
+def _change(row: Row[Any]) -> Change:
+    return Change(
+        row.id,
+        Scope(row.account, row.region),
+        row.kind,
+        row.name,
+        row.version,
+        moment(row.at),
+        row.principal,
+        row.request_id,
+        _decoded(row.before),
+        _decoded(row.after),
+        row.status_before,
+        row.status_after,
+    )
+
+
+def _event(row: Row[Any]) -> Event:
+    scope = None if row.account is None else Scope(row.account, row.region)
+    return Event(row.id, moment(row.at), row.source, row.detail_type, json.loads(row.detail), scope)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
