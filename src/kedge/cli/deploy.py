@@ -1,0 +1,225 @@
+"""`kedge deploy`: a model file becomes an endpoint in service."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kedge.cli.failures import Failed
+from kedge.cli.lifecycle import data_option, json_option
+from kedge.cli.packing import ARCHIVES, MODEL_SUFFIXES, pack
+from kedge.cli.server import Server, find
+
+TAG = "kedge:deployed-as"
+"""On models and endpoint configurations that `kedge deploy` made; the value is the endpoint's name."""
+
+_POLL_S = 0.1
+_SETTLE_S = 600.0
+
+
+def endpoint_name(path: Path) -> str:
+    """A name that SageMaker allows, from the file's own."""
+    stem = path.name
+    for suffix in (*ARCHIVES, *MODEL_SUFFIXES):
+        stem = stem.removesuffix(suffix)
+    return re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-")[:63].strip("-") or "model"
+
+
+def place_variant(existing: list[dict[str, Any]], new: dict[str, Any], chosen: str | None) -> list[dict[str, Any]]:
+    """The endpoint's variants after this deployment. PURE. Raises click.UsageError when it is unclear which one it is.
+
+    chosen: what --variant says. Without it the endpoint has, or gets, one variant.
+    """
+    names = [variant["VariantName"] for variant in existing]
+    if chosen is None and len(names) > 1:
+        raise click.UsageError(f"The endpoint has the variants {', '.join(names)}; say by --variant which one it is.")
+    name = chosen or (names[0] if names else "AllTraffic")
+    placed = {**new, "VariantName": name}
+    if name in names:
+        return [placed if variant["VariantName"] == name else variant for variant in existing]
+    return [*existing, placed]
+
+
+@click.command(short_help="Put a model in service.")
+@click.argument("model_path", type=click.Path(exists=True, path_type=Path))
+@click.option("--name", help="Endpoint; the file's name when not given.")
+@click.option("--variant", help="Variant to add or replace, the others stay.")
+@click.option("--weight", type=click.FloatRange(0), help="Share of the traffic beside the other variants' weights. [1]")
+@click.option("--instance-count", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--instance-type", default="ml.t3.medium", show_default=True)
+@click.option("--image", default="kedge/sklearn", show_default=True, help="Picks the runtime.")
+@data_option
+@json_option
+def deploy(
+    model_path: Path,
+    name: str | None,
+    variant: str | None,
+    weight: float | None,
+    instance_count: int,
+    instance_type: str,
+    image: str,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Put MODEL_PATH behind an endpoint, new or existing, and wait until it is in service.
+
+    MODEL_PATH: a joblib, pickle or skops file, a folder with a model or inference.py, or a model.tar.gz.
+    """
+    from kedge.serving.runtimes import images
+
+    if images.choose(image) is None:
+        raise click.UsageError(f'No runtime for the image "{image}"; known are {", ".join(images.known_images())}.')
+    server = find(data)
+    say = _quiet if as_json else _progress()
+    endpoint = name or endpoint_name(model_path)
+    new = {"InstanceType": instance_type, "InitialInstanceCount": instance_count}
+    if weight is not None:
+        new["InitialVariantWeight"] = weight
+    result = run(server, model_path, endpoint, variant, new, image, say)
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+    else:
+        click.echo(f'In service: {endpoint}. Ask it: kedge invoke {endpoint} --data "..."')
+
+
+def run(
+    server: Server,
+    path: Path,
+    endpoint: str,
+    variant: str | None,
+    new: dict[str, Any],
+    image: str,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Pack, upload, create, wait. Returns names, ARN and URL. Raises Failed with the endpoint's FailureReason."""
+    started = time.monotonic()
+    sagemaker = server.client("sagemaker")
+    before = describe(sagemaker, endpoint)
+    existing = _variants(sagemaker, before) if before and before["EndpointStatus"] != "Failed" else []
+    full_name = f"{endpoint[:40].strip('-')}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+    variants = place_variant(existing, {**new, "ModelName": full_name}, variant)
+    for each in variants:
+        each.setdefault("InitialVariantWeight", _weight_of(existing, each["VariantName"]))
+
+    say(f"packing {path}")
+    with tempfile.TemporaryDirectory(prefix="kedge-deploy-") as folder:
+        archive = Path(folder) / "model.tar.gz"
+        pack(path, archive)
+        with open(archive, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        key = f"kedge-deploy/{endpoint}/{digest[:16]}/model.tar.gz"
+        say(f"uploading {archive.stat().st_size:,} bytes to s3://{server.bucket}/{key}")
+        server.client("s3").upload_file(str(archive), server.bucket, key)
+
+    tags = [{"Key": TAG, "Value": endpoint}]
+    sagemaker.create_model(
+        ModelName=full_name,
+        ExecutionRoleArn=server.role_arn,
+        PrimaryContainer={"Image": image, "ModelDataUrl": f"s3://{server.bucket}/{key}"},
+        Tags=tags,
+    )
+    sagemaker.create_endpoint_config(EndpointConfigName=full_name, ProductionVariants=variants, Tags=tags)
+    if before and before["EndpointStatus"] == "Failed":
+        say(f"removing the failed endpoint {endpoint}")
+        sagemaker.delete_endpoint(EndpointName=endpoint)
+        wait_until_gone(sagemaker, endpoint)
+        before = None
+    if before:
+        sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=full_name)
+    else:
+        sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=full_name, Tags=tags)
+    settled = wait_until_settled(sagemaker, endpoint, say)
+    if settled["EndpointConfigName"] != full_name:
+        reason = settled.get("FailureReason") or "no reason was given"
+        raise Failed(f"{endpoint} was not updated and serves what it served before: {reason}")
+    say(f"in service after {time.monotonic() - started:.1f} s")
+    return {
+        "endpoint": endpoint,
+        "arn": settled["EndpointArn"],
+        "model": full_name,
+        "endpoint_config": full_name,
+        "url": f"{server.inference_url}/endpoints/{endpoint}/invocations",
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def describe(sagemaker: Any, endpoint: str) -> dict[str, Any] | None:
+    from botocore.exceptions import ClientError
+
+    try:
+        found: dict[str, Any] = sagemaker.describe_endpoint(EndpointName=endpoint)
+    except ClientError as error:
+        if "Could not find" in error.response["Error"]["Message"]:
+            return None
+        raise
+    return found
+
+
+def wait_until_settled(sagemaker: Any, endpoint: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """The endpoint as it is once nothing moves any more. Raises Failed if it is not in service then."""
+    deadline, status = time.monotonic() + _SETTLE_S, ""
+    while time.monotonic() < deadline:
+        found = describe(sagemaker, endpoint)
+        if found is None:
+            raise Failed(f"{endpoint} was deleted meanwhile.")
+        if found["EndpointStatus"] != status:
+            status = found["EndpointStatus"]
+            say(f"{endpoint}: {status}")
+        if status == "InService":
+            return found
+        if status in ("Failed", "OutOfService", "UpdateRollbackFailed"):
+            raise Failed(f"{endpoint} is {status}: {found.get('FailureReason') or 'no reason was given'}")
+        time.sleep(_POLL_S)
+    raise Failed(f"{endpoint} is still {status} after {_SETTLE_S:.0f} s; look at `kedge logs {endpoint}`.")
+
+
+def wait_until_gone(sagemaker: Any, endpoint: str) -> None:
+    deadline = time.monotonic() + _SETTLE_S
+    while describe(sagemaker, endpoint) is not None:
+        if time.monotonic() > deadline:
+            raise Failed(f"{endpoint} is still there after {_SETTLE_S:.0f} s; look at `kedge status`.")
+        time.sleep(_POLL_S)
+
+
+def _variants(sagemaker: Any, endpoint: dict[str, Any]) -> list[dict[str, Any]]:
+    """The configuration's variants with the weights and counts that the endpoint has now."""
+    config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+    now = {each["VariantName"]: each for each in endpoint.get("ProductionVariants", [])}
+    found = []
+    for variant in config["ProductionVariants"]:
+        seen = now.get(variant["VariantName"], {})
+        found.append(
+            {
+                **variant,
+                "InitialVariantWeight": seen.get("DesiredWeight", variant.get("InitialVariantWeight", 1.0)),
+                "InitialInstanceCount": seen.get("DesiredInstanceCount", variant.get("InitialInstanceCount", 1)),
+            }
+        )
+    return found
+
+
+def _weight_of(existing: list[dict[str, Any]], name: str) -> float:
+    return next((each["InitialVariantWeight"] for each in existing if each["VariantName"] == name), 1.0)
+
+
+def _quiet(_text: str) -> None:
+    """Programs read the result only."""
+
+
+def _progress() -> Callable[[str], None]:
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+    return say

@@ -1,0 +1,165 @@
+"""`kedge up`, `down`, `status` and `env`: the server itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from kedge import config
+from kedge.cli import environment
+from kedge.cli.failures import NotRunning
+from kedge.cli.server import data_folder, find
+from kedge.cli.tables import table
+from kedge.home import write_whole
+
+_SET_THEM = {
+    "bash": 'eval "$(kedge env)"',
+    "fish": "kedge env --shell fish | source",
+    "powershell": "kedge env --shell powershell | Out-String | Invoke-Expression",
+}
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Data directory; KEDGE_DATA_DIR, else ~/.kedge.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+@click.command(short_help="Start the server.")
+@data_option
+@click.option("--api-port", type=int, help="Port of the AWS APIs and S3; 0 is any free one. [8770]")
+@click.option("--inference-port", type=int, help="Port of InvokeEndpoint; 0 is any free one. [8771]")
+@click.option("--host", help="Address to listen on. [127.0.0.1]")
+@click.option("--routers", type=int, help="Processes that share the inference port. [1]")
+@click.option("--detach", is_flag=True, help="Return once both ports answer; end it with `kedge down`.")
+@click.option("--tls", is_flag=True, default=None, help="HTTPS, with an own certificate authority.")
+@click.option("--tls-cert", type=click.Path(dir_okay=False), help="PEM file of a certificate chain; means --tls.")
+@click.option("--tls-key", type=click.Path(dir_okay=False), help="PEM file of its private key.")
+@click.option("--ephemeral", is_flag=True, default=None, help="State goes with the process.")
+@click.option("--insecure-no-auth", is_flag=True, help="Check no signatures; loopback only.")
+@click.option("--until-stdin-closes", is_flag=True, hidden=True, help="End with the process that started this one.")
+@json_option
+def up(
+    data: Path | None,
+    detach: bool,
+    insecure_no_auth: bool,
+    until_stdin_closes: bool,
+    as_json: bool,
+    tls: bool | None,
+    tls_cert: str | None,
+    **flags: Any,
+) -> None:
+    """Start the server and print its addresses once both ports answer.
+
+    It runs until Ctrl-C or `kedge down`. What it held is there again at the next start, unless --ephemeral.
+    """
+    settings = config.read(
+        data_dir=data,
+        auth_required=False if insecure_no_auth else None,
+        tls=True if tls or tls_cert else None,
+        tls_cert=tls_cert,
+        **flags,
+    )
+    from kedge import node
+
+    if until_stdin_closes:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+    raise SystemExit(node.up(settings, detach=detach, as_json=as_json))
+
+
+def _end_with_stdin() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@click.command(short_help="End the server and all it runs.")
+@data_option
+def down(data: Path | None) -> None:
+    """End the server and everything that it runs, also when its supervisor is already dead."""
+    from kedge import node
+
+    raise SystemExit(node.down(data_folder(data)))
+
+
+@click.command(short_help="Processes, addresses and instances.")
+@data_option
+@json_option
+def status(data: Path | None, as_json: bool) -> None:
+    """Processes, addresses and instances. Exit code 3 when no server is running."""
+    from kedge import node
+
+    folder = data_folder(data)
+    found: dict[str, Any] = node.status(folder)
+    alive = found["running"] or any(each["pid"] for each in (*found["roles"], *found["instances"]))
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        raise SystemExit(0 if alive else 3)
+    if not alive:
+        raise NotRunning(f"No server is running with the data directory {folder}; start it with `kedge up`.")
+    for label, key in (("API", "api_url"), ("Inference", "inference_url"), ("Data", "data_dir")):
+        click.echo(f"{label:10} {found.get(key, '')}")
+    if not found["running"]:
+        click.echo("The supervisor is dead: `kedge up` takes over what still runs, `kedge down` ends it.")
+    if found.get("auth_required") is False:
+        click.echo("Signatures are NOT checked (--insecure-no-auth).")
+    click.echo()
+    click.echo(table(["ROLE", "PID"], [(each["role"], each["pid"] or "-") for each in found.get("roles", [])]))
+    if instances := found.get("instances", []):
+        rows = [
+            (
+                (each.get("labels") or {}).get("endpoint", ""),
+                (each.get("labels") or {}).get("variant", ""),
+                each.get("id", ""),
+                each.get("state", ""),
+                each.get("pid") or "-",
+                each.get("restarts", 0),
+            )
+            for each in instances
+        ]
+        click.echo()
+        click.echo(table(["ENDPOINT", "VARIANT", "INSTANCE", "STATE", "PID", "RESTARTS"], rows))
+
+
+@click.command(short_help="Variables for boto3 and other SDKs.")
+@data_option
+@click.option("--shell", type=click.Choice(environment.SHELLS), default="bash", show_default=True)
+@click.option("--unset", is_flag=True, help="Take the variables back.")
+@json_option
+def env(data: Path | None, shell: str, unset: bool, as_json: bool) -> None:
+    """Variables for boto3, the AWS CLI and the SageMaker SDK: eval "$(kedge env)"."""
+    hosts = {"127.0.0.1"}
+    values: dict[str, str] = {}
+    if not unset:
+        server = find(data)
+        api, inference = environment.by_number(server.api_url), environment.by_number(server.inference_url)
+        hosts = {urlsplit(api).hostname or ""}
+        defaults = server.data_dir / "sagemaker-sdk" / "config.yaml"
+        defaults.parent.mkdir(mode=0o700, exist_ok=True)
+        write_whole(defaults, environment.sdk_configuration(server.bucket, server.role_arn).encode())
+        chosen = (api, inference, server.access_key_id, server.secret_access_key, server.region, server.region)
+        values = dict(zip(environment.EXPORTED, (*chosen, server.ca_bundle, str(defaults)), strict=True))
+        values = {name: value for name, value in values.items() if value}
+    proxies = {name: os.environ.get(name, "") for name in environment.NO_PROXY}
+    for host in hosts:
+        proxies = {name: environment.without_proxy(text, host, there=not unset) for name, text in proxies.items()}
+    values |= {name: text for name, text in proxies.items() if text}
+    if not unset:
+        gone = list(environment.LEFTOVERS)
+    else:
+        gone = [*environment.EXPORTED, *(name for name, text in proxies.items() if not text)]
+    if as_json:
+        click.echo(json.dumps(gone if unset else values, indent=2))
+        return
+    click.echo("\n".join([*environment.unsets(gone, shell), *environment.exports(values, shell)]))
+    if sys.stdout.isatty() and not unset:
+        click.echo(f"# To set them: {_SET_THEM[shell]}")
