@@ -1,0 +1,244 @@
+"""The control process: everything is built here, in order, and passed on by argument.
+
+    python -m kedge.app --listen FD
+
+Started by the supervisor, which opened the API port and lends it as FD. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import hashlib
+import json
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import uvicorn
+
+from kedge import __version__, config, errors
+from kedge.call import Call
+from kedge.clock import SystemClock
+from kedge.compute import capacity, instance_types
+from kedge.compute.link import keep_link
+from kedge.compute.processes import LocalEngine
+from kedge.config import Settings
+from kedge.endpoints import operations as endpoint_operations
+from kedge.endpoints.controller import Controller
+from kedge.endpoints.fleets import Kinds
+from kedge.endpoints.operations import Machine
+from kedge.home import Home, open_home
+from kedge.identity import operations as identity_operations
+from kedge.identity.authentication import Authentication
+from kedge.identity.keys import KeyRing
+from kedge.identity.records import AccessKey, Caller
+from kedge.loop import Signal
+from kedge.models import operations as model_operations
+from kedge.objects import operations as object_operations
+from kedge.objects.files import Objects
+from kedge.serving.passthrough import Passthrough
+from kedge.serving.push import TablePush
+from kedge.serving.runtimes import images
+from kedge.store.store import Store
+from kedge.tags import operations as tag_operations
+from kedge.wire.gateway import Gateway, Operation
+from kedge.wire.http import Request, Response
+from kedge.wire.models import Models
+
+SERVICES = ("sagemaker", "sagemaker-runtime", "s3", "sts", "iam")
+THREADS = 16
+"""Plain operations that run at once; each holds a store connection for a few milliseconds."""
+DRAIN_S = 5
+
+log = logging.getLogger(__name__)
+
+
+def operations(keys: KeyRing, machine: Machine) -> dict[str, Operation]:
+    """Everything that can be asked, by "service.Operation"."""
+    return {
+        **object_operations.OPERATIONS,
+        **identity_operations.operations(keys),
+        **model_operations.OPERATIONS,
+        **tag_operations.OPERATIONS,
+        **endpoint_operations.operations(machine),
+    }
+
+
+class App:
+    """The parts of one control process, and its life."""
+
+    def __init__(self, settings: Settings, home: Home) -> None:
+        self.settings, self.home = settings, home
+        self.clock = SystemClock()
+        self.changed = Signal()
+        self.root = AccessKey(
+            home.root_key.access_key_id,
+            home.root_key.secret,
+            home.account,
+            f"arn:aws:iam::{home.account}:root",
+            home.account,
+        )
+        durable = not settings.ephemeral
+        self.store = Store(settings.database_url or home.database, durable=durable)
+        self.store.on_commit(self.changed.notify)
+        self.objects = Objects(home.objects, self.clock, durable=durable)
+        self.keys = KeyRing([self.root], home.seal_key)
+        self.engine = LocalEngine(home, settings)
+        self.push = TablePush(home.control_socket)
+        self.controller = Controller(
+            self.store, self.engine, self.objects, self.push, settings, home, self.clock, self.changed,
+            lambda: [self.root],
+        )  # fmt: skip
+        sizes = capacity.known_types(settings)
+        machine = Machine(
+            Kinds(partial(instance_types.find, known=sizes), images.choose, images.known_images()),
+            self.engine.capacity,
+        )
+        self.authentication = Authentication(
+            self.keys, self.root, home.region, self.clock, required=settings.auth_required
+        )
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="operation")
+        self.gateway = Gateway(
+            Models(SERVICES, settings.s3_domain),
+            operations(self.keys, machine),
+            self.authentication,
+            self.new_call,
+            routes=self.routes(),
+            passthrough=Passthrough([home.router_socket(number) for number in range(settings.routers)]),
+            executor=self.threads,
+        )
+        self.seed()
+
+    def new_call(self, caller: Caller, request_id: str, user_agent: str) -> Call:
+        return Call(
+            caller, self.clock.now(), request_id, user_agent, self.settings, self.store, self.objects, self.changed
+        )
+
+    def seed(self) -> None:
+        """What the SageMaker SDK expects to find: an execution role and its default bucket."""
+        identity_operations.seed(self.store, self.home.account, self.clock.now())
+        self.objects.create_bucket(
+            f"sagemaker-{self.home.region}-{self.home.account}", self.home.account, self.home.region
+        )
+
+    def routes(self) -> Mapping[tuple[str, str], Callable[[Request], Awaitable[Response]]]:
+        return {
+            ("GET", "/kedge/health"): self.health,
+            ("HEAD", "/kedge/health"): self.health,
+            ("POST", "/kedge/reset"): self.reset,
+        }
+
+    async def health(self, request: Request) -> Response:
+        return _json(200, {"role": "control", "pid": os.getpid(), "version": __version__, "routers": self.push.routers})
+
+    async def reset(self, request: Request) -> Response:
+        """Drop everything and start as new: for tests, so only where nothing is meant to be kept."""
+        if not self.settings.ephemeral:
+            raise errors.ValidationFailed("Only a server that was started with --ephemeral can be reset.")
+        if not self.authentication.root_only(request, hashlib.sha256(request.body).hexdigest()):
+            raise errors.AccessDenied("Only the root key may reset the server.")
+        await self.engine.reset()
+        await asyncio.gather(
+            asyncio.to_thread(self.store.wipe),
+            asyncio.to_thread(self.objects.wipe),
+        )
+        await asyncio.to_thread(self.seed)
+        await self.controller.publisher.step()
+        return _json(200, {})
+
+    async def run(self, listener: socket.socket, task_id: str) -> None:
+        """Until SIGTERM or SIGINT. `listener` is lent by the supervisor and stays open for the next control process."""
+        self.changed.attach(asyncio.get_running_loop())
+        await self.push.start()
+        server = uvicorn.Server(
+            uvicorn.Config(
+                self.gateway,
+                http="httptools",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=65,
+                timeout_graceful_shutdown=DRAIN_S,
+                ssl_certfile=self.settings.tls_cert or None,
+                ssl_keyfile=self.settings.tls_key or None,
+                ssl_version=ssl.PROTOCOL_TLS_SERVER,
+            )
+        )
+        beside = [
+            asyncio.create_task(self.controller.run(), name="controller"),
+            asyncio.create_task(keep_link(self.home, "control", task_id, listener), name="link"),
+        ]
+        for task in beside:
+            task.add_done_callback(partial(_end_with, server))
+        # What was built until now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        try:
+            await server.serve(sockets=[listener.dup()])
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await self.controller.close()
+            await self.push.stop()
+            await self.engine.close()
+            self.threads.shutdown(wait=True, cancel_futures=True)
+            self.objects.close()
+            self.store.close()
+
+
+def _end_with(server: uvicorn.Server, task: asyncio.Task[Any]) -> None:
+    """A part that ended by itself is a defect: end the process too, and the supervisor starts it anew."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("%s ended", task.get_name(), exc_info=error)
+        server.should_exit = True
+
+
+def _json(status: int, body: Mapping[str, Any]) -> Response:
+    return Response(status, {"content-type": "application/json"}, json.dumps(body).encode())
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """uvloop where it is installed, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+        return
+    uvloop.run(main)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m kedge.app")
+    parser.add_argument("--listen", type=int, required=True, help="number of the inherited listening socket")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # Until the loop takes it: a stop while the models load is a stop like any other.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    settings = config.read()
+    home = open_home(settings)
+    try:
+        app = App(settings, home)
+    except (errors.ServiceError, config.SettingError) as error:
+        log.error("%s", error)
+        return 1
+    with contextlib.closing(socket.socket(fileno=options.listen)) as listener:
+        listener.setblocking(False)
+        _run(app.run(listener, os.environ.get("KEDGE_TASK_ID", "")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""Brings about what endpoint records want: load, decide (deployment.plan), apply. Remembers nothing that matters.
+
+What it keeps in memory is pace (when to try again) and downloads under way; both are found again from the store, the
+engine and the cache after a restart. The state of an endpoint is written last, when all that it says is so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from kedge.clock import Clock
+from kedge.compute.base import Engine, TaskState, TaskStatus
+from kedge.config import Settings
+from kedge.endpoints import deployment as steps
+from kedge.endpoints.deployment import UID, Observed, plan, strays
+from kedge.endpoints.descriptions import arn_of
+from kedge.endpoints.events import announce
+from kedge.endpoints.publisher import Publisher, Push
+from kedge.endpoints.records import KIND, Endpoint, Fleet, Status
+from kedge.endpoints.tasks import ARTIFACT, spec
+from kedge.errors import ConcurrentChange, ServiceError
+from kedge.home import Home
+from kedge.identity.records import AccessKey
+from kedge.loop import Signal, run
+from kedge.models import artifact
+from kedge.models.artifact import ArtifactError
+from kedge.objects.files import Objects
+from kedge.store.store import Author, Resource, Store
+from kedge.tags.attach import detach
+
+DOWNLOADS = 4
+"""Model archives that are fetched at once; others wait their turn."""
+DOWNLOAD_TIMEOUT_S = 3600.0
+RETRY_S = 30.0
+"""After this long what failed outside of a deployment is tried again."""
+COLLECT_S = 600.0
+"""How often the cache is looked through for model data that nothing uses."""
+
+log = logging.getLogger(__name__)
+
+
+class Controller:
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        objects: Objects,
+        push: Push,
+        settings: Settings,
+        home: Home,
+        clock: Clock,
+        changed: Signal,
+        keys: Callable[[], Iterable[AccessKey]],
+    ) -> None:
+        """changed: notified after every commit of `store`. keys: the access keys that routers have to know."""
+        self._store, self._engine, self._objects = store, engine, objects
+        self._settings, self._home, self._clock, self._changed = settings, home, clock, changed
+        self.publisher = Publisher(store, push, settings, home, clock, changed, keys)
+        self._threads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="artifact")
+        self._downloads: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._not_before_s: dict[str, float] = {}
+        """Endpoints (by uid) of which something failed that is to be tried again."""
+        self._failed_since_s: dict[str, float] = {}
+        self._collect_at_s = 0.0
+        self._closed = False
+
+    async def run(self) -> None:
+        """For ever: endpoints, the routing table, and the engine's news. Cancel it to stop, then `close`."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run("routing", self.publisher.step, self._changed, self._clock))
+            group.create_task(run("endpoints", self.step, self._changed, self._clock))
+            group.create_task(self._forward_changes())
+
+    async def close(self) -> None:
+        """End the downloads. What was half-fetched is fetched again by the next process."""
+        self._closed = True
+        downloads = list(self._downloads.values())
+        for download in downloads:
+            download.cancel()
+        await asyncio.gather(*downloads, return_exceptions=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def step(self) -> None:
+        """One pass over all endpoints. One that fails does not hold up the others."""
+        resources, cached = await asyncio.to_thread(self._load)
+        tasks = {task.id: task for task in await self._engine.observe() if UID in task.labels}
+        await self._collect(resources, tasks)
+        routed = self.publisher.routed(tasks)
+        rested = self._rested(tasks)
+        uids = {resource.document["uid"] for resource in resources}
+        for stop in strays(tasks, uids, routed):
+            await self._engine.stop(stop.task_id)
+        for resource in resources:
+            uid = resource.document["uid"]
+            if self._clock.monotonic_s() < self._not_before_s.get(uid, 0.0):
+                continue
+            own = {id_: task for id_, task in tasks.items() if task.labels[UID] == uid}
+            seen = Observed(own, routed, self.publisher.serves(resource), cached, rested)
+            try:
+                await self._advance(resource, seen)
+            except ConcurrentChange:
+                continue  # whoever changed it has woken the next pass
+            except Exception:
+                log.exception("endpoint %s: a step failed; next try in %.0f s", resource.name, RETRY_S)
+                self._not_before_s[uid] = self._clock.monotonic_s() + RETRY_S
+        self._not_before_s = {uid: at for uid, at in self._not_before_s.items() if uid in uids}
+
+    async def settle(self) -> None:
+        """Wait for the downloads that are under way."""
+        await asyncio.gather(*self._downloads.values())
+
+    def _load(self) -> tuple[list[Resource], frozenset[str]]:
+        resources = self._store.list(None, KIND).items
+        with contextlib.suppress(FileNotFoundError):
+            return resources, frozenset(entry.name for entry in self._home.artifacts.iterdir())
+        return resources, frozenset()
+
+    async def _advance(self, resource: Resource, seen: Observed) -> None:
+        endpoint = Endpoint.of(resource.document)
+        for action in plan(endpoint, Status(resource.status), seen):
+            match action:
+                case steps.Prepare(number):
+                    self._prepare(resource, endpoint, number)
+                case steps.Start(member):
+                    await self._engine.start(spec(resource.scope, endpoint, member, self._settings.start_timeout_s))
+                case steps.Stop(task_id):
+                    await self._engine.stop(task_id)
+                case steps.Remove():
+                    await asyncio.to_thread(self._remove, resource)
+                case steps.Promote():
+                    await asyncio.to_thread(self._write, resource, endpoint.promoted())
+                case steps.GoInService():
+                    await asyncio.to_thread(self._write, resource, endpoint, Status.IN_SERVICE)
+                case steps.Fail(reason):
+                    failed = endpoint.failed(reason)
+                    await asyncio.to_thread(self._write, resource, failed, Status.FAILED)
+                case steps.RollBack(reason):
+                    rolled_back = endpoint.rolled_back(reason)
+                    await asyncio.to_thread(self._write, resource, rolled_back, Status.IN_SERVICE)
+
+    def _write(self, resource: Resource, endpoint: Endpoint, status: Status | None = None) -> None:
+        """Raises ConcurrentChange when the record is not what the plan was made for."""
+        with self._store.transaction(self._author()) as tx:
+            written = tx.update(resource, endpoint.document(), status)
+            if status is not None:
+                announce(tx, written)
+
+    def _remove(self, resource: Resource) -> None:
+        with self._store.transaction(self._author()) as tx:
+            tx.delete(resource)
+            detach(tx, resource.scope, arn_of(resource.scope.region, resource.scope.account, resource.name))
+
+    def _prepare(self, resource: Resource, endpoint: Endpoint, number: int) -> None:
+        """Fetch a fleet's model data on the side: a large one holds up nobody."""
+        key = (endpoint.uid, number)
+        fleet = endpoint.fleet(number)
+        if key in self._downloads or fleet is None:
+            return
+        download = asyncio.create_task(self._download(resource, fleet), name=f"download {endpoint.name}")
+        self._downloads[key] = download
+        download.add_done_callback(lambda _: self._downloads.pop(key))
+
+    async def _download(self, resource: Resource, fleet: Fleet) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            hashes = await loop.run_in_executor(self._threads, self._fetch, resource.scope.account, fleet)
+            await asyncio.to_thread(self._note, resource, lambda e: e.prepared(fleet.number, hashes))
+        except ArtifactError as error:
+            problem = str(error)
+            log.warning("endpoint %s: %s", resource.name, problem)
+            self._hold(resource, fleet)
+            await asyncio.to_thread(self._note, resource, lambda e: e.with_problem(fleet.number, problem))
+        except Exception:
+            log.exception("endpoint %s: model data could not be prepared; next try in %.0f s", resource.name, RETRY_S)
+            self._not_before_s[resource.document["uid"]] = self._clock.monotonic_s() + RETRY_S
+
+    def _hold(self, resource: Resource, fleet: Fleet) -> None:
+        """A fleet that serves cannot fail for its model data: what it misses is looked for again after a while."""
+        live = resource.document["live"]
+        if live is not None and live["number"] == fleet.number:
+            self._not_before_s[resource.document["uid"]] = self._clock.monotonic_s() + RETRY_S
+
+    def _fetch(self, account: str, fleet: Fleet) -> Mapping[str, str]:
+        """The hash of each variant's model data, by variant; of one address only once. Raises ArtifactError."""
+        hashes: dict[str, str] = {}
+        for variant in fleet.variants:
+            if variant.model_data_url not in hashes:
+                fetched = artifact.fetch(
+                    self._objects,
+                    variant.model_data_url,
+                    self._home.artifacts,
+                    account=account,
+                    timeout_s=variant.download_timeout_s or DOWNLOAD_TIMEOUT_S,
+                    monotonic_s=self._clock.monotonic_s,
+                    go_on=lambda: not self._closed,
+                    durable=not self._settings.ephemeral,
+                )
+                hashes[variant.model_data_url] = fetched.sha256
+        return {variant.name: hashes[variant.model_data_url] for variant in fleet.variants}
+
+    def _note(self, resource: Resource, change: Callable[[Endpoint], Endpoint]) -> None:
+        """Write what was found out into the record, whatever else has changed in it, if it still is this endpoint's."""
+        with self._store.transaction(self._author()) as tx:
+            now = tx.get(resource.scope, KIND, resource.name)
+            if now is not None and now.document["uid"] == resource.document["uid"]:
+                tx.observe(now, change(Endpoint.of(now.document)).document())
+
+    async def _collect(self, resources: Iterable[Resource], tasks: Mapping[str, TaskStatus]) -> None:
+        """Free the cache of what neither a record nor a task names. Only `step` starts downloads: none starts now."""
+        if self._downloads or self._clock.monotonic_s() < self._collect_at_s:
+            return
+        self._collect_at_s = self._clock.monotonic_s() + COLLECT_S
+        fleets = [f for r in resources for e in (Endpoint.of(r.document),) for f in (e.live, e.pending) if f]
+        in_use = {variant.artifact_sha256 for fleet in fleets for variant in fleet.variants}
+        in_use |= {task.labels.get(ARTIFACT, "") for task in tasks.values()}
+        gone = await asyncio.to_thread(artifact.collect, self._home.artifacts, in_use)
+        if gone:
+            self._threads.submit(artifact.remove, gone)
+
+    def _rested(self, tasks: Mapping[str, TaskStatus]) -> frozenset[str]:
+        now_s = self._clock.monotonic_s()
+        failed = {id_ for id_, task in tasks.items() if task.state is TaskState.FAILED}
+        self._failed_since_s = {id_: self._failed_since_s.get(id_, now_s) for id_ in failed}
+        return frozenset(id_ for id_, since_s in self._failed_since_s.items() if now_s - since_s >= RETRY_S)
+
+    async def _forward_changes(self) -> None:
+        """Whatever happens to an instance wakes the loops."""
+        while True:
+            with contextlib.suppress(ServiceError, OSError):
+                async for _ in self._engine.changes():
+                    self._changed.notify()
+            await self._clock.sleep(1.0)
+
+    def _author(self) -> Author:
+        return Author("kedge:endpoints", "", self._clock.now())

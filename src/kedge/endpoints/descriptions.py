@@ -1,0 +1,110 @@
+"""How an endpoint looks to its readers: DescribeEndpoint, events. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from kedge import arn
+from kedge.endpoints.records import Endpoint, Fleet, Status, Variant
+
+SOURCE = "aws.sagemaker"
+STATE_CHANGE = "SageMaker Endpoint State Change"
+
+
+def description(
+    endpoint: Endpoint, status: Status, endpoint_arn: str, created_at: datetime, modified_at: datetime
+) -> dict[str, Any]:
+    """DescribeEndpoint's answer. While a new fleet comes up, ProductionVariants goes on showing the one that serves."""
+    shown: dict[str, Any] = {
+        "EndpointName": endpoint.name,
+        "EndpointArn": endpoint_arn,
+        "EndpointConfigName": endpoint.config,
+        "EndpointStatus": status.value,
+        "CreationTime": created_at,
+        "LastModifiedTime": modified_at,
+    }
+    if endpoint.live is not None:
+        shown["ProductionVariants"] = [_variant(v, endpoint.live, status, _live_status) for v in endpoint.live.variants]
+        shown |= endpoint.live.echo
+    if endpoint.pending is not None and status in (Status.CREATING, Status.UPDATING):
+        pending = endpoint.pending
+        shown["PendingDeploymentSummary"] = {
+            "EndpointConfigName": pending.config,
+            "ProductionVariants": [_variant(v, pending, status, _pending_status) for v in pending.variants],
+            "StartTime": datetime.fromtimestamp(pending.created_at_s, UTC),
+        }
+    if endpoint.failure_reason:
+        shown["FailureReason"] = endpoint.failure_reason
+    if endpoint.deployment is not None:
+        shown["LastDeploymentConfig"] = endpoint.deployment
+    return shown
+
+
+def state_change(
+    endpoint: Endpoint,
+    status: Status,
+    endpoint_arn: str,
+    created_at: datetime,
+    modified_at: datetime,
+    tags: Sequence[Mapping[str, str]],
+) -> dict[str, Any]:
+    """Detail of the EventBridge event. Unlike the API it spells states UPPER_SNAKE and times in epoch milliseconds."""
+    shown = _without_times(description(endpoint, status, endpoint_arn, created_at, modified_at))
+    return {
+        **shown,
+        "EndpointStatus": status.upper_snake,
+        "Tags": {tag["Key"]: tag["Value"] for tag in tags},
+        "CreationTime": _milliseconds(created_at),
+        "LastModifiedTime": _milliseconds(modified_at),
+    }
+
+
+def arn_of(region: str, account: str, name: str) -> str:
+    return arn.sagemaker(region, account, "endpoint", name)
+
+
+def _variant(
+    variant: Variant, fleet: Fleet, status: Status, say: Callable[[Variant, Status], tuple[str, str] | None]
+) -> dict[str, Any]:
+    since = datetime.fromtimestamp(fleet.created_at_s, UTC)
+    shown: dict[str, Any] = {
+        "VariantName": variant.name,
+        "CurrentWeight": variant.current_weight,
+        "DesiredWeight": variant.desired_weight,
+        "CurrentInstanceCount": variant.current_count,
+        "DesiredInstanceCount": variant.desired_count,
+        **variant.echo,
+    }
+    if variant.runtime:
+        image = {"SpecifiedImage": variant.image, "ResolvedImage": f"kedge/{variant.runtime}", "ResolutionTime": since}
+        shown["DeployedImages"] = [image]
+    if said := say(variant, status):
+        shown["VariantStatus"] = [{"Status": said[0], "StatusMessage": said[1], "StartTime": since}]
+    return shown
+
+
+def _live_status(variant: Variant, status: Status) -> tuple[str, str] | None:
+    if status is Status.DELETING:
+        return "Deleting", f"Terminating {variant.current_count} instance(s)."
+    if variant.desired_count > variant.current_count:
+        return "Updating", f"Scaling out desired instance count to {variant.desired_count}."
+    return None
+
+
+def _pending_status(variant: Variant, _status: Status) -> tuple[str, str]:
+    return "Creating", f"Launching {variant.desired_count} instance(s)."
+
+
+def _without_times(value: Any) -> Any:
+    """JSON for the event: every further time as epoch milliseconds too."""
+    if isinstance(value, Mapping):
+        return {key: _without_times(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_times(each) for each in value]
+    return _milliseconds(value) if isinstance(value, datetime) else value
+
+
+def _milliseconds(at: datetime) -> int:
+    return round(at.timestamp() * 1000)

@@ -1,0 +1,211 @@
+"""From an endpoint config and its models to a fleet, and whether the machine has room for it. PURE.
+
+What a config asks for and this release cannot do is found here. The config itself is stored all the same; the endpoint
+fails with a reason that names the feature, since one that silently went without capture or encryption would be a lie.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from kedge.compute.base import Capacity
+from kedge.endpoints.records import Endpoint, Fleet, Status, Variant
+from kedge.errors import ResourceLimitExceeded, ValidationFailed
+from kedge.models.records import servable
+
+ROUTING_STRATEGIES = ("RANDOM", "LEAST_OUTSTANDING_REQUESTS")
+ECHOED = ("MetricsConfig", "CrossRegionTrafficConfig")
+ECHOED_OF_VARIANT = ("ManagedInstanceScaling", "RoutingConfig", "CapacityReservationConfig")
+_GIB = 1024**3
+
+
+class Size(Protocol):
+    """What an InstanceType stands for."""
+
+    @property
+    def cores(self) -> float: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def gpus(self) -> int: ...
+
+
+Sizes = Callable[[str], Size]
+"""Size of an InstanceType. Raises ValidationFailed for one that is not known."""
+Choose = Callable[[str], str | None]
+"""Runtime of an image; None for one that is not known."""
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What there is to build a fleet from."""
+
+    sizes: Sizes
+    choose: Choose
+    images: Sequence[str]
+    """The images that `choose` knows, for messages."""
+
+
+def new_fleet(
+    number: int, config: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]], kinds: Kinds, now_s: float
+) -> Fleet:
+    """config, models: stored documents; models by name. Raises ValidationFailed for an unknown InstanceType."""
+    problems = [unserved(config)]
+    variants = []
+    for given in config["ProductionVariants"]:
+        variant, problem = _variant(given, models, kinds)
+        variants.append(variant)
+        problems.append(problem)
+    return Fleet(
+        number=number,
+        config=config["EndpointConfigName"],
+        created_at_s=now_s,
+        variants=tuple(variants),
+        problem=next((problem for problem in problems if problem), ""),
+        echo={name: config[name] for name in ECHOED if name in config},
+    )
+
+
+def unserved(config: Mapping[str, Any]) -> str:
+    """The first feature that a config asks for and that is not there, as a sentence; "" when there is none."""
+    name = config["EndpointConfigName"]
+
+    def sentence(what: str) -> str:
+        return f'Endpoint config "{name}" asks for {what}, which this release of Kedge stores but does not do.'
+
+    if config.get("DataCaptureConfig", {}).get("EnableCapture", "DataCaptureConfig" in config):
+        return sentence("data capture (DataCaptureConfig)")
+    for member, what in (
+        ("AsyncInferenceConfig", "asynchronous inference"),
+        ("ExplainerConfig", "explanations"),
+        ("ShadowProductionVariants", "shadow variants"),
+        ("KmsKeyId", "an encrypted volume"),
+    ):
+        if config.get(member):
+            return sentence(f"{what} ({member})")
+    for variant in config["ProductionVariants"]:
+        if what := _unserved_variant(variant):
+            return sentence(f"{what} on variant {variant['VariantName']}")
+    return ""
+
+
+def _unserved_variant(variant: Mapping[str, Any]) -> str:
+    if not variant.get("ModelName"):
+        return "inference components (no ModelName)"
+    for member, what in (
+        ("ServerlessConfig", "serverless inference"),
+        ("InstancePools", "pools of several instance types"),
+        ("CoreDumpConfig", "core dumps"),
+        ("EnableSSMAccess", "SSM access"),
+    ):
+        if variant.get(member):
+            return f"{what} ({member})"
+    if variant.get("ManagedInstanceScaling", {}).get("Status") == "ENABLED":
+        return "managed instance scaling (ManagedInstanceScaling)"
+    strategy = variant.get("RoutingConfig", {}).get("RoutingStrategy", "RANDOM")
+    return "" if strategy in ROUTING_STRATEGIES else f"the routing strategy {strategy}"
+
+
+def _variant(given: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]], kinds: Kinds) -> tuple[Variant, str]:
+    name = given.get("ModelName", "")
+    served = servable(models[name]) if name else None
+    instance_type = given.get("InstanceType", "")
+    size = kinds.sizes(instance_type) if instance_type else None
+    runtime, problem = "", served.problem if served else ""
+    if served and not problem:
+        runtime = kinds.choose(served.image) or ""
+        if not runtime:
+            problem = (
+                f'The image "{served.image}" of model "{name}" is not known. Known images: {", ".join(kinds.images)}.'
+            )
+    timeout_s = given.get("ContainerStartupHealthCheckTimeoutInSeconds")
+    download_s = given.get("ModelDataDownloadTimeoutInSeconds")
+    return (
+        Variant(
+            name=given["VariantName"],
+            model=name,
+            image=served.image if served else "",
+            runtime=runtime,
+            model_data_url=served.model_data_url if served else "",
+            environment=dict(served.environment or {}) if served else {},
+            instance_type=instance_type,
+            cores=size.cores if size else 0.0,
+            memory_bytes=size.memory_bytes if size else 0,
+            gpus=size.gpus if size else 0,
+            desired_count=given.get("InitialInstanceCount", 0),
+            desired_weight=given.get("InitialVariantWeight", 1.0),
+            routing=given.get("RoutingConfig", {}).get("RoutingStrategy", "RANDOM"),
+            start_timeout_s=None if timeout_s is None else float(timeout_s),
+            download_timeout_s=None if download_s is None else float(download_s),
+            echo={member: given[member] for member in ECHOED_OF_VARIANT if member in given},
+        ),
+        problem,
+    )
+
+
+def retained(fleet: Fleet, live: Fleet, excluded: Collection[str]) -> Fleet:
+    """The fleet with the counts and weights of live variants of the same name. excluded: VariantPropertyTypes."""
+
+    def kept(variant: Variant) -> Variant:
+        before = live.variant(variant.name)
+        if before is None:
+            return variant
+        if "DesiredInstanceCount" not in excluded:
+            variant = replace(variant, desired_count=before.desired_count)
+        if "DesiredWeight" not in excluded:
+            variant = replace(variant, desired_weight=before.desired_weight)
+        return variant
+
+    return replace(fleet, variants=tuple(kept(variant) for variant in fleet.variants))
+
+
+def check_weights(fleet: Fleet) -> None:
+    """Raises ValidationFailed when no variant would get a request."""
+    if not any(variant.desired_weight > 0 for variant in fleet.variants):
+        names = ", ".join(variant.name for variant in fleet.variants)
+        raise ValidationFailed(f"The weights of all variants ({names}) are 0; at least one has to be above 0.")
+
+
+def claimed(endpoint: Endpoint, status: Status) -> list[tuple[Variant, int]]:
+    """(variant, instances) that an endpoint takes of the machine, the ones to come and the ones to go included."""
+    if status is Status.FAILED:
+        return []
+    live = endpoint.live.variants if endpoint.live else ()
+    pending = endpoint.pending.variants if endpoint.pending else ()
+    return [(v, max(v.current_count, v.desired_count)) for v in live] + [(v, v.desired_count) for v in pending]
+
+
+def check_fits(more: Iterable[tuple[Variant, int]], taken: Sequence[tuple[Variant, int]], capacity: Capacity) -> None:
+    """Raises ResourceLimitExceeded, in AWS's form, for the first variant that finds no room.
+
+    more: (variant, further instances). taken: what every endpoint claims already.
+    """
+    cores = capacity.cores - sum(v.cores * count for v, count in taken)
+    memory = capacity.memory_bytes - sum(v.memory_bytes * count for v, count in taken)
+    gpus = capacity.gpus - sum(v.gpus * count for v, count in taken)
+    for variant, count in more:
+        rooms = [
+            math.floor(left / need + 1e-9)
+            for left, need in ((cores, variant.cores), (memory, variant.memory_bytes), (gpus, variant.gpus))
+            if need
+        ]
+        room = max(0, min(rooms, default=count))
+        if room < count:
+            current = sum(n for v, n in taken if v.instance_type == variant.instance_type)
+            kind = variant.instance_type
+            raise ResourceLimitExceeded(
+                f"The account-level service limit '{kind} for endpoint usage' is {current + room} Instances, with "
+                f"current utilization of {current} Instances and a request delta of {count} Instances. {kind} takes "
+                f"{variant.cores:g} cores, {variant.memory_bytes / _GIB:g} GiB of memory and {variant.gpus} GPUs; this "
+                f"machine lends {capacity.cores:g} cores, {capacity.memory_bytes / _GIB:.0f} GiB and {capacity.gpus} "
+                f"GPUs, of which {max(0.0, cores):g} cores, {max(0, memory) / _GIB:.0f} GiB and {max(0, gpus)} GPUs "
+                "are free. Delete an endpoint, ask for fewer or smaller instances, or raise cpu_overcommit or "
+                "memory_overcommit."
+            )
+        cores -= variant.cores * count
+        memory -= variant.memory_bytes * count
+        gpus -= variant.gpus * count
+        taken = [*taken, (variant, count)]

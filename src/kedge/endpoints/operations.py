@@ -1,0 +1,246 @@
+"""CreateEndpoint and what follows it: each call writes what is wanted, and the controller brings it about."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from kedge import listing
+from kedge.call import Call
+from kedge.compute.base import Capacity
+from kedge.endpoints import configs, deployment_config
+from kedge.endpoints.descriptions import arn_of, description
+from kedge.endpoints.events import announce
+from kedge.endpoints.fleets import Kinds, check_fits, check_weights, claimed, new_fleet, retained
+from kedge.endpoints.records import CONFIG_KIND, KIND, Endpoint, Fleet, Status, Variant
+from kedge.endpoints.waiter import is_waiter
+from kedge.errors import ValidationFailed
+from kedge.store.store import Author, Resource, Transaction
+from kedge.tags.attach import attach
+
+HOLD_S = 5.0
+"""How long a waiter's DescribeEndpoint may be held. botocore reads for 60 s; its waiter sleeps for 30 s between."""
+
+Answer = dict[str, Any]
+Operation = Callable[[Call, Any], Answer | Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What fleets are built from, and how much of it there is."""
+
+    kinds: Kinds
+    capacity: Callable[[], Capacity]
+
+
+def create_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) -> Answer:
+    name = request["EndpointName"]
+    endpoint_arn = _arn(call, name)
+    deployment_config.check_shape(request.get("DeploymentConfig"))
+    with _transaction(call) as tx:
+        if tx.get(call.scope, KIND, name.lower()) is not None:
+            raise ValidationFailed(f'Cannot create already existing endpoint "{endpoint_arn}".')
+        fleet = _fleet(machine, call, tx, 1, request["EndpointConfigName"])
+        _check_room(machine, tx, fleet)
+        endpoint = Endpoint(
+            name=name,
+            uid=uuid.uuid4().hex,
+            config=fleet.config,
+            pending=fleet,
+            deployment=request.get("DeploymentConfig"),
+        )
+        made = tx.insert(call.scope, KIND, name.lower(), endpoint.document(), Status.CREATING)
+        attach(tx, call.scope, endpoint_arn, request.get("Tags", []))
+        announce(tx, made)
+    return {"EndpointArn": endpoint_arn}
+
+
+def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) -> Answer:
+    with _transaction(call) as tx:
+        resource, endpoint = _changeable(call, tx, request["EndpointName"])
+        assert endpoint.live is not None, "an endpoint in service has a fleet"
+        policy = request.get("DeploymentConfig")
+        if request.get("RetainDeploymentConfig"):
+            policy = endpoint.deployment if policy is None else policy
+        deployment_config.check(policy)
+        fleet = _fleet(machine, call, tx, endpoint.fleets + 1, request["EndpointConfigName"])
+        if request.get("RetainAllVariantProperties"):
+            excluded = request.get("ExcludeRetainedVariantProperties", [])
+            fleet = retained(fleet, endpoint.live, {each["VariantPropertyType"] for each in excluded})
+        _check_room(machine, tx, fleet)
+        changed = replace(
+            endpoint, pending=fleet, fleets=fleet.number, failure_reason="", deployment=policy or endpoint.deployment
+        )
+        announce(tx, tx.update(resource, changed.document(), Status.UPDATING))
+    return {"EndpointArn": _arn(call, resource.name)}
+
+
+def update_weights_and_capacities(machine: Machine, call: Call, request: Mapping[str, Any]) -> Answer:
+    with _transaction(call) as tx:
+        resource, endpoint = _changeable(call, tx, request["EndpointName"])
+        assert endpoint.live is not None, "an endpoint in service has a fleet"
+        wanted = _wanted(endpoint, request["DesiredWeightsAndCapacities"])
+        variants = tuple(_changed(v, wanted.get(v.name, {})) for v in endpoint.live.variants)
+        live = replace(endpoint.live, variants=variants)
+        _check_room(machine, tx, live)
+        changed = replace(endpoint, live=live, failure_reason="")
+        announce(tx, tx.update(resource, changed.document(), Status.UPDATING))
+    return {"EndpointArn": _arn(call, resource.name)}
+
+
+async def describe_endpoint(call: Call, request: Mapping[str, Any]) -> Answer:
+    """A waiter that finds the endpoint in transition is answered when that ends, or after HOLD_S."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + HOLD_S
+    held = is_waiter(call.user_agent)
+    while True:
+        seen = call.changed.count
+        resource = await asyncio.to_thread(call.store.get, call.scope, KIND, request["EndpointName"].lower())
+        if resource is None:
+            raise _missing(call, request["EndpointName"])
+        left_s = end - clock()
+        if not held or not Status(resource.status).in_transition or left_s <= 0:
+            return _description(resource)
+        await call.changed.changed_since(seen, left_s)
+
+
+def list_endpoints(call: Call, request: Mapping[str, Any]) -> Answer:
+    endpoints, following = listing.resources(call, KIND, request)
+    return {"Endpoints": [_summary(call, endpoint) for endpoint in endpoints], **following}
+
+
+def delete_endpoint(call: Call, request: Mapping[str, Any]) -> Answer:
+    with _transaction(call) as tx:
+        resource = _found(call, tx, request["EndpointName"])
+        if Status(resource.status).in_transition:
+            raise _in_progress(call, resource)
+        announce(tx, tx.update(resource, resource.document, Status.DELETING))
+    return {}
+
+
+def _fleet(machine: Machine, call: Call, tx: Transaction, number: int, config_name: str) -> Fleet:
+    """Raises ValidationFailed when the config, or a model that it names, is not there (any more)."""
+    config = tx.get(call.scope, CONFIG_KIND, config_name.lower())
+    if config is None:
+        raise configs.missing_config(call, config_name)
+    models = configs.models_of(call, tx, config.document)
+    return new_fleet(number, config.document, models, machine.kinds, call.now.timestamp())
+
+
+def _check_room(machine: Machine, tx: Transaction, fleet: Fleet) -> None:
+    """Raises ValidationFailed for weights that no request follows, ResourceLimitExceeded for want of room.
+
+    Writers take turns, so two requests cannot both take the last room. A fleet that will never start needs none.
+    """
+    check_weights(fleet)
+    more = [(v, v.desired_count - v.current_count) for v in fleet.variants if v.desired_count > v.current_count]
+    if not more or fleet.problem:
+        return
+    taken = [
+        claim
+        for each in tx.list(None, KIND).items
+        for claim in claimed(Endpoint.of(each.document), Status(each.status))
+    ]
+    check_fits(more, taken, machine.capacity())
+
+
+def _wanted(endpoint: Endpoint, given: list[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """What W&C asks for, by variant. Raises ValidationFailed."""
+    assert endpoint.live is not None
+    wanted: dict[str, Mapping[str, Any]] = {}
+    for each in given:
+        name = each["VariantName"]
+        if name in wanted:
+            raise ValidationFailed(f'The variant name "{name}" was non-unique within the request.')
+        wanted[name] = each
+        if "ServerlessUpdateConfig" in each:
+            raise ValidationFailed(f'The variant "{name}" is not serverless; ServerlessUpdateConfig cannot be used.')
+        if each.get("DesiredInstanceCount") == 0:
+            raise ValidationFailed(f'DesiredInstanceCount of variant "{name}" is 0; at least 1 instance is needed.')
+    unknown = [name for name in wanted if endpoint.live.variant(name) is None]
+    if unknown:
+        names = ", ".join(unknown)
+        raise ValidationFailed(
+            f'The variant name(s) "{names}" is/are not present within endpoint configuration "{endpoint.config}".'
+        )
+    return wanted
+
+
+def _changed(variant: Variant, wanted: Mapping[str, Any]) -> Variant:
+    return replace(
+        variant,
+        desired_weight=wanted.get("DesiredWeight", variant.desired_weight),
+        desired_count=wanted.get("DesiredInstanceCount", variant.desired_count),
+    )
+
+
+def _transaction(call: Call) -> AbstractContextManager[Transaction]:
+    return call.store.transaction(Author(call.caller.arn, call.request_id, call.now))
+
+
+def _found(call: Call, tx: Transaction, name: str) -> Resource:
+    resource = tx.get(call.scope, KIND, name.lower())
+    if resource is None:
+        raise _missing(call, name)
+    return resource
+
+
+def _changeable(call: Call, tx: Transaction, name: str) -> tuple[Resource, Endpoint]:
+    resource = _found(call, tx, name)
+    status = Status(resource.status)
+    if status.in_transition:
+        raise _in_progress(call, resource)
+    if status is Status.FAILED:
+        raise ValidationFailed(
+            f'Cannot update endpoint "{_arn(call, resource.name)}" with status "Failed"; it can only be deleted.'
+        )
+    return resource, Endpoint.of(resource.document)
+
+
+def _description(resource: Resource) -> Answer:
+    return description(
+        Endpoint.of(resource.document),
+        Status(resource.status),
+        arn_of(resource.scope.region, resource.scope.account, resource.name),
+        resource.created_at,
+        resource.modified_at,
+    )
+
+
+def _summary(call: Call, resource: Resource) -> Answer:
+    return {
+        "EndpointName": resource.document["name"],
+        "EndpointArn": _arn(call, resource.name),
+        "CreationTime": resource.created_at,
+        "LastModifiedTime": resource.modified_at,
+        "EndpointStatus": resource.status,
+    }
+
+
+def _arn(call: Call, name: str) -> str:
+    return arn_of(call.scope.region, call.scope.account, name)
+
+
+def _missing(call: Call, name: str) -> ValidationFailed:
+    return ValidationFailed(f'Could not find endpoint "{_arn(call, name)}".')
+
+
+def _in_progress(call: Call, resource: Resource) -> ValidationFailed:
+    return ValidationFailed(f'Cannot update in-progress endpoint "{_arn(call, resource.name)}".')
+
+
+def operations(machine: Machine) -> Mapping[str, Operation]:
+    return {
+        **configs.OPERATIONS,
+        "sagemaker.CreateEndpoint": partial(create_endpoint, machine),
+        "sagemaker.UpdateEndpoint": partial(update_endpoint, machine),
+        "sagemaker.UpdateEndpointWeightsAndCapacities": partial(update_weights_and_capacities, machine),
+        "sagemaker.DescribeEndpoint": describe_endpoint,
+        "sagemaker.ListEndpoints": list_endpoints,
+        "sagemaker.DeleteEndpoint": delete_endpoint,
+    }
