@@ -17,6 +17,14 @@ def answer(server: Server, endpoint: str, value: int) -> int:
     return int(body.read())
 
 
+def lives(pid: int) -> bool:
+    """False also for a process that has ended and waits for its parent to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def test_serving_never_stops_while_control_is_killed(server):
     server.endpoint("steady")
     with Load(server, "steady") as load:
@@ -84,7 +92,7 @@ def test_down_ends_everything_even_when_the_supervisor_is_dead(server):
     pids = [*server.pids("control"), *server.pids("router"), *server.pids("instance"), *server.pids("forkserver")]
     server.kill("supervisor")
     server.down()
-    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    until(lambda: not [pid for pid in pids if lives(pid)], what="the end of every process")
 
 
 def test_what_was_acknowledged_survives(server, tmp_path):
