@@ -1,0 +1,115 @@
+"""Which requests may share one call of the model, and how their rows are put together and taken apart. PURE.
+
+The rule is that nobody can tell: a request's answer is the same alone and in any batch. So arrays are joined only when
+they agree in type and in everything but the number of rows, and a model only takes joined rows when each row's result
+is known not to depend on the others (`rows_are_independent`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+MAX_ROWS = 4096
+"""Of one call of the model: bounds its memory and how long the first of a batch waits for the last."""
+
+_TREES = ("DecisionTree", "ExtraTree", "RandomForest", "ExtraTrees")
+_BOOSTED_REGRESSORS = ("GradientBoostingRegressor", "HistGradientBoostingRegressor")
+_VALUE_BY_VALUE = {
+    "Pipeline", "ColumnTransformer", "GridSearchCV", "RandomizedSearchCV", "StandardScaler", "MinMaxScaler",
+    "MaxAbsScaler", "RobustScaler", "SimpleImputer", "OneHotEncoder", "OrdinalEncoder", "Binarizer", "KBinsDiscretizer",
+}  # fmt: skip
+"""What may stand before a tree without touching a row's last bit."""
+
+
+def key(data: object) -> Hashable | None:
+    """Arrays with equal keys may be joined; None is for data that goes alone."""
+    if not isinstance(data, np.ndarray) or data.ndim == 0 or data.shape[0] == 0:
+        return None
+    if data.dtype.kind in "fiub":
+        return data.dtype, data.shape[1:]
+    if data.dtype.kind == "O" and set(map(type, data.ravel().tolist())) == {str}:
+        return "text", data.shape[1:]
+    return None
+
+
+def groups(decoded: Mapping[int, object]) -> Iterator[list[int]]:
+    """The indices, in groups that are to share a call; at most MAX_ROWS rows each unless one alone has more."""
+    open_groups: dict[Hashable, tuple[list[int], int]] = {}
+    for index, data in decoded.items():
+        which = key(data)
+        if which is None:
+            yield [index]
+            continue
+        rows = len(data)  # type: ignore[arg-type]  # a key means that it is an array
+        group, held = open_groups.get(which, ([], 0))
+        if group and held + rows > MAX_ROWS:
+            yield group
+            group, held = [], 0
+        group.append(index)
+        open_groups[which] = (group, held + rows)
+    for group, _ in open_groups.values():
+        yield group
+
+
+def join(datas: list[object]) -> object:
+    return np.concatenate(datas)  # type: ignore[arg-type]
+
+
+def split(prediction: object, datas: list[object]) -> list[object] | None:
+    """Each data's rows of the prediction; None when the prediction does not hold one row for each row of the data.
+
+    Only an array is taken apart: a list may as well hold one item per output as one per row.
+    """
+    ends = np.cumsum([len(data) for data in datas])  # type: ignore[arg-type]
+    if not isinstance(prediction, np.ndarray) or prediction.ndim == 0 or len(prediction) != ends[-1]:
+        return None
+    return list(np.split(prediction, ends[:-1]))
+
+
+def rows_are_independent(model: Any, method: str) -> bool:
+    """Whether `method` of a fitted scikit-learn model surely gives each row the same result in any batch.
+
+    Linear algebra over several rows rounds differently in the last bit than over one. A class label hides that, a
+    regression value or a probability shows it, so those are joined only for trees, which look at each row by itself.
+    Code that is not scikit-learn's own may do anything across rows.
+    """
+    names = {type(part).__name__ for part in parts(model)}
+    own = all(type(part).__module__.startswith("sklearn.") for part in parts(model))
+    if not own or "FunctionTransformer" in names:
+        return False
+    if method == "predict" and hasattr(final_estimator(model), "classes_"):
+        return True
+    boosted = _BOOSTED_REGRESSORS if method == "predict" else ()
+    trees = {name for name in names if name.startswith(_TREES) or name in boosted}
+    return method in ("predict", "predict_proba") and bool(trees) and names <= trees | _VALUE_BY_VALUE
+
+
+def parts(model: Any) -> Iterator[Any]:
+    """The model and every estimator in it: steps of pipelines, columns' transformers, what a search found best."""
+    seen: set[int] = set()
+    todo = [model]
+    while todo:
+        part = todo.pop()
+        if id(part) in seen or isinstance(part, type) or not hasattr(part, "get_params"):
+            continue
+        seen.add(id(part))
+        yield part
+        todo.extend(part.get_params(deep=False).values())
+        todo.append(getattr(part, "best_estimator_", None))
+        for container in ("steps", "transformers", "transformers_", "transformer_list", "estimators"):
+            for entry in getattr(part, container, None) or ():
+                todo.extend(entry if isinstance(entry, tuple) else ())
+
+
+def final_estimator(model: Any) -> Any:
+    """What answers in the end: a pipeline's last step, a search's best estimator."""
+    while True:
+        if hasattr(model, "best_estimator_"):
+            model = model.best_estimator_
+        elif isinstance(getattr(model, "steps", None), list) and model.steps:
+            model = model.steps[-1][1]
+        else:
+            return model

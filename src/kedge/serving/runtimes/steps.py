@@ -1,0 +1,72 @@
+"""Running a batch through decode, predict and encode so that nobody can tell who else was in it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from kedge.serving.runtimes import joining
+from kedge.serving.runtimes.base import Answer, Outcome, Outcomes, as_outcome
+
+log = logging.getLogger(__name__)
+
+Call = TypeVar("Call")
+
+
+def in_steps(
+    calls: Sequence[Call],
+    decode: Callable[[Call], object],
+    predict: Callable[[object, Call | None], object],
+    encode: Callable[[object, Call], Answer],
+    *,
+    joinable: bool,
+) -> Iterator[Outcomes]:
+    """Run decode, predict and encode for each call; calls whose rows fit together share one predict.
+
+    predict is given the call only when it is for that call alone. When a shared predict fails, or gives something that
+    cannot be taken apart by rows, each of its calls is run alone: one bad request never fails its neighbours.
+    """
+
+    def alone(index: int, data: object) -> Outcomes:
+        call = calls[index]
+        return [(index, attempt(lambda: encode(predict(data, call), call)))]
+
+    if not joinable or len(calls) == 1:
+        for index, call in enumerate(calls):
+            yield [(index, attempt(lambda call=call: encode(predict(decode(call), call), call)))]  # type: ignore[misc]
+        return
+    decoded: dict[int, object] = {}
+    refused: Outcomes = []
+    for index, call in enumerate(calls):
+        try:
+            decoded[index] = decode(call)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (as_outcome logs it)
+            refused.append((index, as_outcome(error)))
+    if refused:
+        yield refused
+    for group in joining.groups(decoded):
+        parts = None if len(group) == 1 else _together([decoded[index] for index in group], predict)
+        if parts is None:
+            for index in group:
+                yield alone(index, decoded[index])
+        else:
+            yield [
+                (index, attempt(lambda index=index, part=part: encode(part, calls[index])))  # type: ignore[misc]
+                for index, part in zip(group, parts, strict=True)
+            ]
+
+
+def _together(datas: list[object], predict: Callable[[object, None], object]) -> list[object] | None:
+    try:
+        return joining.split(predict(joining.join(datas), None), datas)
+    except (Exception, SystemExit):
+        log.debug("a joined batch of %d requests failed; each is run alone", len(datas), exc_info=True)
+        return None
+
+
+def attempt(step: Callable[[], Answer]) -> Outcome:
+    try:
+        return step()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (as_outcome logs it)
+        return as_outcome(error)

@@ -1,0 +1,239 @@
+"""The worker's half of one connection that speaks kedge.serving.frames. Sans-IO.
+
+Bytes of the router go into `receive`, which gives the requests that are whole; outcomes go into `answer`, and
+`outgoing` gives the bytes to send. A body that is coming in is credited as it is taken; one that goes out waits for
+the router's credit, and large ones take turns part by part while small ones pass them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kedge.serving import frames
+from kedge.serving.frames import Frame, FrameError, Kind
+from kedge.serving.runtimes.base import Answer, Busy, Invocation, InvocationError, Outcome, TooLarge
+
+MAX_BODY_BYTES = 100 * 1024 * 1024
+MAX_BACKLOG_BYTES = 256 * 1024 * 1024
+"""Of answers that one router has not taken; further ones become a 503."""
+MAX_PARTIAL = 1024
+"""Requests of one router whose bodies are still coming."""
+MAX_MESSAGE_CHARACTERS = 2048
+"""AWS's limit of a ModelError's message."""
+_CREDIT_STEP_BYTES = frames.WINDOW_BYTES // 4
+_FIELDS = ("content_type", "accept", "custom_attributes", "inference_id", "target_model", "request_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A whole request. The router waits for deadline_ms more; None is for as long as it takes."""
+
+    stream: int
+    request: Invocation
+    deadline_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Nobody waits for this request any more."""
+
+    stream: int
+
+
+@dataclass(slots=True)
+class _Partial:
+    head: dict[str, Any]
+    parts: list[bytes]
+    size: int
+    uncredited: int
+
+
+@dataclass(slots=True)
+class _Sending:
+    head: dict[str, Any] | None
+    """None once it is sent."""
+    body: memoryview
+    window: int
+
+
+class Peer:
+    """Not safe for several threads at once."""
+
+    def __init__(self, hello: Mapping[str, Any], room: Callable[[], int]) -> None:
+        """room: how many more bytes of requests the worker can hold now."""
+        self._decoder = frames.Decoder()
+        self._room = room
+        self._greeted = False
+        self._partial: dict[int, _Partial] = {}
+        self._waiting: set[int] = set()
+        self._sending: dict[int, _Sending] = {}
+        self._small: list[bytes] = [frames.with_head(Kind.HELLO, 0, {"version": frames.VERSION, **hello})]
+        self._small_bytes = len(self._small[0])
+        self.partial_bytes = 0
+        self.closing = False
+        """No further request is taken; the router is told to ask another instance."""
+
+    @property
+    def waiting(self) -> frozenset[int]:
+        """Streams whose requests are whole and not answered."""
+        return frozenset(self._waiting)
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is half received, unanswered or unsent."""
+        return not (self._partial or self._waiting or self._sending or self._small)
+
+    @property
+    def backlog_bytes(self) -> int:
+        return self._small_bytes + sum(len(each.body) for each in self._sending.values())
+
+    def receive(self, data: bytes) -> list[Arrived | Cancelled]:
+        """Raises FrameError when the peer does not speak the protocol: close the connection."""
+        events: list[Arrived | Cancelled] = []
+        for frame in self._decoder.feed(data):
+            if not self._greeted:
+                self._greet(frame)
+            elif frame.kind is Kind.REQUEST:
+                self._request(frame, events)
+            elif frame.kind in (Kind.CHUNK, Kind.END):
+                self._part(frame, events)
+            elif frame.kind is Kind.CANCEL:
+                self._cancel(frame.stream, events)
+            elif frame.kind is Kind.CREDIT:
+                if sending := self._sending.get(frame.stream):
+                    sending.window += frame.credit()
+            elif frame.kind is Kind.PING:
+                if not frame.flags & frames.ACK:
+                    self._put(frames.frame(Kind.PING, frame.stream, frame.payload, frames.ACK))
+            else:
+                raise FrameError(f"a router does not send {frame.kind.name}")
+        return events
+
+    def answer(self, stream: int, outcome: Outcome) -> None:
+        """Ends the stream. A stream that was cancelled takes no answer."""
+        if stream not in self._waiting:
+            return
+        self._waiting.remove(stream)
+        if isinstance(outcome, Answer) and self.backlog_bytes + len(outcome.body) > MAX_BACKLOG_BYTES:
+            outcome = Busy(f"Answers of more than {MAX_BACKLOG_BYTES} bytes wait for this router to take them.")
+        if isinstance(outcome, InvocationError):
+            self._put(_error(stream, outcome))
+            return
+        head = {"status": outcome.status, "content_type": outcome.content_type}
+        if outcome.custom_attributes:
+            head["custom_attributes"] = outcome.custom_attributes
+        if len(outcome.body) <= frames.PART_BYTES:
+            self._put(frames.with_head(Kind.RESPONSE, stream, head, outcome.body, frames.LAST))
+        else:
+            self._sending[stream] = _Sending(head, memoryview(outcome.body), frames.WINDOW_BYTES)
+
+    def outgoing(self, limit_bytes: int = 4 * frames.PART_BYTES) -> bytes:
+        """What may be sent now: every small frame, then parts of large answers up to about limit_bytes."""
+        parts, self._small = self._small, []
+        size, self._small_bytes = self._small_bytes, 0
+        sent = True
+        while sent and size < limit_bytes:
+            sent = False
+            for stream in [stream for stream, each in self._sending.items() if each.window > 0]:
+                part = self._next_part(stream)
+                parts.append(part)
+                size += len(part)
+                sent = True
+                if size >= limit_bytes:
+                    break
+        return b"".join(parts)
+
+    def _next_part(self, stream: int) -> bytes:
+        # Taken out and put back at the end, so that the streams take turns.
+        sending = self._sending.pop(stream)
+        count = min(frames.PART_BYTES, sending.window, len(sending.body))
+        part, sending.body = bytes(sending.body[:count]), sending.body[count:]
+        sending.window -= count
+        head, sending.head = sending.head, None
+        if len(sending.body):
+            self._sending[stream] = sending
+        flags = 0 if len(sending.body) else frames.LAST
+        if head is not None:
+            return frames.with_head(Kind.RESPONSE, stream, head, part, flags)
+        return frames.frame(Kind.CHUNK, stream, part, flags)
+
+    def _put(self, data: bytes) -> None:
+        self._small.append(data)
+        self._small_bytes += len(data)
+
+    def _greet(self, frame: Frame) -> None:
+        if frame.kind is not Kind.HELLO:
+            raise FrameError(f"{frame.kind.name} before HELLO")
+        head, _ = frame.head()
+        if head.get("version") != frames.VERSION:
+            raise FrameError(f"version {head.get('version')!r}; this is {frames.VERSION}")
+        self._greeted = True
+
+    def _request(self, frame: Frame, events: list[Arrived | Cancelled]) -> None:
+        head, body = frame.head()
+        stream = frame.stream
+        if stream == 0 or stream in self._partial or stream in self._waiting or stream in self._sending:
+            raise FrameError(f"REQUEST on stream {stream}, which is in use")
+        if any(not isinstance(head.get(name, ""), str) for name in _FIELDS):
+            raise FrameError("REQUEST with a field that is no text")
+        deadline_ms = head.get("deadline_ms")
+        if deadline_ms is not None and (isinstance(deadline_ms, bool) or not isinstance(deadline_ms, int | float)):
+            raise FrameError("REQUEST with a deadline that is no number")
+        if self.closing:
+            self._put(_error(stream, Busy("The instance is stopping.")))
+        elif len(body) > self._room() or len(self._partial) >= MAX_PARTIAL:
+            self._put(_error(stream, Busy("The instance holds as many requests as it can.")))
+        elif frame.flags & frames.LAST:
+            self._arrived(stream, head, body, events)
+        else:
+            self._partial[stream] = _Partial(head, [body], len(body), len(body))
+            self.partial_bytes += len(body)
+
+    def _part(self, frame: Frame, events: list[Arrived | Cancelled]) -> None:
+        partial = self._partial.get(frame.stream)
+        if partial is None:  # refused or cancelled while its parts were under way
+            return
+        size = len(frame.payload)
+        refusal: InvocationError | None = None
+        if partial.size + size > MAX_BODY_BYTES:
+            refusal = TooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes.")
+        elif size > self._room():
+            refusal = Busy("The instance holds as many requests as it can.")
+        if refusal is not None:
+            self._forget(frame.stream)
+            self._put(_error(frame.stream, refusal))
+            return
+        partial.parts.append(frame.payload)
+        partial.size += size
+        self.partial_bytes += size
+        if frame.kind is Kind.END or frame.flags & frames.LAST:
+            self._forget(frame.stream)
+            self._arrived(frame.stream, partial.head, b"".join(partial.parts), events)
+            return
+        partial.uncredited += size
+        if partial.uncredited >= _CREDIT_STEP_BYTES:
+            self._put(frames.credit(frame.stream, partial.uncredited))
+            partial.uncredited = 0
+
+    def _arrived(self, stream: int, head: dict[str, Any], body: bytes, events: list[Arrived | Cancelled]) -> None:
+        self._waiting.add(stream)
+        request = Invocation(body, *(head.get(name, "") for name in _FIELDS))
+        events.append(Arrived(stream, request, head.get("deadline_ms")))
+
+    def _cancel(self, stream: int, events: list[Arrived | Cancelled]) -> None:
+        self._forget(stream)
+        self._sending.pop(stream, None)
+        if stream in self._waiting:
+            self._waiting.remove(stream)
+            events.append(Cancelled(stream))
+
+    def _forget(self, stream: int) -> None:
+        if partial := self._partial.pop(stream, None):
+            self.partial_bytes -= partial.size
+
+
+def _error(stream: int, error: InvocationError) -> bytes:
+    message = error.message[:MAX_MESSAGE_CHARACTERS]
+    return frames.with_head(Kind.ERROR, stream, {"status": error.status, "message": message, "kind": error.kind})

@@ -1,0 +1,240 @@
+"""The worker's I/O thread: accepts routers, reads their requests into the queue, and answers while the model works."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from kedge.serving.frames import FrameError
+from kedge.serving.runtimes.base import Busy, Outcome
+from kedge.serving.streams import Arrived, Peer
+from kedge.serving.work import Job, Work
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 256
+MAX_UNREAD_BYTES = 320 * 1024 * 1024
+"""A router that sends and never reads is let go before its unread answers fill the memory."""
+_READ_BYTES = 256 * 1024
+_ACCEPT_PAUSE_S = 0.1
+"""After an accept that failed, when there is nobody else to serve meanwhile."""
+
+
+class Connection:
+    """One router. Its own lock: the model's thread answers on it while the I/O thread reads from it."""
+
+    def __init__(self, sock: socket.socket, peer: Peer) -> None:
+        self.socket = sock
+        self.peer = peer
+        self.lock = threading.Lock()
+        self._unsent = memoryview(b"")
+
+    def push(self) -> bool:
+        """Send what goes out without waiting. True when something is left that a writable socket would take.
+
+        Call with the lock held. A broken connection is left to the I/O thread, which sees it too.
+        """
+        while True:
+            if not self._unsent:
+                self._unsent = memoryview(self.peer.outgoing())
+                if not self._unsent:
+                    return False
+            try:
+                self._unsent = self._unsent[self.socket.send(self._unsent) :]
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+
+    @property
+    def quiet(self) -> bool:
+        return not self._unsent and self.peer.quiet
+
+
+class WorkerIo:
+    """`run` is the thread's whole life; `answer`, `wake` and `close_in_child` are for other threads."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        stop: socket.socket,
+        hello: Mapping[str, Any],
+        work: Work[Connection],
+        on_stop: Callable[[], None],
+    ) -> None:
+        """stop: a byte on it ends the accepting of requests; on_stop is then called, and the rest is finished."""
+        self._listener = listener
+        self._stop = stop
+        self._hello = hello
+        self._work = work
+        self._on_stop = on_stop
+        self._connections: set[Connection] = set()
+        self._stopping = False
+        self._to_write: deque[Connection] = deque()
+        self._wake_in, self._wake_out = socket.socketpair()
+        for each in (self._wake_in, self._wake_out, listener, stop):
+            each.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(stop, selectors.EVENT_READ, self._begin_to_stop)
+        self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
+
+    def run(self) -> None:
+        """Returns when it was stopped and everything that had been read before is answered."""
+        while not (self._stopping and self._finished()):
+            for key, mask in self._selector.select():
+                if isinstance(key.data, Connection):
+                    if mask & selectors.EVENT_WRITE:
+                        self._write(key.data)
+                    if mask & selectors.EVENT_READ:
+                        self._read(key.data)
+                else:
+                    key.data()
+        self._work.close()
+        for connection in list(self._connections):
+            self._drop(connection)
+        self._selector.close()
+
+    def answer(self, outcomes: Iterable[tuple[Job[Connection], Outcome]]) -> None:
+        """Called by the model's thread, which sends by itself: a hand-over would cost more than the sending."""
+        touched: dict[Connection, None] = {}
+        for job, outcome in outcomes:
+            with job.source.lock:
+                job.source.peer.answer(job.stream, outcome)
+            touched[job.source] = None
+        for connection in touched:
+            with connection.lock:
+                left = connection.push()
+            if left:
+                self._to_write.append(connection)
+                self.wake()
+
+    def wake(self) -> None:
+        try:
+            self._wake_out.send(b"\0")
+        except BlockingIOError:
+            return  # enough wake-ups are waiting
+
+    def close_in_child(self) -> None:
+        """For a process that the model forked: what it inherited shall not keep a router waiting for a dead worker."""
+        for connection in list(self._connections):
+            connection.socket.close()
+        for each in (self._listener, self._stop, self._wake_in, self._wake_out):
+            each.close()
+
+    def _finished(self) -> bool:
+        if not self._work.drained():
+            return False
+        return all(connection.quiet for connection in self._connections)
+
+    def _begin_to_stop(self) -> None:
+        self._selector.unregister(self._stop)
+        self._stopping = True
+        for connection in self._connections:
+            connection.peer.closing = True
+        self._on_stop()
+        if self._listener.fileno() >= 0:
+            if self._listener in self._selector.get_map():
+                self._selector.unregister(self._listener)
+            self._listener.close()
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            self._accept_no_more(f"accept failed: {error}")
+            return
+        sock.setblocking(False)
+        connection = Connection(sock, Peer(self._hello, self._room))
+        self._connections.add(connection)
+        self._selector.register(sock, selectors.EVENT_READ, connection)
+        self._flush(connection)
+        if len(self._connections) >= MAX_CONNECTIONS:
+            self._accept_no_more(f"{MAX_CONNECTIONS} routers are connected")
+
+    def _accept_no_more(self, why: str) -> None:
+        """Until one goes: the others wait in the listener's backlog."""
+        log.warning("%s; no further router is accepted until one goes", why)
+        if self._connections:
+            self._selector.unregister(self._listener)
+        else:
+            time.sleep(_ACCEPT_PAUSE_S)
+
+    def _room(self) -> int:
+        return self._work.room_bytes - sum(connection.peer.partial_bytes for connection in self._connections)
+
+    def _read(self, connection: Connection) -> None:
+        if connection not in self._connections:
+            return
+        try:
+            data = connection.socket.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(connection)
+            return
+        try:
+            with connection.lock:
+                events = connection.peer.receive(data)
+        except FrameError as error:
+            log.warning("a connection is closed: %s", error)
+            self._drop(connection)
+            return
+        jobs = []
+        for event in events:
+            if isinstance(event, Arrived):
+                deadline_s = None if event.deadline_ms is None else time.monotonic() + event.deadline_ms / 1000
+                jobs.append(Job(connection, event.stream, event.request, deadline_s))
+            else:
+                # Of the same read, it is not in the queue yet.
+                jobs = [job for job in jobs if job.stream != event.stream]
+                self._work.cancel(connection, event.stream)
+        refused = self._work.add(jobs) if jobs else []
+        with connection.lock:
+            for job in refused:
+                connection.peer.answer(job.stream, Busy("The instance holds as many requests as it can."))
+        self._flush(connection)
+        if connection.peer.backlog_bytes > MAX_UNREAD_BYTES:
+            log.warning("a connection is closed: it does not take its answers")
+            self._drop(connection)
+
+    def _write(self, connection: Connection) -> None:
+        if connection in self._connections:
+            self._flush(connection)
+
+    def _flush(self, connection: Connection) -> None:
+        with connection.lock:
+            left = connection.push()
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if left else 0)
+        if self._selector.get_key(connection.socket).events != events:
+            self._selector.modify(connection.socket, events, connection)
+
+    def _woken(self) -> None:
+        try:
+            while self._wake_in.recv(4096):
+                pass
+        except BlockingIOError:
+            # Everything that was asked for before is in the queue now.
+            while self._to_write:
+                self._write(self._to_write.popleft())
+
+    def _drop(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._selector.unregister(connection.socket)
+        with connection.lock:
+            waiting = connection.peer.waiting
+            connection.socket.close()
+        for stream in waiting:
+            self._work.cancel(connection, stream)
+        if not self._stopping and self._listener not in self._selector.get_map():
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
