@@ -1,0 +1,221 @@
+"""Between ASGI and the wire's own Request and Response: a body is read in bounds, an answer is sent as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from kedge.errors import IncompleteBody, RequestTooLarge, SerializationFailed, ServiceError, Throttled
+from kedge.wire.http import Request, Response
+
+log = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    body_bytes: int = 16 * 1024 * 1024
+    """A body that is read before its operation runs, as sent and unpacked."""
+    held_bytes: int = 256 * 1024 * 1024
+    """All such bodies at one time."""
+    requests: int = 512
+    """Requests in progress."""
+    body_idle_s: float = 60.0
+    """Between two pieces of a body."""
+    write_stall_s: float = 60.0
+    """How long a client may take none of an answer."""
+    linger_bytes: int = 64 * 1024 * 1024
+    """How much of a refused body is thrown away, so that a client that sends before it reads gets its answer."""
+    linger_s: float = 5.0
+
+
+class RequestTimeout(ServiceError):
+    code, status = "RequestTimeoutException", 408
+    elsewhere = {"s3": ("RequestTimeout", 400)}
+
+
+class Held:
+    """Bytes of bodies that are in memory, over all requests. Used by one event loop only."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bytes = 0
+
+    def take(self, count: int) -> None:
+        """Raises Throttled."""
+        if self._bytes + count > self._limit:
+            raise Throttled("Rate exceeded: too many large requests are in progress.")
+        self._bytes += count
+
+    def give_back(self, count: int) -> None:
+        self._bytes -= count
+
+
+class Incoming:
+    """A request whose head has arrived. The body can be taken once, by `chunks` or by `read`."""
+
+    def __init__(self, scope: Scope, receive: Receive, limits: Limits, held: Held) -> None:
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in scope["headers"]:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
+        path = scope.get("raw_path") or scope["path"].encode()
+        query = scope["query_string"].decode("latin-1")
+        self.request = Request(scope["method"], path.decode("latin-1"), query, headers)
+        self._receive = receive
+        self._limits = limits
+        self._held = held
+        self._taken = 0
+        self._started = False
+        self.complete = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+        self.disconnected = False
+        self._timed_out = False
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Raises RequestTimeout, or IncompleteBody when the client goes away."""
+        while not self.complete:
+            self._started = True
+            try:
+                async with asyncio.timeout(self._limits.body_idle_s):
+                    message = await self._receive()
+            except TimeoutError:
+                self._timed_out = True
+                raise RequestTimeout(
+                    f"Your socket connection to the server was not read from or written to within "
+                    f"{self._limits.body_idle_s:g} s: no more of the body came."
+                ) from None
+            if message["type"] == "http.disconnect":
+                self.disconnected = self.complete = True
+                raise IncompleteBody("The connection was closed before the whole body came.")
+            self.complete = not message.get("more_body", False)
+            if message.get("body"):
+                yield message["body"]
+
+    async def read(self) -> bytes:
+        """The whole body. Raises RequestTooLarge, Throttled, RequestTimeout or IncompleteBody."""
+        limit = self._limits.body_bytes
+        length = self.request.headers.get("content-length", "0")
+        if length.isdigit() and int(length) > limit:
+            raise RequestTooLarge(f"The body has {int(length)} bytes; at most {limit} are taken.")
+        body = bytearray()
+        async for piece in self.chunks():
+            if len(body) + len(piece) > limit:
+                raise RequestTooLarge(f"The body has more than {limit} bytes, which is the most that is taken.")
+            self._held.take(len(piece))
+            self._taken += len(piece)
+            body += piece
+        return bytes(body)
+
+    async def gone(self) -> None:
+        """Returns when the client has closed the connection."""
+        while not self.disconnected:
+            self.disconnected = (await self._receive())["type"] == "http.disconnect"
+
+    def release(self) -> None:
+        """The body that was read is no longer in memory."""
+        self._held.give_back(self._taken)
+        self._taken = 0
+
+    async def settle(self) -> bool:
+        """Throws away what has not been read; whether the connection can carry another request."""
+        if self._timed_out:
+            return False
+        if self.complete:
+            return not self.disconnected
+        if not self._started and "100-continue" in self.request.headers.get("expect", "").lower():
+            return False  # asking for the body only to throw it away would be worse
+        left = self._limits.linger_bytes
+        try:
+            async with asyncio.timeout(self._limits.linger_s):
+                async for piece in self.chunks():
+                    left -= len(piece)
+                    if left < 0:
+                        return False
+        except (TimeoutError, ServiceError):
+            return False
+        return True
+
+
+async def reply(response: Response, incoming: Incoming, send: Send, limits: Limits) -> None:
+    """Sends an answer; closes a streamed body whatever happens."""
+    body = response.body
+    try:
+        if incoming.disconnected:
+            return
+        keep = await incoming.settle()
+        headers = dict(response.headers)
+        if not keep:
+            headers["connection"] = "close"
+        if isinstance(body, bytes) and incoming.request.method != "HEAD" and response.status not in (204, 304):
+            headers["content-length"] = str(len(body))
+        raw = [(_header_bytes(name), _header_bytes(value)) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": response.status, "headers": raw})
+        if isinstance(body, bytes) or incoming.request.method == "HEAD":
+            text = body if isinstance(body, bytes) and incoming.request.method != "HEAD" else b""
+            await send({"type": "http.response.body", "body": text})
+        else:
+            await _stream(body, incoming, send, limits)
+    finally:
+        if not isinstance(body, bytes) and hasattr(body, "aclose"):
+            await body.aclose()
+
+
+async def _stream(body: AsyncIterator[bytes], incoming: Incoming, send: Send, limits: Limits) -> None:
+    """An answer that breaks off is left without its end, upon which the server closes the connection."""
+    gone = asyncio.create_task(incoming.gone())
+    try:
+        async for piece in body:
+            if gone.done():
+                return
+            async with asyncio.timeout(limits.write_stall_s):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except TimeoutError:
+        log.info("a client took nothing for %g s; its answer is broken off", limits.write_stall_s)
+        return
+    except Exception:
+        log.exception("the answer to %s %s broke off", incoming.request.method, incoming.request.path)
+        return
+    finally:
+        gone.cancel()
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _header_bytes(text: str) -> bytes:
+    """A header cannot hold a line's end, or what is answered could write headers of its own."""
+    text = text.translate({0: " ", 10: " ", 13: " "})
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode(errors="replace")
+
+
+def unzipped(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body without its Content-Encoding, gzip or none. Raises SerializationFailed or RequestTooLarge."""
+    match encoding.strip().lower():
+        case "" | "identity":
+            return body
+        case "gzip":
+            pass
+        case _:
+            raise SerializationFailed(f'Content-Encoding is "{encoding[:64]}"; gzip is taken.')
+    plain, rest = bytearray(), body
+    try:
+        while rest:
+            member = zlib.decompressobj(wbits=31)
+            plain += member.decompress(rest, limit + 1 - len(plain))
+            if len(plain) > limit:
+                raise RequestTooLarge(f"The body unpacks to more than {limit} bytes, which is the most that is taken.")
+            if not member.eof:
+                raise SerializationFailed("The body is cut short: its gzip data has no end.")
+            rest = member.unused_data
+    except zlib.error as error:
+        raise SerializationFailed(f"The body is not gzip: {error}") from None
+    return bytes(plain)

@@ -1,0 +1,209 @@
+"""The checks that the models hold: required members, lengths, ranges, enumerations and patterns.
+
+All that is wrong is said at once, in AWS's words: "2 validation errors detected: Value 'x' at 'modelName' failed to
+satisfy constraint: Member must have length less than or equal to 63; Value ...".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from botocore.model import ListShape, MapShape, OperationModel, Shape, StringShape, StructureShape
+
+from kedge.errors import RuntimeValidationError, ValidationFailed
+from kedge.wire.patterns import compiled
+from kedge.wire.shapes import below, item_path, lower_camel
+
+MAX_ERRORS = 20
+"""So many are listed at most; a list of a thousand bad items is no better explained by a thousand sentences."""
+
+MAX_SHOWN = 1024
+"""Characters of a value in a message."""
+
+MAX_MATCHED = 8192
+"""A text is matched with a pattern up to the length that its shape allows, or up to this where it names none."""
+
+OPEN_ENUMS = {
+    "InstanceType": (r"ml\.[a-z0-9-]+(\.[a-z0-9-]+)+", "AWS adds types faster than clients update; ours has a table"),
+    "BucketLocationConstraint": (r"[a-z0-9-]{1,64}", "a region that botocore does not know is still a region"),
+}
+"""Enumerations that are held to a pattern instead: end of the shape's name -> (pattern, reason)."""
+
+NOT_CHECKED = {
+    "sagemaker-runtime.BodyBlob.max": "the setting body_limit_bytes is the limit; 6 MB is too little for many",
+}
+"""Constraints of the models that are not enforced: service.Shape.constraint -> reason."""
+
+_Problem = tuple[str, Any, str]
+"""(path, value, constraint) of one failed check."""
+
+
+class _Sensitive:
+    """Stands for a value that must not be shown."""
+
+
+def check(operation: OperationModel, parameters: Mapping[str, Any]) -> None:
+    """Raises ValidationFailed, or the runtime's own RuntimeValidationError."""
+    shape = operation.input_shape
+    if shape is None:
+        return
+    service = operation.service_model.service_name
+    problems = []
+    for problem in _problems(service, shape, parameters, ""):
+        problems.append(problem)
+        if len(problems) == MAX_ERRORS:
+            break
+    if problems:
+        raise (RuntimeValidationError if service == "sagemaker-runtime" else ValidationFailed)(_message(problems))
+
+
+def _message(problems: list[_Problem]) -> str:
+    texts = []
+    for path, value, constraint in problems:
+        shown = "" if isinstance(value, _Sensitive) else " null" if value is None else f" '{_shown(value)}'"
+        texts.append(f"Value{shown} at '{path}' failed to satisfy constraint: {constraint}")
+    count = f"{len(texts)} validation error{'s' if len(texts) > 1 else ''} detected"
+    return f"{count}: {'; '.join(texts)}"
+
+
+def _shown(value: Any) -> str:
+    """A value as Java prints it, which is how AWS's messages show it."""
+    match value:
+        case bool():
+            text = "true" if value else "false"
+        case list():
+            text = "[" + ", ".join(_shown(item) for item in value[:MAX_SHOWN]) + "]"
+        case dict():
+            text = "{" + ", ".join(f"{key}={_shown(item)}" for key, item in list(value.items())[:MAX_SHOWN]) + "}"
+        case _:
+            text = str(value)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
+
+
+def _problems(service: str, shape: Shape, value: Any, path: str) -> Iterator[_Problem]:
+    if value is None:
+        yield path, None, "Member must not be null"
+        return
+    for constraint in _violated(service, shape, value):
+        yield path, _Sensitive() if shape.metadata.get("sensitive") else value, constraint
+    if isinstance(shape, StructureShape) and not shape.is_document_type:
+        for name in shape.required_members:
+            if value.get(name) is None:
+                yield below(path, lower_camel(name)), None, "Member must not be null"
+        for name, member in shape.members.items():
+            if value.get(name) is not None:
+                yield from _problems(service, member, value[name], below(path, lower_camel(name)))
+    elif isinstance(shape, ListShape):
+        if _is_leaf(shape.member):
+            yield from _joined(service, shape.member, value, value, path, "Member")
+        else:
+            for index, item in enumerate(value):
+                yield from _problems(service, shape.member, item, item_path(path, index))
+    elif isinstance(shape, MapShape):
+        yield from _joined(service, shape.key, value, value.keys(), path, "Map keys")
+        if _is_leaf(shape.value):
+            yield from _joined(service, shape.value, value, value.values(), path, "Map value")
+        else:
+            for key, item in value.items():
+                yield from _problems(service, shape.value, item, below(path, f"{key}.member"))
+
+
+def _joined(
+    service: str, shape: Shape, whole: Any, leaves: Iterable[Any], path: str, subject: str
+) -> Iterator[_Problem]:
+    """AWS reports the leaves of a list or map once, on the whole, with all that its leaves have to satisfy."""
+    leaves = list(leaves)
+    null = any(leaf is None for leaf in leaves)
+    if null or any(True for leaf in leaves for _ in _violated(service, shape, leaf)):
+        shown = _Sensitive() if shape.metadata.get("sensitive") else whole
+        rules = _all(service, shape) + ["Member must not be null"] * null
+        yield path, shown, f"{subject} must satisfy constraint: [{', '.join(rules)}]"
+
+
+def _is_leaf(shape: Shape) -> bool:
+    return not isinstance(shape, StructureShape | ListShape | MapShape)
+
+
+def _all(service: str, shape: Shape) -> list[str]:
+    """Every constraint of a leaf, in AWS's order."""
+    low, high = _bounds(service, shape)
+    noun = "length" if _is_measured(shape) else "value"
+    texts = [f"Member must have {noun} less than or equal to {high}"] if high is not None else []
+    texts += [f"Member must have {noun} greater than or equal to {low}"] if low is not None else []
+    pattern, enum = _pattern(shape), _enum(shape)
+    texts += [_enum_text(enum)] if enum else []
+    return texts + ([_pattern_text(pattern)] if pattern else [])
+
+
+def _violated(service: str, shape: Shape, value: Any) -> Iterator[str]:
+    """What a value itself breaks, not its parts."""
+    if not _has_bounds(shape, value):
+        return
+    low, high = _bounds(service, shape)
+    measured = _is_measured(shape)
+    size, noun = (len(value), "length") if measured else (value, "value")
+    if high is not None and size > high:
+        yield f"Member must have {noun} less than or equal to {high}"
+    if low is not None and size < low:
+        yield f"Member must have {noun} greater than or equal to {low}"
+    if not isinstance(value, str):
+        return
+    enum, pattern = _enum(shape), _pattern(shape)
+    if enum and value not in enum:
+        yield _enum_text(enum)
+    if pattern is not None:
+        limit = MAX_MATCHED if high is None else high
+        if high is None and size > limit:
+            yield f"Member must have length less than or equal to {limit}"
+        # A pattern can take long on a text that is longer than it was made for.
+        if value not in _open_values(shape) and (size > limit or not compiled(pattern).fullmatch(value)):
+            yield _pattern_text(pattern)
+
+
+def _has_bounds(shape: Shape, value: Any) -> bool:
+    # The stream of a body that is still to come has no length yet.
+    return isinstance(value, str | bytes | int | float | list | dict) and shape.type_name != "structure"
+
+
+def _is_measured(shape: Shape) -> bool:
+    return shape.type_name in ("string", "character", "blob", "list", "map")
+
+
+def _bounds(service: str, shape: Shape) -> tuple[int | float | None, int | float | None]:
+    low, high = shape.metadata.get("min"), shape.metadata.get("max")
+    return (
+        None if f"{service}.{shape.name}.min" in NOT_CHECKED else low,
+        None if f"{service}.{shape.name}.max" in NOT_CHECKED else high,
+    )
+
+
+def _open_pattern(shape: Shape) -> str | None:
+    return next((pattern for end, (pattern, _) in OPEN_ENUMS.items() if shape.name.endswith(end)), None)
+
+
+def _enum(shape: Shape) -> list[str]:
+    if not isinstance(shape, StringShape) or _open_pattern(shape) is not None:
+        return []
+    return list(shape.enum)
+
+
+def _open_values(shape: Shape) -> list[str]:
+    """The values of an open enumeration that the model does list, such as "system" among the instance types."""
+    return list(shape.enum) if isinstance(shape, StringShape) and _open_pattern(shape) is not None else []
+
+
+def _pattern(shape: Shape) -> str | None:
+    """The pattern of a string; an open enumeration's stands in for its values."""
+    if isinstance(shape, StringShape) and shape.enum and (pattern := _open_pattern(shape)) is not None:
+        return pattern
+    return shape.metadata.get("pattern")
+
+
+def _enum_text(values: list[str]) -> str:
+    return f"Member must satisfy enum value set: [{', '.join(values)}]"
+
+
+def _pattern_text(pattern: str) -> str:
+    # The service's own patterns start with ^, which the published models leave out.
+    return f"Member must satisfy regular expression pattern: {pattern if pattern.startswith('^') else '^' + pattern}"

@@ -1,0 +1,214 @@
+"""A call arrives: the ASGI application in front of every operation.
+
+One request goes once down and once up: read, un-gzip, find the operation, verify who calls, decode, check, call,
+encode. Every ServiceError on that way becomes bytes in one place, in the caller's protocol; anything else is
+InternalFailure with the request id, and its traceback goes to the log alone.
+
+Three things leave that way early: the plain routes of Kedge itself, invocations (handed on unread), and S3, whose
+bodies are read by the operation as they arrive, so that no slow upload holds a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+from kedge.errors import InternalFailure, ServiceError, Throttled, UnknownOperation
+from kedge.identity.records import Caller
+from kedge.wire.asgi import App, Held, Incoming, Limits, Receive, Scope, Send, reply, unzipped
+from kedge.wire.aws_json import AWS_JSON
+from kedge.wire.constraints import check
+from kedge.wire.http import Request, Response
+from kedge.wire.models import Codec, Models, Target
+from kedge.wire.query import QUERY
+from kedge.wire.rest_json import REST_JSON
+from kedge.wire.rest_xml import REST_XML, S3
+from kedge.wire.shapes import completed, mistakes
+from kedge.wire.sigv4 import Verified
+from kedge.wire.streams import open_body
+
+log = logging.getLogger(__name__)
+
+CODECS: Mapping[str, Codec] = {
+    "json": AWS_JSON,
+    "query": QUERY,
+    "rest-json": REST_JSON,
+    "rest-xml": REST_XML,
+    "s3": S3,
+}
+
+INLINE_BYTES = 64 * 1024
+"""A body up to this is decoded on the event loop: a thread would take longer to wake."""
+
+Operation = Callable[[Any, dict[str, Any]], Any]
+"""(call, parameters by wire name) -> result by wire name. Plain functions run in a thread, coroutines on the loop."""
+
+T = TypeVar("T")
+
+
+class Authenticate(Protocol):
+    def __call__(self, request: Request, body_sha256: str | None, target: Target) -> tuple[Caller, Verified | None]:
+        """Who calls. Raises ServiceError.
+
+        body_sha256: hex, of the body as sent; None for S3, whose body has not been read. target.signing_name is the
+        service that the signature has to be for, target.bucket_in_host what version 2 signs. The second answer is None
+        where signatures are not asked for.
+        """
+
+
+class Gateway:
+    """The ASGI application. Raises ValueError for an operation that no model has."""
+
+    def __init__(
+        self,
+        models: Models,
+        operations: Mapping[str, Operation],
+        authenticate: Authenticate,
+        new_call: Callable[[Caller, str, str], Any],
+        *,
+        routes: Mapping[tuple[str, str], Callable[[Request], Awaitable[Response]]] | None = None,
+        passthrough: App | None = None,
+        executor: Executor | None = None,
+        limits: Limits | None = None,
+        strict: bool = False,
+    ) -> None:
+        """operations: by "service.Operation". new_call: (caller, request id, user agent) -> what operations are given.
+        routes: (method, path) -> handler of a request that belongs to no AWS service; it authenticates for itself.
+        passthrough: gets the requests of sagemaker-runtime, with their bodies unread. executor: runs plain functions;
+        None is the loop's own. strict: a result that does not fit its shape is an AssertionError, for tests.
+        """
+        for key in operations:
+            service, _, name = key.partition(".")
+            if service not in models.services or name not in models.services[service].operation_names:
+                raise ValueError(f'there is no operation "{key}" in the models')
+        self._models = models
+        self._operations = dict(operations)
+        self._authenticate = authenticate
+        self._new_call = new_call
+        self._routes = dict(routes or {})
+        self._passthrough = passthrough
+        self._executor = executor
+        self._limits = limits or Limits()
+        self._strict = strict
+        self._held = Held(self._limits.held_bytes)
+        self._in_progress = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await _lifespan(receive, send)
+        if scope["type"] != "http":
+            return await send({"type": "websocket.close", "code": 1003})
+        request_id = str(uuid.uuid4())
+        incoming = Incoming(scope, receive, self._limits, self._held)
+        guess = self._models.guess(incoming.request)
+        if self._passthrough is not None and guess.service == "sagemaker-runtime":
+            return await self._passthrough(scope, receive, send)
+        self._in_progress += 1
+        try:
+            response = await self._handle(incoming, guess, request_id)
+            await reply(response, incoming, send, self._limits)
+        finally:
+            self._in_progress -= 1
+            incoming.release()
+        return None
+
+    async def _handle(self, incoming: Incoming, target: Target, request_id: str) -> Response:
+        request = incoming.request
+        route = self._routes.get((request.method, request.path))
+        if route is not None:
+            target = Target("", f"{request.method} {request.path}", "rest-json", path=request.path)
+        try:
+            if self._in_progress > self._limits.requests:
+                raise Throttled(f"Rate exceeded: {self._limits.requests} requests are in progress.")
+            if route is not None:
+                return await route(replace(request, body=await incoming.read()))
+            sha256: str | None = None
+            if target.protocol != "s3":
+                request, sha256 = await self._whole(incoming)
+            target = self._models.find(request)
+            caller, verified = self._authenticate(incoming.request, sha256, target)
+            operation = self._operation(target)
+            stream = None
+            if target.protocol == "s3":
+                stream = open_body(request, incoming.chunks(), verified)
+                if target.streamed_input() is None:
+                    request = replace(request, body=await stream.read(self._limits.body_bytes))
+            parameters = await self._decoded(target, request)
+            if stream is not None and (member := target.streamed_input()) is not None:
+                parameters[member] = stream
+            call = self._new_call(caller, request_id, request.headers.get("user-agent", ""))
+            if inspect.iscoroutinefunction(operation):
+                return self._encoded(target, await operation(call, parameters), request_id)
+            return await self._in_thread(lambda: self._encoded(target, operation(call, parameters), request_id))
+        except ServiceError as error:
+            if error.status >= 500:
+                log.warning("%s %s: %s", request_id, target.key, error)
+            return _refusal(target, error, request_id)
+        except Exception:
+            log.exception("%s %s failed", request_id, target.key)
+            return _failure(target, request_id)
+
+    async def _whole(self, incoming: Incoming) -> tuple[Request, str]:
+        """The request with its body unpacked, and the hash of the body as it was sent."""
+        body = await incoming.read()
+        encoding, limit = incoming.request.headers.get("content-encoding", ""), self._limits.body_bytes
+
+        def unpack() -> tuple[Request, str]:
+            request = replace(incoming.request, body=unzipped(body, encoding, limit))
+            return request, hashlib.sha256(body).hexdigest()
+
+        return unpack() if len(body) <= INLINE_BYTES and not encoding else await self._in_thread(unpack)
+
+    def _operation(self, target: Target) -> Operation:
+        """Raises UnknownOperation: not in the model, or not here."""
+        target.model()
+        operation = self._operations.get(target.key)
+        if operation is None:
+            raise UnknownOperation(f"The operation {target.key} is not implemented here.")
+        return operation
+
+    async def _decoded(self, target: Target, request: Request) -> dict[str, Any]:
+        def decode() -> dict[str, Any]:
+            parameters = CODECS[target.protocol].decode(target, request)
+            check(target.model(), parameters)
+            return parameters
+
+        return decode() if len(request.body) <= INLINE_BYTES else await self._in_thread(decode)
+
+    def _encoded(self, target: Target, result: dict[str, Any], request_id: str) -> Response:
+        if self._strict:
+            operation = target.model()
+            wrong = mistakes(operation.output_shape, completed(operation, result))
+            assert not wrong, f"the result of {target.key}: {'; '.join(wrong)}"
+        return CODECS[target.protocol].encode(target, result, request_id)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _refusal(target: Target, error: ServiceError, request_id: str) -> Response:
+    try:
+        return CODECS[target.protocol].encode_error(target, error, request_id)
+    except Exception:
+        log.exception("%s %s: %s %r cannot be written", request_id, target.key, error, error.members)
+        return _failure(target, request_id)
+
+
+def _failure(target: Target, request_id: str) -> Response:
+    error = InternalFailure(f"An internal failure; the server's log has it under request id {request_id}.")
+    return CODECS[target.protocol].encode_error(target, error, request_id)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

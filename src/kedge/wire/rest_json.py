@@ -1,0 +1,91 @@
+"""REST with JSON: members in path, query string and headers, the rest in a JSON body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.model import StructureShape
+
+from kedge.errors import SerializationFailed, ServiceError
+from kedge.wire.aws_json import JSON_READER, JSON_WRITER, error_members, error_shape, json_text, parse_json
+from kedge.wire.http import Request, Response
+from kedge.wire.models import Codec, Target
+from kedge.wire.rest import NO_BODY, payload_member, raw_payload, read_located, write_located
+from kedge.wire.shapes import (
+    completed,
+    read,
+    read_members,
+    request_body,
+    response_body,
+    write,
+    write_members,
+)
+
+
+def decode(target: Target, request: Request) -> dict[str, Any]:
+    shape = target.model().input_shape
+    if not isinstance(shape, StructureShape):
+        return {}
+    parameters = read_located(shape, target, request)
+    payload = payload_member(shape)
+    if payload is None:
+        members = request_body(shape)
+        if members and request.body:
+            node = JSON_READER.structure(parse_json(request.body), "")
+            parameters |= read_members(members, node, JSON_READER, "")
+    elif request.body:
+        name, member = payload
+        parameters[name] = _read_payload(member, request.body)
+    return parameters
+
+
+def _read_payload(member: Any, body: bytes) -> Any:
+    if member.type_name == "blob":
+        return body
+    if member.type_name == "string":
+        try:
+            return body.decode()
+        except UnicodeDecodeError:
+            raise SerializationFailed("The body is not UTF-8") from None
+    node = parse_json(body)
+    return None if node is None else read(member, node, JSON_READER)
+
+
+def encode(target: Target, result: dict[str, Any], request_id: str) -> Response:
+    operation = target.model()
+    response = Response(int(operation.http.get("responseCode", 200)), {"x-amzn-requestid": request_id})
+    shape = operation.output_shape
+    if not isinstance(shape, StructureShape):
+        return response
+    result = completed(operation, result)
+    payload = payload_member(shape)
+    if payload is None:
+        response.headers["content-type"] = "application/json"
+        response.body = json_text(
+            {name: node for name, _, node in write_members(response_body(shape), result, JSON_WRITER)}
+        )
+    elif result.get(payload[0]) is not None:
+        name, member = payload
+        if member.type_name in ("blob", "string"):
+            response.body = raw_payload(result[name])
+        else:
+            response.headers["content-type"] = "application/json"
+            response.body = json_text(write(member, result[name], JSON_WRITER))
+    write_located(shape, result, response)
+    return response
+
+
+def encode_error(target: Target, error: ServiceError, request_id: str) -> Response:
+    code, status = error.named_for("rest-json")
+    headers = {"content-type": "application/json", "x-amzn-requestid": request_id, "x-amzn-errortype": code}
+    if status in NO_BODY:
+        return Response(status, headers)
+    response = Response(status, headers, json_text(error_members(target, error, code)))
+    shape = error_shape(target, code)
+    if shape is not None:
+        write_located(shape, error.members, response)
+        response.status = status
+    return response
+
+
+REST_JSON = Codec(decode, encode, encode_error)
