@@ -116,6 +116,7 @@ class App:
             routes=self.routes(),
             passthrough=Passthrough([home.router_socket(number) for number in range(settings.routers)]),
             executor=self.threads,
+            strict=settings.strict_results,
         )
         self.seed()
 

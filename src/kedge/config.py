@@ -65,6 +65,9 @@ class Settings:
     start_timeout_s: float = 240.0
     """How long an instance may take to load its model, where the variant names no time of its own."""
 
+    strict_results: bool = False
+    """An answer that does not fit its AWS shape is an error, not trimmed to fit: for Kedge's own tests."""
+
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d{12}", self.account_id):
             raise SettingError(f'account_id is "{self.account_id}"; an account has 12 digits')
