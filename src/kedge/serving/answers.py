@@ -1,0 +1,123 @@
+"""What the inference port answers when it does not answer with a prediction, in rest-json. PURE.
+
+Texts are those that clients of the real runtime see and match on; where they come from stands at each.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from random import Random
+from typing import Any
+from urllib.parse import quote
+
+from kedge import errors
+from kedge.serving.table import Endpoint
+
+MAX_MESSAGE_CHARS = 2048
+_LAST_OF_ALL = errors.InternalFailure("An internal error happened; the router's log says which.")
+_TIMED_OUT = (
+    "Your invocation timed out while waiting for a response from container primary. Review the latency metrics for "
+    "each container in Amazon CloudWatch, resolve the issue, and try again."
+)
+
+
+class BodyTooLarge(errors.RequestTooLarge):
+    """The real runtime names no error type here, so that boto3 shows the code "413"."""
+
+    code = ""
+
+
+class NoSuchPath(errors.UnknownOperation):
+    status = 404
+
+
+class RequestIds:
+    """Ids in a UUID's form: a random beginning for each maker of ids, then a count. Nothing relies on their secrecy."""
+
+    def __init__(self, random: Random) -> None:
+        digits = f"{random.getrandbits(80):020x}"
+        self._start = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:]}-"
+        self._count = itertools.count(1)
+
+    def next(self) -> str:
+        return f"{self._start}{next(self._count):012x}"
+
+
+def error(failure: Exception, request_id: str) -> tuple[int, bytes, bytes]:
+    """(status, header lines, body). What is no ServiceError is answered without saying what it was."""
+    known = failure if isinstance(failure, errors.ServiceError) else _LAST_OF_ALL
+    code, status = known.named_for("rest-json")
+    members: dict[str, Any] = {"Message": known.message[:MAX_MESSAGE_CHARS], **known.members}
+    lines = f"content-type: application/json\r\nx-amzn-RequestId: {request_id}\r\n"
+    if code:
+        lines += f"x-amzn-errortype: {code}\r\n"
+    return status, lines.encode(), json.dumps(members).encode()
+
+
+def too_large(limit_bytes: int) -> BodyTooLarge:
+    """As seen in aws/sagemaker-python-sdk#171."""
+    return BodyTooLarge(f"HTTP content length exceeded {limit_bytes} bytes.")
+
+
+def no_endpoint(account: str, name: str) -> errors.RuntimeValidationError:
+    return errors.RuntimeValidationError(f"Endpoint {name} of account {account} not found.")
+
+
+def no_variant(endpoint: str, variant: str) -> errors.RuntimeValidationError:
+    return errors.RuntimeValidationError(f'Variant "{variant}" is not a production variant of endpoint "{endpoint}".')
+
+
+def model_error(endpoint: Endpoint, status: int, message: str) -> errors.ModelError:
+    """The model answered with an error. message: the body of its answer. Text: seen in SageMaker's public issues."""
+    lead = f"Received {_side(status)} error ({status}) from primary"
+    tail = f"See {_log_page(endpoint)} in account {endpoint.account} for more information."
+    text = f'{lead} with message "{message}". {tail}'
+    if len(text) > MAX_MESSAGE_CHARS:
+        text = f'{lead} with message "{message[: MAX_MESSAGE_CHARS - len(text)]}". {tail}'
+    return _model_error(endpoint, status, text, message)
+
+
+def answer_too_large(endpoint: Endpoint) -> errors.ModelError:
+    text = (
+        f"Received server error (500) from primary and could not load the entire response body. See "
+        f"{_log_page(endpoint)} in account {endpoint.account} for more information."
+    )
+    return _model_error(endpoint, 500, text, f"The answer has more than {endpoint.body_limit_bytes} bytes.")
+
+
+def timed_out(endpoint: Endpoint) -> errors.ModelError:
+    return model_error(endpoint, 0, _TIMED_OUT)
+
+
+def instance_lost(endpoint: Endpoint, deaths: int) -> errors.ModelError:
+    """The real runtime's word for a reset is the one for a time-out's status: there was no answer at all."""
+    times = "twice" if deaths > 1 else "once"
+    return model_error(
+        endpoint, 0, f"The instance that ran this invocation ended {times} before it answered; it is not tried again."
+    )
+
+
+def _model_error(endpoint: Endpoint, status: int, text: str, original: str) -> errors.ModelError:
+    return errors.ModelError(
+        text,
+        OriginalStatusCode=status,
+        OriginalMessage=original[:MAX_MESSAGE_CHARS],
+        LogStreamArn=f"arn:aws:logs:{endpoint.region}:{endpoint.account}:log-group:{_log_group(endpoint)}",
+    )
+
+
+def _side(status: int) -> str:
+    return "client" if 400 <= status < 500 else "server"
+
+
+def _log_group(endpoint: Endpoint) -> str:
+    return f"/aws/sagemaker/Endpoints/{endpoint.name}"
+
+
+def _log_page(endpoint: Endpoint) -> str:
+    region = quote(endpoint.region)
+    return (
+        f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
+        f"#logEventViewer:group={_log_group(endpoint)}"
+    )

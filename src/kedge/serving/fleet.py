@@ -1,0 +1,231 @@
+"""Every endpoint that the table names, as this router serves it: the split of its traffic, and each variant's
+instances with the requests that wait for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from random import Random
+from typing import Protocol
+
+from kedge import errors
+from kedge.serving import choose
+from kedge.serving.retry import Budget
+from kedge.serving.table import Endpoint, Instance, RoutingTable, Variant
+from kedge.serving.upstream import MAX_OUTSTANDING, Upstream
+
+MAX_WAITING = 1000
+"""Requests per variant that wait until an instance is healthy again."""
+
+
+class Job(Protocol):
+    """A request on its way to an instance."""
+
+    is_suspect: bool
+    """An instance died with it in flight, so it may have been the cause."""
+    refused_by: Collection[Upstream]
+    """Instances that were too busy for it."""
+
+    def send_to(self, upstream: Upstream) -> None: ...
+
+    def reroute(self) -> None:
+        """The variant that it waited for is gone."""
+
+
+class Pool:
+    """One variant's instances.
+
+    Of the requests that may have killed an instance, each instance gets only one at a time: the others would be taken
+    for the cause when it dies again.
+    """
+
+    def __init__(self, random: Random, now_s: float) -> None:
+        self.budget = Budget(now_s)
+        self._random = random
+        self._routing = "RANDOM"
+        self._upstreams: dict[Instance, Upstream] = {}
+        self._ready: list[Upstream] = []
+        self._suspects: dict[Job, None] = {}
+        self._waiting: dict[Job, None] = {}
+
+    def update(self, variant: Variant) -> None:
+        self._routing = variant.routing
+        for instance in self._upstreams.keys() - set(variant.instances):
+            self._upstreams.pop(instance).leave()
+        for instance in variant.instances:
+            if instance in self._upstreams:
+                self._upstreams[instance].retry_now()
+            else:
+                self._upstreams[instance] = Upstream(instance, self._changed)
+        self._changed()
+
+    def close(self) -> None:
+        """The table has no such variant any more."""
+        for upstream in self._upstreams.values():
+            upstream.leave()
+        self._upstreams.clear()
+        self._ready.clear()
+        stranded = [*self._suspects, *self._waiting]
+        self._suspects.clear()
+        self._waiting.clear()
+        for job in stranded:
+            job.reroute()
+
+    def submit(self, job: Job) -> None:
+        """Send the job now, or as soon as an instance is there for it. Raises ServiceUnavailable or Throttled."""
+        upstream = self._pick(job)
+        if upstream is not None:
+            job.send_to(upstream)
+            return
+        if not self._upstreams:
+            raise errors.ServiceUnavailable("The variant has no instance at the moment.")
+        if self._ready and not job.is_suspect:
+            raise errors.Throttled(f"The instance has {MAX_OUTSTANDING} unanswered requests; try again later.")
+        if len(self._waiting) + len(self._suspects) >= MAX_WAITING:
+            raise errors.ServiceUnavailable(
+                f"No instance of the variant is healthy, and {MAX_WAITING} requests wait for one already."
+            )
+        (self._suspects if job.is_suspect else self._waiting)[job] = None
+        self._hurry()
+
+    def forget(self, job: Job) -> None:
+        """It waits no more."""
+        self._suspects.pop(job, None)
+        self._waiting.pop(job, None)
+        self._hurry()
+
+    def release(self, upstream: Upstream, job: Job) -> None:
+        """The job is done on this instance, one way or the other."""
+        if upstream.suspect is job:
+            upstream.suspect = None
+            if self._suspects:
+                self._send_waiting()
+
+    def others(self, job: Job) -> bool:
+        """Whether some healthy instance has not refused it yet."""
+        return any(upstream not in job.refused_by for upstream in self._ready)
+
+    @property
+    def ready_count(self) -> int:
+        return len(self._ready)
+
+    def _changed(self, upstream: Upstream | None = None) -> None:
+        self._ready = [each for each in self._upstreams.values() if each.ready]
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        for queue in (self._suspects, self._waiting):
+            for job in list(queue):
+                upstream = self._pick(job)
+                if upstream is None:
+                    break
+                del queue[job]
+                job.send_to(upstream)
+        self._hurry()
+
+    def _hurry(self) -> None:
+        wanted = bool(self._waiting or self._suspects)
+        for upstream in self._upstreams.values():
+            upstream.hurry(wanted)
+
+    def _pick(self, job: Job) -> Upstream | None:
+        ready = self._ready
+        if job.is_suspect:
+            ready = [each for each in ready if each.suspect is None]
+        if job.refused_by:
+            ready = [each for each in ready if each not in job.refused_by]
+        if not ready:
+            return None
+        if len(ready) == 1:
+            chosen = ready[0]
+        else:
+            chosen = ready[choose.instance(self._routing, [each.outstanding for each in ready], self._random.random())]
+        if chosen.outstanding >= MAX_OUTSTANDING:
+            return None
+        if job.is_suspect:
+            chosen.suspect = job
+        return chosen
+
+
+class Route:
+    """One endpoint."""
+
+    def __init__(self, endpoint: Endpoint, random: Random, now_s: float) -> None:
+        self.endpoint = endpoint
+        self._random = random
+        self._pools: dict[str, Pool] = {}
+        self._split = choose.Split((), random)
+        self._named_weights: tuple[tuple[str, float], ...] = ()
+        self.update(endpoint, now_s)
+
+    def update(self, endpoint: Endpoint, now_s: float) -> None:
+        before, self.endpoint = self.endpoint, endpoint
+        named_weights = tuple((variant.name, variant.weight) for variant in endpoint.variants)
+        if named_weights != self._named_weights:
+            self._named_weights = named_weights
+            self._split = choose.Split([weight for _, weight in named_weights], self._random)
+        if endpoint.variants == before.variants and self._pools:
+            return
+        names = {variant.name for variant in endpoint.variants}
+        gone = [self._pools.pop(name) for name in self._pools.keys() - names]
+        for variant in endpoint.variants:
+            if variant.name not in self._pools:
+                self._pools[variant.name] = Pool(self._random, now_s)
+            self._pools[variant.name].update(variant)
+        for pool in gone:
+            pool.close()
+
+    def close(self) -> None:
+        pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            pool.close()
+
+    def draw(self) -> str:
+        """The next request's variant. Raises ServiceUnavailable when no variant takes traffic."""
+        try:
+            return self._named_weights[self._split.draw()][0]
+        except choose.NoTraffic:
+            raise errors.ServiceUnavailable(
+                f"Every variant of endpoint {self.endpoint.name} has weight 0; name one by TargetVariant."
+            ) from None
+
+    def pool(self, variant: str) -> Pool | None:
+        return self._pools.get(variant)
+
+    @property
+    def ready_count(self) -> int:
+        return sum(pool.ready_count for pool in self._pools.values())
+
+
+class Fleet:
+    """All endpoints of the table that was accepted last."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._routes: dict[tuple[str, str, str], Route] = {}
+
+    def swap(self, table: RoutingTable, now_s: float) -> None:
+        """Serve this table from now on. What stays the same keeps its connections and its place in the split."""
+        wanted = {(each.account, each.region, each.name): each for each in table.endpoints}
+        gone = [self._routes.pop(key) for key in self._routes.keys() - wanted.keys()]
+        for key, endpoint in wanted.items():
+            route = self._routes.get(key)
+            if route is None:
+                self._routes[key] = Route(endpoint, self._random, now_s)
+            else:
+                route.update(endpoint, now_s)
+        for route in gone:
+            route.close()
+
+    def find(self, account: str, region: str, name: str) -> Route | None:
+        return self._routes.get((account, region, name))
+
+    def close(self) -> None:
+        for route in self._routes.values():
+            route.close()
+        self._routes.clear()
+
+    @property
+    def ready_count(self) -> int:
+        """Healthy instances."""
+        return sum(route.ready_count for route in self._routes.values())

@@ -1,0 +1,274 @@
+"""One InvokeEndpoint, from the verified request to its answer: choosing, sending, waiting, trying again.
+
+No step waits: each is called when something happened, and says what happens next. The deadline is the endpoint's
+time-out, counted from the moment the body was there and verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from typing import Any
+
+from kedge import errors
+from kedge.serving import answers
+from kedge.serving.deadlines import Deadlines
+from kedge.serving.fleet import Fleet, Pool, Route
+from kedge.serving.inbound import Inbound
+from kedge.serving.retry import Verdict, after_busy, after_death
+from kedge.serving.upstream import Upstream, encoded_head
+
+MAX_ATTRIBUTES_CHARS = 1024
+_PREFIX = "x-amzn-sagemaker-"
+_HEADERS = (
+    # header, name in the frame's head, fewest and most characters
+    ("content-type", "content_type", 0, 1024),
+    ("accept", "accept", 0, 1024),
+    (f"{_PREFIX}custom-attributes", "custom_attributes", 0, MAX_ATTRIBUTES_CHARS),
+    (f"{_PREFIX}inference-id", "inference_id", 1, 64),
+)
+_MEMBERS = {
+    "content_type": "contentType",
+    "accept": "accept",
+    "custom_attributes": "customAttributes",
+    "inference_id": "inferenceId",
+}
+_REFUSED = {
+    f"{_PREFIX}target-model": ("TargetModel", "it is not a multi-model endpoint"),
+    f"{_PREFIX}target-container-hostname": (
+        "TargetContainerHostname",
+        "its model has one container",
+    ),
+    f"{_PREFIX}inference-component": ("InferenceComponentName", "it has no inference components"),
+    f"{_PREFIX}enable-explanations": ("EnableExplanations", "it has no explainer"),
+    f"{_PREFIX}session-id": ("SessionId", "its model keeps no sessions"),
+}
+"""What changes an answer's meaning is refused where it cannot be done, not ignored."""
+
+
+def fields_of(headers: Mapping[str, str], endpoint: str) -> tuple[tuple[str, str], ...]:
+    """What the worker is told besides the body. Raises RuntimeValidationError."""
+    fields = []
+    for header, field, fewest, most in _HEADERS:
+        value = headers.get(header)
+        if value is None:
+            continue
+        if not fewest <= len(value) <= most or not _is_visible(value):
+            raise _violation(_MEMBERS[field], value, fewest, most)
+        fields.append((field, value))
+    for name, (member, reason) in _REFUSED.items():
+        if name in headers:
+            raise errors.RuntimeValidationError(
+                f'{member} is "{headers[name][:64]}", but endpoint {endpoint} cannot take it: {reason}.'
+            )
+    return tuple(fields)
+
+
+def _violation(member: str, value: str, fewest: int, most: int) -> errors.RuntimeValidationError:
+    lead = f"1 validation error detected: Value '{value[:64]}' at '{member}' failed to satisfy constraint: Member must"
+    if len(value) > most:
+        return errors.RuntimeValidationError(f"{lead} have length less than or equal to {most}")
+    if len(value) < fewest:
+        return errors.RuntimeValidationError(f"{lead} have length greater than or equal to {fewest}")
+    return errors.RuntimeValidationError(f"{lead} satisfy regular expression pattern: ^\\p{{ASCII}}*")
+
+
+@lru_cache(1024)
+def _answer_lines(content_type: str, variant: str, attributes: str) -> bytes:
+    """A good answer's headers. Most answers of a model have the same. Raises ValueError.
+
+    The model's code is foreign: what it says must not become another header, or another answer.
+    """
+    if not all(_is_visible(each) and len(each) <= MAX_ATTRIBUTES_CHARS for each in (content_type, attributes)):
+        raise ValueError("The model's content type or custom attributes cannot be a header's value.")
+    lines = f"content-type: {content_type or 'application/octet-stream'}\r\n"
+    lines += f"x-Amzn-Invoked-Production-Variant: {variant}\r\n"
+    if attributes:
+        lines += f"X-Amzn-SageMaker-Custom-Attributes: {attributes}\r\n"
+    return lines.encode()
+
+
+def _is_visible(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
+class Invocation:
+    __slots__ = (
+        "_deadlines",
+        "_deaths",
+        "_fields",
+        "_fleet",
+        "_inbound",
+        "_loop",
+        "_pool",
+        "_request_id",
+        "_retries",
+        "_route",
+        "_stream",
+        "_target",
+        "_upstream",
+        "_variant",
+        "deadline_s",
+        "is_suspect",
+        "refused_by",
+        "timeout_s",
+    )
+
+    def __init__(self, inbound: Inbound, route: Route, fleet: Fleet, deadlines: Deadlines, request_id: str) -> None:
+        self._inbound = inbound
+        self._route = route
+        self._fleet = fleet
+        self._request_id = request_id
+        self._deadlines = deadlines
+        self._target = inbound.headers.get(f"{_PREFIX}target-variant")
+        self._variant = ""
+        self._fields: tuple[tuple[str, str], ...] = ()
+        self._pool: Pool | None = None
+        self._upstream: Upstream | None = None
+        self._stream = 0
+        self._deaths = 0
+        self._retries = 0
+        self.is_suspect = False
+        self.refused_by: Collection[Upstream] = ()
+        self.deadline_s = 0.0
+        self.timeout_s = route.endpoint.timeout_s
+
+    def start(self) -> None:
+        """Raises a ServiceError when it cannot even be sent."""
+        endpoint = self._route.endpoint
+        if len(self._inbound.body) > endpoint.body_limit_bytes:
+            raise answers.too_large(endpoint.body_limit_bytes)
+        self._fields = fields_of(self._inbound.headers, endpoint.name)
+        pool = self._choose()
+        self._inbound.gone = self._abandon
+        self._deadlines.add(self)
+        try:
+            pool.budget.request()
+            pool.submit(self)
+        except errors.ServiceError:
+            self._end()
+            raise
+
+    def _choose(self) -> Pool:
+        route = self._route
+        self._variant = route.draw() if self._target is None else self._target
+        pool = route.pool(self._variant)
+        if pool is None:
+            raise answers.no_variant(route.endpoint.name, self._variant[:64])
+        self._pool = pool
+        return pool
+
+    def send_to(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        left_ms = max(1, int((self.deadline_s - self._deadlines.now_s()) * 1000))
+        head = encoded_head(self._fields, self._request_id, left_ms)
+        self._stream = upstream.send(self, head, self._inbound.body, self._route.endpoint.body_limit_bytes)
+
+    # What becomes of it.
+
+    def answered(self, head: dict[str, Any], body: bytes) -> None:
+        status = head.get("status", 200)
+        if not isinstance(status, int) or not 200 <= status < 300:
+            self._model_failed(status, body.decode("utf-8", "replace"))
+            return
+        try:
+            content_type, attributes = head.get("content_type"), head.get("custom_attributes")
+            lines = _answer_lines(str(content_type or ""), self._variant, str(attributes or ""))
+        except ValueError as error:
+            self._fail(answers.model_error(self._route.endpoint, 500, str(error)))
+            return
+        self._end()
+        self._inbound.respond(200, b"%sx-amzn-RequestId: %s\r\n" % (lines, self._request_id.encode()), body)
+
+    def failed(self, head: dict[str, Any]) -> None:
+        if head.get("kind") == "busy":
+            self._busy()
+        else:
+            self._model_failed(head.get("status", 500), str(head.get("message", "")))
+
+    def overran(self) -> None:
+        self._fail(answers.answer_too_large(self._route.endpoint))
+
+    def lost(self) -> None:
+        pool = self._pool
+        assert pool is not None
+        endpoint = self._route.endpoint
+        self._deaths += 1
+        self._leave_instance()
+        # Asked last, because asking takes one from the budget.
+        verdict = after_death(self._deaths, self._retries, retries_on=endpoint.retries, budget_left=True)
+        if verdict is Verdict.RETRY and not pool.budget.take(self._deadlines.now_s()):
+            verdict = Verdict.UNAVAILABLE
+        if verdict is Verdict.RETRY:
+            self.is_suspect = True
+            self._again(pool)
+        elif verdict is Verdict.GIVE_UP:
+            self._fail(answers.instance_lost(endpoint, self._deaths))
+        else:
+            self._fail(errors.ServiceUnavailable("The instance that ran this was lost, and no more retries are left."))
+
+    def _busy(self) -> None:
+        pool, upstream = self._pool, self._upstream
+        assert pool is not None
+        assert upstream is not None
+        self.refused_by = {*self.refused_by, upstream}
+        self._leave_instance()
+        if after_busy(self._retries, others=pool.others(self)) is Verdict.RETRY:
+            self._again(pool)
+        else:
+            self._fail(errors.Throttled(f"All instances of variant {self._variant} are busy; try again later."))
+
+    def _again(self, pool: Pool) -> None:
+        self._retries += 1
+        try:
+            pool.submit(self)
+        except errors.ServiceError as error:
+            self._fail(error)
+
+    def reroute(self) -> None:
+        route = self._route
+        endpoint = route.endpoint
+        found = self._fleet.find(endpoint.account, endpoint.region, endpoint.name)
+        try:
+            if found is None:
+                raise answers.no_endpoint(endpoint.account, endpoint.name)
+            self._route = found
+            self._choose().submit(self)
+        except errors.ServiceError as error:
+            self._fail(error)
+
+    def expire(self) -> None:
+        """The deadline is over. Whatever was sent is not sent again: the model may be slow, and it may be at it."""
+        upstream = self._upstream
+        if upstream is None:
+            self._fail(errors.ServiceUnavailable("No instance of the variant became healthy in time."))
+            return
+        upstream.cancel(self._stream)
+        self._fail(answers.timed_out(self._route.endpoint))
+
+    def _abandon(self) -> None:
+        """The client has gone."""
+        if self._upstream is not None:
+            self._upstream.cancel(self._stream)
+        self._end()
+
+    def _model_failed(self, status: object, message: str) -> None:
+        code = status if isinstance(status, int) and 100 <= status <= 599 else 500
+        self._fail(answers.model_error(self._route.endpoint, code, message))
+
+    def _fail(self, error: errors.ServiceError) -> None:
+        self._end()
+        self._inbound.respond(*answers.error(error, self._request_id))
+
+    def _leave_instance(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None and self._pool is not None:
+            self._pool.release(upstream, self)
+
+    def _end(self) -> None:
+        self._deadlines.remove(self)
+        self._inbound.gone = None
+        if self._upstream is not None:
+            self._leave_instance()
+        elif self._pool is not None:
+            self._pool.forget(self)

@@ -1,0 +1,265 @@
+"""The inference port: `python -m kedge.serving.router --listen FD --number N`.
+
+The walk of an inference request: `connection.py` reads it whole, and hashes it as it arrives; `Router.handle` here
+verifies who sent it and finds the endpoint in the routing table; `invocation.py` picks the variant and the instance,
+sends it as frames (`upstream.py`), and tries again where that is right; the answer goes back the same way. The table
+comes from control (`push.py`) and is on disk too: a router never needs control, nor the store, to serve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import unquote
+
+from kedge import config, errors
+from kedge.clock import Clock, SystemClock
+from kedge.compute import link
+from kedge.config import SettingError, Settings
+from kedge.home import Home, HomeError, open_home
+from kedge.identity.keys import KeyRing
+from kedge.identity.records import AccessKey
+from kedge.serving import answers
+from kedge.serving.deadlines import Deadlines
+from kedge.serving.fleet import Fleet
+from kedge.serving.front import Front
+from kedge.serving.inbound import Inbound, Limits
+from kedge.serving.invocation import Invocation
+from kedge.serving.push import TableClient
+from kedge.serving.table import RoutingTable
+from kedge.wire import sigv4
+from kedge.wire.http import Request
+
+SERVICE = "sagemaker"
+"""The runtime signs as the API does."""
+DRAIN_S = 5.0
+_SPARE_DESCRIPTORS = 256
+_JSON = b"content-type: application/json\r\n"
+_LATER = {
+    "/async-invocations": "InvokeEndpointAsync",
+    "/invocations-response-stream": "InvokeEndpointWithResponseStream",
+}
+
+log = logging.getLogger(__name__)
+
+
+class Router:
+    """Serves the table that was accepted last. Everything happens on one loop's thread."""
+
+    def __init__(self, number: int, clock: Clock, limits: Limits, body_limit_bytes: int) -> None:
+        self._number = number
+        self._clock = clock
+        self._body_limit_bytes = body_limit_bytes
+        self._table: RoutingTable | None = None
+        self._find_key: sigv4.FindKey | None = None
+        self._signing_keys = sigv4.SigningKeys()
+        self._accounts: dict[str, str] = {}
+        self._deadlines = Deadlines()
+        random = Random(os.urandom(16))
+        self._ids = answers.RequestIds(random)
+        self.fleet = Fleet(random)
+        self.front = Front(self.handle, limits, body_limit_bytes, self._ids)
+
+    def swap(self, table: RoutingTable) -> None:
+        """Serve this table from the next request on."""
+        keys = [AccessKey(k.access_key_id, k.secret, k.account, k.arn, k.user_id) for k in table.keys]
+        ring = KeyRing(keys, bytes.fromhex(table.seal_key))
+        clock = self._clock
+        self.fleet.swap(table, asyncio.get_running_loop().time())
+        self._find_key = lambda access_key_id, token: ring.find(access_key_id, token, clock.now())
+        self._accounts = {key.access_key_id: key.account for key in keys}
+        self._table = table
+        self.front.hash_while_reading = table.auth_required
+        self.front.body_limit_bytes = max(
+            self._body_limit_bytes, *(each.body_limit_bytes for each in table.endpoints), 0
+        )
+
+    def handle(self, inbound: Inbound) -> None:
+        """Answer now, or begin what will lead to the answer."""
+        request_id = self._ids.next()
+        try:
+            path = inbound.path
+            if path.startswith("/endpoints/") and inbound.method == "POST" and path.endswith("/invocations"):
+                self._invoke(inbound, path[len("/endpoints/") : -len("/invocations")], request_id)
+            else:
+                self._other(inbound, path)
+        except errors.ServiceError as error:
+            inbound.respond(*answers.error(error, request_id))
+        except Exception as error:
+            log.exception("request %s failed", request_id)
+            inbound.respond(*answers.error(error, request_id))
+
+    def _invoke(self, inbound: Inbound, name: str, request_id: str) -> None:
+        table = self._table
+        if table is None:
+            raise errors.ServiceUnavailable("This router has no routing table yet.")
+        account, region = self._sender(inbound, table)
+        if "%" in name:
+            name = unquote(name)
+        route = self.fleet.find(account, region, name)
+        if route is None:
+            raise answers.no_endpoint(account, name)
+        Invocation(inbound, route, self.fleet, self._deadlines, request_id).start()
+
+    def _sender(self, inbound: Inbound, table: RoutingTable) -> tuple[str, str]:
+        """(account, region) whose endpoint is meant. Raises what sigv4.verify raises."""
+        request = Request(inbound.method, inbound.path, inbound.query, inbound.headers)
+        if not table.auth_required:
+            return self._claimed(request, table)
+        assert self._find_key is not None
+        verified = sigv4.verify(
+            request, inbound.body_sha256(), self._find_key, self._clock.now(), cache=self._signing_keys
+        )
+        if verified.service != SERVICE:
+            raise errors.SignatureMismatch(
+                f"Credential should be scoped to correct service: '{SERVICE}', not '{verified.service}'."
+            )
+        return verified.caller.account, verified.caller.region
+
+    def _claimed(self, request: Request, table: RoutingTable) -> tuple[str, str]:
+        """What an unverified request says of itself; what it does not say, or wrongly, is the default."""
+        access_key_id, region = sigv4.claimed(request)
+        return self._accounts.get(access_key_id, table.default_account), region or table.default_region
+
+    def _other(self, inbound: Inbound, path: str) -> None:
+        if inbound.method in ("GET", "HEAD"):
+            if path == "/kedge/health":
+                inbound.respond(200, _JSON, json.dumps(self.health()).encode())
+                return
+            if path == "/ping":
+                inbound.respond(200, _JSON, b"{}")
+                return
+        if path.startswith("/endpoints/") and inbound.method == "POST":
+            for tail, operation in _LATER.items():
+                if path.endswith(tail):
+                    raise answers.NoSuchPath(f"{operation} is not there yet; InvokeEndpoint is.")
+        raise answers.NoSuchPath(
+            f"{inbound.method[:16]} {path[:128]} is no operation of the inference port; "
+            "POST /endpoints/NAME/invocations is InvokeEndpoint."
+        )
+
+    def health(self) -> dict[str, Any]:
+        table = self._table
+        return {
+            "role": "router",
+            "number": self._number,
+            "pid": os.getpid(),
+            "table_version": table.version if table is not None else None,
+            "endpoints": len(table.endpoints) if table is not None else 0,
+            "healthy_instances": self.fleet.ready_count,
+            "connections": len(self.front.connections),
+        }
+
+
+def tls_context(settings: Settings, home: Home) -> ssl.SSLContext | None:
+    """For what listens on the network; None without TLS. Raises OSError or ssl.SSLError for files that cannot be."""
+    if not settings.tls and not settings.tls_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    if settings.tls_cert:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    else:
+        context.load_cert_chain(home.tls / "server.pem", home.tls / "server.key")
+    return context
+
+
+async def serve(
+    settings: Settings, home: Home, listener: socket.socket, tls: ssl.SSLContext | None, number: int, task_id: str
+) -> None:
+    """A router's life, until SIGTERM or SIGINT; then what is in flight is finished."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    router = Router(number, SystemClock(), limits_of_process(), settings.body_limit_bytes)
+    client = TableClient(home.control_socket, home.routing_file, router.swap)
+    client.load()
+    router.front.start()
+    servers = [
+        await loop.create_server(router.front.new_connection, sock=listener.dup(), ssl=tls),
+        await loop.create_unix_server(router.front.new_connection, sock=local_socket(home.router_socket(number))),
+    ]
+    beside = [
+        asyncio.create_task(client.run()),
+        asyncio.create_task(link.keep_link(home, "router", task_id, listener)),
+    ]
+    # What was made until now stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    await stop.wait()
+    for server in servers:
+        server.close()
+    await router.front.drain(DRAIN_S)
+    router.fleet.close()
+    for task in beside:
+        task.cancel()
+    await asyncio.gather(*beside, return_exceptions=True)
+
+
+def local_socket(path: Path) -> socket.socket:
+    """For the control process, in place of the file that a killed router left."""
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    path.chmod(0o600)
+    return sock
+
+
+def limits_of_process() -> Limits:
+    """As many connections as there may be descriptors, up to the default."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    limits = Limits()
+    if soft == resource.RLIM_INFINITY:
+        return limits
+    return replace(limits, connections=max(16, min(limits.connections, soft - _SPARE_DESCRIPTORS)))
+
+
+def run_on_fastest_loop(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """uvloop where it is installed, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main())
+        return
+    uvloop.run(main())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m kedge.serving.router")
+    parser.add_argument("--listen", type=int, required=True, help="number of the inherited listening socket")
+    parser.add_argument("--number", type=int, default=0, help="which of the routers this is")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        settings = config.read()
+        home = open_home(settings)
+        tls = tls_context(settings, home)
+    except (SettingError, HomeError, OSError) as error:
+        sys.exit(f"The router cannot start: {error}")
+    with socket.socket(fileno=options.listen) as listener:
+        listener.setblocking(False)
+        task_id = os.environ.get("KEDGE_TASK_ID", "")
+        run_on_fastest_loop(lambda: serve(settings, home, listener, tls, options.number, task_id))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,564 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from kedge.serving import frames
+from kedge.serving.frames import Kind
+from kedge.serving.table import Variant
+from tests.serving.peers import ACCOUNT, Call, Worker, endpoint, never, request, running, table, until
+
+
+@pytest.fixture
+async def workers(tmp_path: Path):
+    made: list[Worker] = []
+
+    async def make(id: str, serve=Call.answer, **options) -> Worker:  # noqa: A002
+        worker = await Worker(id, tmp_path / f"{id}.sock", serve, **options).start()
+        made.append(worker)
+        return worker
+
+    yield make
+    for worker in made:
+        await worker.close()
+
+
+def variant(*workers: Worker, name: str = "AllTraffic", weight: float = 1.0, **options: str) -> Variant:
+    return Variant(name, weight, tuple(worker.instance for worker in workers), **options)
+
+
+async def test_an_invocation(workers):
+    worker = await workers("i-1")
+    async with running(table(endpoint(variant(worker)))) as served:
+        answer = await served.invoke(
+            b"[1, 2]",
+            content_type="application/json",
+            accept="text/csv",
+            x_amzn_sagemaker_custom_attributes="a=b; c",
+            x_amzn_sagemaker_inference_id="id-7",
+        )
+    assert (answer.status, answer.body) == (200, b"[1, 2]")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-amzn-invoked-production-variant"] == "AllTraffic"
+    assert "x-amzn-sagemaker-custom-attributes" not in answer.headers
+    head = worker.calls[0].head
+    assert head.pop("request_id") == answer.headers["x-amzn-requestid"]
+    assert 59_000 < head.pop("deadline_ms") <= 60_000
+    assert head == {
+        "content_type": "application/json",
+        "accept": "text/csv",
+        "custom_attributes": "a=b; c",
+        "inference_id": "id-7",
+    }
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"), [((0.9, 0.1), (900, 100)), ((3.0, 4.0), (429, 571)), ((1.0, 0.0), (1000, 0))]
+)
+async def test_a_thousand_requests_are_split_exactly(workers, weights, expected):
+    a, b = await workers("a"), await workers("b")
+    variants = variant(a, name="A", weight=weights[0]), variant(b, name="B", weight=weights[1])
+    async with running(table(endpoint(*variants))) as served, served.client() as client:
+        seen = await take(client, 1000)
+    assert abs(seen["A"] - expected[0]) <= 1
+    assert abs(seen["B"] - expected[1]) <= 1
+    assert (len(a.calls), len(b.calls)) == (seen["A"], seen["B"])
+
+
+async def test_new_weights_count_from_the_next_request(workers):
+    a, b = await workers("a"), await workers("b")
+
+    def weighing(x: float, y: float, version: int):
+        return table(endpoint(variant(a, name="A", weight=x), variant(b, name="B", weight=y)), version=version)
+
+    async with running(weighing(0.5, 0.5, 1)) as served, served.client() as client:
+        await take(client, 7)
+        served.router.swap(weighing(0.2, 0.8, 2))
+        assert await take(client, 10) == {"A": 2, "B": 8}
+        # The same weights again do not start a new block.
+        await take(client, 3)
+        before = len(a.calls)
+        served.router.swap(weighing(0.2, 0.8, 3))
+        await take(client, 2)
+        assert len(a.calls) - before <= 1
+    assert (a.connections, b.connections) == (1, 1)
+
+
+async def take(client, count: int) -> Counter[str]:
+    seen: Counter[str] = Counter()
+    for _ in range(count):
+        answer = await client.send(request())
+        assert answer.status == 200
+        seen[answer.headers["x-amzn-invoked-production-variant"]] += 1
+    return seen
+
+
+async def test_target_variant(workers):
+    a, b = await workers("a"), await workers("b")
+    variants = variant(a, name="A"), variant(b, name="B", weight=0.0)
+    async with running(table(endpoint(*variants))) as served:
+        answer = await served.invoke(x_amzn_sagemaker_target_variant="B")
+        assert answer.headers["x-amzn-invoked-production-variant"] == "B"
+        answer = await served.invoke(x_amzn_sagemaker_target_variant="C")
+        assert (answer.status, answer.headers["x-amzn-errortype"]) == (400, "ValidationError")
+        assert answer.json()["Message"] == 'Variant "C" is not a production variant of endpoint "an-endpoint".'
+
+
+async def test_no_weight_at_all(workers):
+    a = await workers("a")
+    async with running(table(endpoint(variant(a, weight=0.0)))) as served:
+        answer = await served.invoke()
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailable")
+
+
+@pytest.mark.parametrize(
+    ("authorization", "account"),
+    [
+        ("", ACCOUNT),
+        ("AWS4-HMAC-SHA256 Credential=AKIATESTTESTTESTTEST/20260101/us-east-1/sagemaker/aws4_request, x=y", ACCOUNT),
+        ("AWS4-HMAC-SHA256 Credential=nonsense", ACCOUNT),
+    ],
+)
+async def test_unknown_endpoint(workers, authorization, account):
+    worker = await workers("i-1")
+    async with running(table(endpoint(variant(worker)))) as served:
+        headers = {"authorization": authorization} if authorization else {}
+        answer = await served.invoke(name="other", **headers)
+        assert (answer.status, answer.headers["x-amzn-errortype"]) == (400, "ValidationError")
+        assert answer.json() == {"Message": f"Endpoint other of account {account} not found."}
+        # Case counts, and so does the region that the request says it is for.
+        assert (await served.invoke(name="An-Endpoint")).status == 400
+        assert (await served.invoke(**headers)).status == (400 if "us-east-1" in authorization else 200)
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "message"),
+    [
+        ("X-Amzn-SageMaker-Inference-Id", "x" * 65, "at 'inferenceId' failed to satisfy constraint: Member must have"),
+        ("X-Amzn-SageMaker-Custom-Attributes", "x" * 1025, "length less than or equal to 1024"),
+        ("X-Amzn-SageMaker-Custom-Attributes", "caf\xe9", "at 'customAttributes'"),
+        ("Accept", "x" * 1025, "at 'accept'"),
+        ("X-Amzn-SageMaker-Target-Model", "m.tar.gz", "it is not a multi-model endpoint"),
+        ("X-Amzn-SageMaker-Session-Id", "NEW_SESSION", "keeps no sessions"),
+        ("X-Amzn-SageMaker-Enable-Explanations", "`true`", "no explainer"),
+    ],
+)
+async def test_refused_parameters(workers, header, value, message):
+    worker = await workers("i-1")
+    async with running(table(endpoint(variant(worker)))) as served:
+        answer = await served.invoke(**{header: value})
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (400, "ValidationError")
+    assert message in answer.json()["Message"]
+    assert not worker.calls
+
+
+@pytest.mark.parametrize(
+    ("status", "side"), [(500, "server"), (503, "server"), (400, "client"), (415, "client"), (999, "server")]
+)
+async def test_model_error(workers, status, side):
+    worker = await workers("i-1", lambda call: call.error(status, 'no "such" column'))
+    async with running(table(endpoint(variant(worker)))) as served:
+        answer = await served.invoke()
+    said = status if status < 600 else 500
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (424, "ModelError")
+    assert answer.json() == {
+        "Message": f'Received {side} error ({said}) from primary with message "no "such" column". See '
+        "https://eu-central-1.console.aws.amazon.com/cloudwatch/home?region=eu-central-1#logEventViewer:group="
+        f"/aws/sagemaker/Endpoints/an-endpoint in account {ACCOUNT} for more information.",
+        "OriginalStatusCode": said,
+        "OriginalMessage": 'no "such" column',
+        "LogStreamArn": f"arn:aws:logs:eu-central-1:{ACCOUNT}:log-group:/aws/sagemaker/Endpoints/an-endpoint",
+    }
+
+
+async def test_a_long_model_error_is_cut(workers):
+    worker = await workers("i-1", lambda call: call.error(500, "x" * 5000))
+    async with running(table(endpoint(variant(worker)))) as served:
+        answer = (await served.invoke()).json()
+    assert len(answer["Message"]) == 2048
+    assert answer["Message"].endswith("for more information.")
+    assert len(answer["OriginalMessage"]) == 2048
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"content_type": "a\r\nx: y"},
+        {"custom_attributes": "a\nb"},
+        {"custom_attributes": "x" * 1025},
+    ],
+)
+async def test_a_model_cannot_write_headers(workers, head):
+    worker = await workers("i-1", lambda call: call.answer(**head))
+    async with running(table(endpoint(variant(worker)))) as served:
+        answer = await served.invoke()
+    assert answer.status == 424
+    assert "x" not in answer.headers
+
+
+async def test_a_content_type_that_is_no_text(workers):
+    worker = await workers("i-1", lambda call: call.answer(content_type=["a"]))
+    async with running(table(endpoint(variant(worker)))) as served:
+        assert (await served.invoke()).headers["content-type"] == "['a']"
+
+
+async def test_custom_attributes_come_back(workers):
+    worker = await workers("i-1", lambda call: call.answer(custom_attributes="trace=7"))
+    async with running(table(endpoint(variant(worker)))) as served:
+        answer = await served.invoke()
+    assert answer.headers["x-amzn-sagemaker-custom-attributes"] == "trace=7"
+
+
+async def test_a_model_that_answers_with_a_status(workers):
+    worker = await workers("i-1", lambda call: call.answer(b"bad column", status=400))
+    async with running(table(endpoint(variant(worker)))) as served:
+        answer = await served.invoke()
+    assert (answer.status, answer.json()["OriginalStatusCode"]) == (424, 400)
+    assert answer.json()["OriginalMessage"] == "bad column"
+
+
+async def test_time_out(workers):
+    worker = await workers("i-1", never)
+    async with running(table(endpoint(variant(worker), timeout_s=0.05))) as served:
+        answer = await served.invoke()
+        assert (answer.status, answer.headers["x-amzn-errortype"]) == (424, "ModelError")
+        assert answer.json()["OriginalStatusCode"] == 0
+        assert "Your invocation timed out while waiting for a response from container primary." in answer.body.decode()
+        await until(lambda: worker.calls[0].cancelled)
+        # A late answer is nobody's.
+        worker.calls[0].answer(b"late")
+        worker.serve = Call.answer
+        assert (await served.invoke(b"[2]")).body == b"[2]"
+    assert len(worker.calls) == 2
+
+
+async def test_a_client_that_goes_cancels(workers):
+    worker = await workers("i-1", never)
+    async with running(table(endpoint(variant(worker)))) as served:
+        async with served.client() as client:
+            client.writer.write(request())
+            await until(lambda: worker.calls)
+        await until(lambda: worker.calls[0].cancelled)
+        assert not served.router.front.held_bytes
+
+
+# Instances that die.
+
+
+async def test_a_request_is_retried_when_its_instance_dies(workers):
+    worker = await workers("i-1", lambda call: call.worker.die())
+    other = await workers("i-2")
+    async with running(table(endpoint(variant(worker, other)))) as served, served.client() as client:
+        await until(lambda: served.router.fleet.ready_count == 2)
+        for _ in range(20):
+            answer = await client.send(request())
+            assert answer.status == 200
+    assert len(worker.calls) == 1
+    assert len(other.calls) == 20
+
+
+async def test_a_request_waits_for_an_instance_that_starts_again(workers):
+    worker = await workers("i-1", lambda call: call.worker.die())
+    async with running(table(endpoint(variant(worker)))) as served, served.client() as client:
+        client.writer.write(request(b"[3]"))
+        await until(lambda: worker.calls)
+        worker.serve = Call.answer
+        await worker.start()
+        answer = await client.answer()
+    assert (answer.status, answer.body) == (200, b"[3]")
+
+
+async def test_requests_wait_for_the_first_start(workers, tmp_path):
+    worker = Worker("i-1", tmp_path / "i-1.sock")
+    async with running(table(endpoint(variant(worker)))) as served:
+        waiting = [asyncio.create_task(served.invoke(b"[%d]" % n)) for n in range(20)]
+        await until(lambda: len(served.router.front.connections) == 20)
+        await worker.start()
+        answers = await asyncio.gather(*waiting)
+        assert [answer.body for answer in answers] == [b"[%d]" % n for n in range(20)]
+        await worker.close()
+
+
+async def test_no_instance_becomes_healthy_in_time(tmp_path):
+    worker = Worker("i-1", tmp_path / "i-1.sock")
+    async with running(table(endpoint(variant(worker), timeout_s=0.05))) as served:
+        answer = await served.invoke()
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailable")
+
+
+async def test_a_variant_without_instances():
+    async with running(table(endpoint(variant()))) as served:
+        answer = await served.invoke()
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailable")
+
+
+async def test_a_request_that_kills_twice_is_never_tried_again(workers):
+    def serve(call: Call) -> None:
+        if call.body == b"poison":
+            call.worker.die()
+        else:
+            call.answer()
+
+    fleet = [await workers(f"i-{n}", serve) for n in range(4)]
+    async with running(table(endpoint(variant(*fleet)))) as served:
+        await until(lambda: served.router.fleet.ready_count == 4)
+        answer = await served.invoke(b"poison")
+        assert (answer.status, answer.headers["x-amzn-errortype"]) == (424, "ModelError")
+        assert answer.json()["OriginalStatusCode"] == 0
+        assert "ended twice" in answer.json()["Message"]
+        assert served.router.fleet.ready_count == 2
+        assert (await served.invoke(b"[1]")).status == 200
+    assert sum(call.body == b"poison" for worker in fleet for call in worker.calls) == 2
+
+
+async def test_neighbours_of_a_poison_request_are_answered(workers):
+    """They die with it once; then each instance gets only one suspect at a time, so they do not die with it again."""
+    together = 8
+
+    def serve(call: Call) -> None:
+        worker = call.worker
+        if len(worker.calls) < together and len(fleet[0].calls) <= together and worker is fleet[0]:
+            return  # the first batch gathers
+        if any(each.body == b"poison" for each in worker.calls):
+            worker.die()
+            return
+        call.answer()
+
+    fleet = [await workers("i-0", serve)]
+    async with running(table(endpoint(variant(fleet[0])))) as served:
+        bodies = [b"poison", *(b"[%d]" % n for n in range(together - 1))]
+        tasks = [asyncio.create_task(served.invoke(body)) for body in bodies]
+        await until(lambda: len(fleet[0].calls) == together)
+        fleet += [await workers(f"i-{n}", serve) for n in range(1, 4)]
+        served.router.swap(table(endpoint(variant(*fleet)), version=2))
+        answers = await asyncio.gather(*tasks)
+    assert answers[0].status == 424
+    assert [answer.body for answer in answers[1:]] == bodies[1:]
+
+
+async def test_retries_can_be_off(workers):
+    worker, other = await workers("i-1", lambda call: call.worker.die()), await workers("i-2", never)
+    async with running(table(endpoint(variant(worker), retries=False))) as served:
+        answer = await served.invoke()
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (424, "ModelError")
+    assert "ended once" in answer.json()["Message"]
+    assert not other.calls
+
+
+async def test_the_retry_budget(workers):
+    """Of 300 requests that all lose their instance, about the floor and a fifth are retried."""
+    worker = await workers("i-1", never)
+    async with running(table(endpoint(variant(worker)))) as served:
+        tasks = [asyncio.create_task(served.invoke()) for _ in range(300)]
+        await until(lambda: len(worker.calls) == 300)
+        worker.serve = Call.answer
+        worker.die()
+        await worker.start()
+        answers = Counter(answer.status for answer in await asyncio.gather(*tasks))
+    assert set(answers) == {200, 503}
+    assert 150 <= answers[200] <= 175
+
+
+async def test_a_busy_instance_is_passed_over(workers):
+    busy = await workers("i-1", lambda call: call.error(503, "full", "busy"))
+    other = await workers("i-2")
+    async with running(table(endpoint(variant(busy, other)))) as served, served.client() as client:
+        await until(lambda: served.router.fleet.ready_count == 2)
+        for _ in range(30):
+            assert (await client.send(request())).status == 200
+        await other.close()
+        await until(lambda: served.router.fleet.ready_count == 1)
+        answer = await client.send(request())
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (400, "ThrottlingException")
+    assert busy.calls
+
+
+async def test_least_outstanding_requests(workers):
+    slow, fast = await workers("i-1", never), await workers("i-2")
+    one = variant(slow, fast, routing="LEAST_OUTSTANDING_REQUESTS")
+    async with running(table(endpoint(one))) as served:
+        await until(lambda: served.router.fleet.ready_count == 2)
+        async with served.client() as first:
+            while not slow.calls:
+                first.writer.write(request())
+                await until(lambda: slow.calls or first.reader._buffer)
+                if not slow.calls:
+                    await first.answer()
+            async with served.client() as client:
+                await take(client, 50)
+    assert len(slow.calls) == 1
+
+
+# Frames.
+
+
+@pytest.mark.parametrize("size", [0, 1, 262_144, 262_145, 5_000_000, 12_000_000])
+async def test_bodies_of_every_size(workers, size):
+    worker = await workers("i-1")
+    body = (b"0123456789abcdef" * (size // 16 + 1))[:size]
+    first = table(endpoint(variant(worker), body_limit_bytes=12_000_000))
+    async with running(first, body_limit_bytes=12_000_000) as served:
+        answer = await served.invoke(body)
+        assert answer.body == body
+        assert worker.calls[0].body == body
+        assert not served.router.front.held_bytes
+    if size > 4 * 1024 * 1024:
+        assert worker.credits
+
+
+async def test_small_requests_pass_large_ones(workers):
+    """The worker gives no credit at first, so the large body stops after a window; small ones go on."""
+    worker = await workers("i-1")
+    first = table(endpoint(variant(worker), body_limit_bytes=8 << 20))
+    write, held = worker.write, []
+    worker.write = lambda data: held.append(data) if data[8] == 8 else write(data)  # CREDIT
+    async with running(first, body_limit_bytes=8 << 20) as served:
+        large = asyncio.create_task(served.invoke(b"x" * (6 << 20)))
+        await until(lambda: sum(int.from_bytes(each[12:16], "little") for each in held) == (4 << 20) - (256 << 10))
+        assert (await served.invoke(b"[1]")).body == b"[1]"
+        assert not large.done()
+        worker.write = write
+        for each in held:
+            write(each)
+        assert len((await large).body) == 6 << 20
+
+
+async def test_an_answer_that_is_too_large(workers):
+    worker = await workers("i-1", lambda call: call.answer(b"x" * 2_000_000))
+    async with running(table(endpoint(variant(worker), body_limit_bytes=1_000_000))) as served:
+        answer = await served.invoke()
+        assert (answer.status, answer.json()["OriginalStatusCode"]) == (424, 500)
+        assert "could not load the entire response body" in answer.json()["Message"]
+        worker.serve = Call.answer
+        assert (await served.invoke()).status == 200
+
+
+async def test_a_body_over_the_endpoints_limit(workers):
+    worker = await workers("i-1")
+    async with running(table(endpoint(variant(worker), body_limit_bytes=1000))) as served:
+        answer = await served.invoke(b"x" * 1001)
+        assert answer.status == 413
+        assert "x-amzn-errortype" not in answer.headers
+        assert answer.json() == {"Message": "HTTP content length exceeded 1000 bytes."}
+        assert (await served.invoke(b"x" * 1000)).status == 200
+
+
+@pytest.mark.parametrize("greeting", [{"instance": "another"}, {"version": 99}, {"version": "1"}])
+async def test_a_worker_that_is_not_the_one(workers, greeting):
+    worker = await workers("i-1", greeting=greeting)
+    async with running(table(endpoint(variant(worker), timeout_s=0.1))) as served:
+        answer = await served.invoke()
+        assert answer.status == 503
+        assert served.router.fleet.ready_count == 0
+    assert not worker.calls
+
+
+@pytest.mark.parametrize(
+    "nonsense", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 64, bytes([4, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0]) + b"aaaa"]
+)
+async def test_a_worker_that_speaks_nonsense(workers, nonsense):
+    worker = await workers("i-1", lambda call: call.worker.write(nonsense))
+    other = await workers("i-2")
+    async with running(table(endpoint(variant(worker, other)))) as served, served.client() as client:
+        await until(lambda: served.router.fleet.ready_count == 2)
+        await take(client, 20)
+
+
+async def test_pings_are_answered(workers):
+    worker = await workers("i-1")
+    async with running(table(endpoint(variant(worker)))) as served:
+        await served.invoke()
+        worker.write(frames.frame(Kind.PING, 0, b"payload"))
+        await until(lambda: worker.pings == [b"payload"])
+
+
+# Tables.
+
+
+async def test_no_table_yet():
+    async with running(None) as served:
+        answer = await served.invoke()
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailable")
+
+
+async def test_tables_change_under_load(workers):
+    fleet = [await workers(f"i-{n}") for n in range(4)]
+    seen: Counter[int] = Counter()
+    async with running(table(endpoint(variant(fleet[0])))) as served:
+
+        async def load() -> None:
+            async with served.client() as client:
+                while not done:
+                    seen[(await client.send(request())).status] += 1
+
+        done = False
+        loads = [asyncio.create_task(load()) for _ in range(8)]
+        for version in range(2, 42):
+            served.router.swap(table(endpoint(variant(fleet[version % 4], fleet[(version + 1) % 4])), version=version))
+            count = seen.total()
+            await until(lambda count=count: seen.total() > count + 5)
+        done = True
+        await asyncio.gather(*loads)
+    assert set(seen) == {200}
+
+
+async def test_an_instance_that_leaves_finishes_its_requests(workers):
+    old, new = await workers("i-1", never), await workers("i-2")
+    async with running(table(endpoint(variant(old)))) as served:
+        task = asyncio.create_task(served.invoke(b"[old]"))
+        await until(lambda: old.calls)
+        served.router.swap(table(endpoint(variant(new)), version=2))
+        assert (await served.invoke(b"[new]")).body == b"[new]"
+        assert old._writers
+        old.calls[0].answer()
+        assert (await task).body == b"[old]"
+        await until(lambda: not old._writers)
+    assert len(old.calls) == 1
+
+
+async def test_waiting_requests_follow_the_table(workers, tmp_path):
+    absent, here = Worker("i-1", tmp_path / "absent.sock"), await workers("i-2")
+    async with running(table(endpoint(variant(absent, name="A")))) as served:
+        kept = asyncio.create_task(served.invoke(b"[1]"))
+        aimed = asyncio.create_task(served.invoke(b"[2]", x_amzn_sagemaker_target_variant="A"))
+        await until(lambda: len(served.router.front.connections) == 2)
+        served.router.swap(table(endpoint(variant(here, name="B")), version=2))
+        assert (await kept).headers["x-amzn-invoked-production-variant"] == "B"
+        assert "is not a production variant" in (await aimed).json()["Message"]
+        served.router.swap(table(endpoint(variant(absent, name="A")), version=3))
+        waiting = asyncio.create_task(served.invoke())
+        await until(lambda: len(served.router.front.connections) == 1)
+        served.router.swap(table(version=4))
+        assert "not found" in (await waiting).json()["Message"]
+
+
+# Other paths.
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "says"),
+    [
+        ("GET /ping", 200, ""),
+        ("GET /kedge/health", 200, '"table_version": 1'),
+        ("GET /", 404, "is no operation of the inference port"),
+        ("GET /endpoints/an-endpoint/invocations", 404, "is no operation"),
+        ("POST /endpoints/an-endpoint/invocations/", 404, "is no operation"),
+        ("POST /endpoints/an-endpoint/async-invocations", 404, "InvokeEndpointAsync is not there yet"),
+        ("POST /endpoints/an-endpoint/invocations-response-stream", 404, "InvokeEndpointWithResponseStream is not"),
+        ("POST /endpoints/a%2Db/invocations", 400, "Endpoint a-b of account"),
+        ("POST /endpoints//invocations", 400, "not found"),
+    ],
+)
+async def test_paths(line, status, says):
+    async with running(table()) as served, served.client() as client:
+        answer = await client.send(f"{line} HTTP/1.1\r\nhost: here\r\ncontent-length: 0\r\n\r\n".encode())
+    assert answer.status == status
+    assert says in answer.body.decode()
+    if status == 404:
+        assert answer.headers["x-amzn-errortype"] == "UnknownOperationException"
+        assert json.loads(answer.body)["Message"]
+    assert "date" in answer.headers
