@@ -3,7 +3,7 @@
     DIR/lock                       held by the supervisor while it lives
     DIR/node.json                  account and region, chosen at the first start
     DIR/credentials.json           root key pair and the key that seals session tokens (mode 0600)
-    DIR/run.json                   the running server: pid, addresses (kedge.compute.processes writes it)
+    DIR/run.json                   the running server: pid, addresses (the supervisor writes it)
     DIR/kedge.db                   resource store
     DIR/objects/                   object store
     DIR/artifacts/SHA256/          unpacked model artifacts

@@ -1,0 +1,48 @@
+"""When something that ended is started again. PURE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STEADY_S = 10.0
+"""Who lived this long starts afresh: its next end is its first."""
+LONGEST_ROLE_BACK_OFF_S = 5.0
+LONGEST_TASK_BACK_OFF_S = 10.0
+CRASHES_BEFORE_READY = 2
+"""So many ends before a task was ever ready, and it has failed."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """Start it after this pause."""
+
+    after_s: float
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """It has failed; no further try."""
+
+
+def failures_after(failures: int, lived_s: float) -> int:
+    """Ends in a row, this one counted. lived_s: how long it lived (a task: how long it was ready)."""
+    return 1 if lived_s >= STEADY_S else failures + 1
+
+
+def back_off_s(failures: int, longest_s: float) -> float:
+    """The pause after so many ends in a row: none, 0.1 s, 0.2 s, 0.4 s, ... longest_s."""
+    return 0.0 if failures <= 1 else min(longest_s, 0.1 * 2 ** min(failures - 2, 20))
+
+
+def next_step(*, ever_ready: bool, failures: int, told_failure: bool, timed_out: bool) -> Again | GiveUp:
+    """What follows the end of a task.
+
+    A task that has been ready once served somebody, so it is brought back for ever. One that never was is most likely
+    broken: it gets a second try after a crash, none after it said itself why it cannot start or took too long.
+    failures: ends in a row, this one counted.
+    """
+    if ever_ready:
+        return Again(back_off_s(failures, LONGEST_TASK_BACK_OFF_S))
+    if told_failure or timed_out or failures >= CRASHES_BEFORE_READY:
+        return GiveUp()
+    return Again(0.0)

@@ -1,0 +1,244 @@
+"""One task from its start to its end: launched, watched, brought back, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kedge.compute import output, restart
+from kedge.compute.base import TaskState, TaskStatus
+from kedge.compute.children import Children
+from kedge.compute.launcher import Launcher, LaunchFailed
+from kedge.compute.process_id import ProcessId
+from kedge.compute.records import OUTPUT, STATE, TaskRecord, write_task
+from kedge.compute.reports import Report, Reports, StateFile, StatusPipe
+from kedge.home import Home
+
+REASON_LINES = 20
+REASON_CHARACTERS = 8192
+_LAST_WORDS_S = 1.0
+"""How long an instance that said that it failed may take to end by itself."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class End:
+    """How one process of the task ended."""
+
+    reason: str
+    told_failure: bool = False
+    timed_out: bool = False
+    ready_s: float = 0.0
+
+
+class Task:
+    """Its record is always what stands on disk. `changed` hears of every change, last of all of STOPPED."""
+
+    def __init__(
+        self,
+        home: Home,
+        record: TaskRecord,
+        launcher: Launcher,
+        children: Children,
+        changed: Callable[[TaskStatus], None],
+    ) -> None:
+        self.record = record
+        self._home = home
+        self._launcher = launcher
+        self._children = children
+        self._changed = changed
+        self._living: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
+        self._told = asyncio.Event()
+        self._failure = ""
+        self._last_words = ""
+        self._ready_at = 0.0
+
+    def begin(self) -> None:
+        """Take the task up where its record left it."""
+        process = self.record.process
+        adopted = process if process is not None and process.alive() else None
+        if self.record.state is TaskState.STOPPING:
+            self.stop()
+        elif self.record.state is not TaskState.FAILED:
+            if adopted is None:
+                self._set(state=self._starting_state(), process=None)
+            self._living = asyncio.create_task(self._live(adopted))
+            self._living.add_done_callback(_log_failure)
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """End it and forget it. Recorded when this returns; may be called again, also to hurry. Raises OSError."""
+        if self.record.state is not TaskState.STOPPING:
+            self.record = replace(self.record, state=TaskState.STOPPING)
+            write_task(self._home, self.record)
+            self._changed(self.record.status())
+        if at_once:
+            self._hurry.set()
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self._leave(forget=True))
+
+    async def halt(self, *, at_once: bool = False) -> None:
+        """End its process and keep its record: the next supervisor starts it again."""
+        if at_once:
+            self._hurry.set()
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self._leave(forget=False))
+        await self._leaving
+
+    async def gone(self) -> None:
+        """Waits for the end that `stop` asked for."""
+        if self._leaving is not None:
+            await self._leaving
+
+    async def _live(self, adopted: ProcessId | None) -> None:
+        failures = 0
+        while True:
+            end = await self._once(adopted)
+            adopted = None
+            failures = restart.failures_after(failures, end.ready_s)
+            step = restart.next_step(
+                ever_ready=self.record.ever_ready,
+                failures=failures,
+                told_failure=end.told_failure,
+                timed_out=end.timed_out,
+            )
+            log.warning("instance %s: %s", self.record.spec.id, end.reason.partition("\n")[0])
+            if isinstance(step, restart.GiveUp):
+                self._set(state=TaskState.FAILED, process=None, reason=end.reason)
+                return
+            self._set(state=self._starting_state(), process=None, reason=end.reason, restarts=self.record.restarts + 1)
+            await asyncio.sleep(step.after_s)
+
+    async def _once(self, adopted: ProcessId | None) -> End:
+        """One process from its launch, or its adoption, to its end."""
+        spec = self.record.spec
+        self._told.clear()
+        self._failure, self._last_words, self._ready_at = "", "", 0.0
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + spec.start_timeout_s
+        exit_status: int | None = None
+        reports: Reports
+        if adopted is None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    launched = await self._launcher.launch(spec)
+            except LaunchFailed as error:
+                return End(f"The instance could not be started: {error}.")
+            except TimeoutError:
+                return self._end_of(None, timed_out=True)
+            process, exit_status = launched.process, launched.exit_status
+            reports = StatusPipe(launched.reports, self._hear)
+            self._set(process=process)
+        else:
+            process = adopted
+            if self.record.state is TaskState.READY:
+                self._ready_at = loop.time()
+                self._told.set()
+            reports = StateFile(self._home.tasks / spec.id / STATE, self._hear)
+        timed_out = False
+        try:
+            if process is not None:
+                timed_out = not await self._settled(process, deadline - loop.time())
+                exit_status = await self._children.ended(process)
+        finally:
+            reports.close()
+        return self._end_of(exit_status, timed_out=timed_out)
+
+    async def _settled(self, process: ProcessId, within_s: float) -> bool:
+        """Waits until the instance is ready or has ended; kills one that does neither in time and returns False."""
+        ended = asyncio.ensure_future(self._children.ended(process))
+        told = asyncio.ensure_future(self._told.wait())
+        try:
+            await asyncio.wait({ended, told}, timeout=max(0.0, within_s), return_when=asyncio.FIRST_COMPLETED)
+            if self._failure:
+                await asyncio.wait({ended}, timeout=_LAST_WORDS_S)
+            if not ended.done() and not self._ready_at:
+                process.signal(signal.SIGKILL)
+            return ended.done() or told.done()
+        finally:
+            ended.cancel()
+            told.cancel()
+
+    def _hear(self, report: Report) -> None:
+        if report.get("state") == "ready":
+            self._ready_at = asyncio.get_running_loop().time()
+            self._set(state=TaskState.READY, ever_ready=True)
+        elif report.get("state") == "failed":
+            self._failure = str(report.get("reason") or "The instance gave no reason.")
+            self._ready_at = 0.0
+        else:
+            self._last_words = str(report.get("reason") or "")
+            return
+        self._told.set()
+
+    def _end_of(self, exit_status: int | None, *, timed_out: bool) -> End:
+        spec = self.record.spec
+        if self._failure:
+            what = self._failure
+        elif timed_out:
+            what = f"The model was not loaded within {spec.start_timeout_s:g} s."
+        elif self._launcher.out_of_memory(spec.id):
+            what = f"The instance used more memory than the {spec.memory_bytes / 2**30:g} GiB of its instance type."
+        elif self._last_words:
+            what = self._last_words
+        elif exit_status is None:
+            what = "The instance ended."
+        elif exit_status < 0:
+            what = f"The instance was ended by {signal.Signals(-exit_status).name}."
+        else:
+            what = f"The instance ended with exit status {exit_status}."
+        said = output.tail(self._home.tasks / spec.id / OUTPUT, REASON_LINES)
+        reason = f"{what}\n{said}" if said else what
+        ready_s = asyncio.get_running_loop().time() - self._ready_at if self._ready_at else 0.0
+        return End(reason[:REASON_CHARACTERS], bool(self._failure), timed_out, ready_s)
+
+    async def _leave(self, *, forget: bool) -> None:
+        if self._living is not None:
+            self._living.cancel()
+            await asyncio.wait({self._living})
+        process = self.record.process
+        if process is not None:
+            await self._end(process)
+        self._launcher.clean(self.record.spec.id)
+        if forget:
+            shutil.rmtree(self._home.tasks / self.record.spec.id, ignore_errors=True)
+            self._changed(replace(self.record.status(), state=TaskState.STOPPED, pid=None))
+
+    async def _end(self, process: ProcessId) -> None:
+        ended = asyncio.ensure_future(self._children.ended(process))
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        try:
+            if not self._hurry.is_set() and process.signal(signal.SIGTERM):
+                grace_s = self.record.spec.stop_grace_s
+                await asyncio.wait({ended, hurry}, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                process.signal(signal.SIGKILL)
+            await ended
+        finally:
+            hurry.cancel()
+
+    def _starting_state(self) -> TaskState:
+        return TaskState.RESTARTING if self.record.ever_ready else TaskState.STARTING
+
+    def _set(self, **fields: Any) -> None:
+        """A full disk stops no serving: the record is then older than the truth, and adoption checks it anyhow."""
+        if self.record.state is TaskState.STOPPING:
+            fields.pop("state", None)
+        self.record = replace(self.record, **fields)
+        try:
+            write_task(self._home, self.record)
+        except OSError as error:
+            log.error("the record of %s cannot be written: %s", self.record.spec.id, error)
+        self._changed(self.record.status())
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a task is not watched any more", exc_info=error)

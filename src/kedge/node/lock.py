@@ -1,0 +1,55 @@
+"""One supervisor for each data directory: whoever holds the lock file, in which it says who it is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from kedge.compute.process_id import ProcessId
+
+_POLL_S = 0.02
+
+
+class Held(Exception):
+    """Somebody else holds it."""
+
+
+def acquire(path: Path, wait_s: float = 0.0) -> int:
+    """The descriptor that holds the lock until it is closed, which every kind of end does. Raises Held after wait_s.
+
+    It is not inherited, so what the supervisor starts does not hold the lock.
+    """
+    end = time.monotonic() + wait_s
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < end:
+                time.sleep(_POLL_S)
+                continue
+            os.close(descriptor)
+            raise Held from None
+        return descriptor
+
+
+def sign(descriptor: int) -> ProcessId:
+    """Write into the held lock file who this process is."""
+    me = ProcessId.of(os.getpid())
+    data = json.dumps(asdict(me)).encode()
+    os.pwrite(descriptor, data, 0)
+    os.ftruncate(descriptor, len(data))
+    return me
+
+
+def holder(path: Path) -> ProcessId | None:
+    """The living supervisor of the directory; None when there is none."""
+    try:
+        found = ProcessId(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if found.alive() else None
