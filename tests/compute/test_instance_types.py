@@ -7,7 +7,7 @@ import re
 import pytest
 
 from kedge.compute import capacity
-from kedge.compute.instance_types import InstanceType, find, parse
+from kedge.compute.instance_types import BUILT_IN, InstanceType, find, parse
 from kedge.config import SettingError, Settings
 from kedge.errors import ValidationFailed
 
