@@ -298,7 +298,22 @@ def test_bucket_names(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["ab", "x" * 64, "Abc", "a_b", "-ab", "ab-", "a..b", "192.168.0.1", "xn--ab", "ab-s3alias", "a b", "abc\n"]
+    "name",
+    [
+        "ab",
+        "x" * 64,
+        "Abc",
+        "a_b",
+        "-ab",
+        "ab-",
+        "a..b",
+        "192.168.0.1",
+        "xn--ab",
+        "ab-s3alias",
+        "a b",
+        "abc\n",
+        "kedge",
+    ],
 )
 def test_names_that_no_bucket_has(name):
     with pytest.raises(errors.InvalidBucketName):

@@ -160,6 +160,9 @@ def test_what_a_handler_may_return(tmp_path: Path, body: str, want: Answer):
         ("raise ValueError('no\\nsense')", 500, "ValueError: no sense"),
         ("return {}['gone']", 500, "KeyError: 'gone'"),
         ("import sys; sys.exit(3)", 500, "SystemExit: 3"),
+        ("raise KeyboardInterrupt", 500, "KeyboardInterrupt"),
+        ("raise GeneratorExit", 500, "GeneratorExit"),
+        ("raise type('PanicException', (BaseException,), {})('in Rust')", 500, "PanicException: in Rust"),
         ("raise type('Teapot', (Exception,), {'status_code': 418})('short')", 418, "short"),
         ("raise type('Odd', (Exception,), {'status_code': 200})('odd')", 500, "odd"),
         ("context.set_response_status(422, 'no'); return 'a bad row'", 422, "a bad row"),
@@ -191,6 +194,7 @@ def test_what_a_handler_raises(tmp_path: Path, body: str, status: int, says: str
         ("model_fn = 3", "model_fn is a int; it has to be a function"),
         ("import nothing_like_it", r"ModuleNotFoundError: No module named 'nothing_like_it' \(inference.py, line 1"),
         ("1 +", r"SyntaxError: invalid syntax"),
+        ("raise KeyboardInterrupt", r"KeyboardInterrupt \(inference.py, line 1, in <module>\)"),
         ("import sys\nsys.exit('no licence')", r"SystemExit: no licence \(inference.py, line 2, in <module>\)"),
         (
             "def model_fn(d):\n    raise OSError('no weights')",

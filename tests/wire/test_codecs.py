@@ -290,7 +290,7 @@ def form(text: str) -> Request:
 
 def test_forms() -> None:
     head = "Action=CreateRole&Version=2010-05-08&RoleName=r&"
-    tags = "Tags.member.2.Key=b&Tags.member.2.Value=2&Tags.member.10.Key=c&Tags.member.1.Key=a&Tags.member.x.Key=no"
+    tags = "Tags.member.2.Key=b&Tags.member.2.Value=2&Tags.member.10.Key=c&Tags.member.1.Key=a"
     assert decode(form(head + tags)) == {
         "RoleName": "r",
         "Tags": [{"Key": "a"}, {"Key": "b", "Value": "2"}, {"Key": "c"}],
@@ -299,6 +299,9 @@ def test_forms() -> None:
     for wrong in ("Tags=x", "MaxSessionDuration=1_0", "Tags.member.1=x"):
         with pytest.raises(SerializationFailed):
             decode(form(head + wrong))
+    for number in ("x", "-1", "99999999999"):
+        with pytest.raises(SerializationFailed, match="at 'tags' is not the number of an item"):
+            decode(form(f"{head}Tags.member.{number}.Key=a"))
     with pytest.raises(SerializationFailed, match="nested"):
         tree({"a" + ".b" * 1000: ""})
     with pytest.raises(SerializationFailed, match="percent-encoded"):

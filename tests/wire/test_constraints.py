@@ -89,6 +89,41 @@ def config(**variant: Any) -> dict[str, Any]:
         ),
         (
             "sagemaker.CreateEndpointConfig",
+            config(InitialVariantWeight=float("inf")),
+            [
+                (
+                    "Value 'inf' at 'productionVariants.1.member.initialVariantWeight' failed to satisfy constraint: "
+                    "Member must be a finite number"
+                ),
+            ],
+        ),
+        (
+            "sagemaker.UpdateEndpointWeightsAndCapacities",
+            {
+                "EndpointName": "e",
+                "DesiredWeightsAndCapacities": [{"VariantName": "v", "DesiredWeight": float("nan")}],
+            },
+            [
+                (
+                    "Value 'nan' at 'desiredWeightsAndCapacities.1.member.desiredWeight' failed to satisfy constraint: "
+                    "Member must be a finite number"
+                ),
+            ],
+        ),
+        (
+            "sagemaker.CreateModel",
+            {"ModelName": "m", "PrimaryContainer": {"Environment": {"A": None}}},
+            [
+                (
+                    "Value '{A=null}' at 'primaryContainer.environment' failed to satisfy constraint: "
+                    "Map value must satisfy constraint: [Member must have length less than or equal to 1024, "
+                    "Member must have length greater than or equal to 0, "
+                    "Member must satisfy regular expression pattern: ^[\\S\\s]*, Member must not be null]"
+                )
+            ],
+        ),
+        (
+            "sagemaker.CreateEndpointConfig",
             {"EndpointConfigName": "c", "ProductionVariants": [None]},
             ["Value null at 'productionVariants.1.member' failed to satisfy constraint: Member must not be null"],
         ),

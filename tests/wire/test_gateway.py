@@ -33,6 +33,7 @@ from kedge.errors import (
 from kedge.identity.records import AccessKey, Caller
 from kedge.wire import sigv4
 from kedge.wire.asgi import Limits, unzipped
+from kedge.wire.connection import BoundedHttp
 from kedge.wire.gateway import Gateway
 from kedge.wire.http import Request, Response
 from kedge.wire.models import Models, Target
@@ -225,7 +226,7 @@ class serving:  # noqa: N801 - used as `with serving(app) as port`
     """A uvicorn server in a thread, stopped and joined at the end."""
 
     def __init__(self, app: Any) -> None:
-        config = uvicorn.Config(app, log_config=None, lifespan="off", loop="asyncio")
+        config = uvicorn.Config(app, http=BoundedHttp, log_config=None, lifespan="off", loop="asyncio")
         self.server = uvicorn.Server(config)
         self.socket = socket.socket()
         self.socket.bind(("127.0.0.1", 0))

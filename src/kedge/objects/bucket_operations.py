@@ -28,6 +28,8 @@ _DEFAULT_REGION = "us-east-1"
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
 _RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+_OWN_NAME = "kedge"
+"""The API port's own addresses, /kedge/..., would hide objects of a bucket of this name."""
 
 
 async def list_buckets(call: Call, request: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +92,8 @@ def check_bucket_name(name: str) -> None:
         reason = "a name is not formatted as an IP address"
     elif name.startswith(_RESERVED_STARTS) or name.endswith(_RESERVED_ENDS):
         reason = "this beginning or end is reserved"
+    elif name == _OWN_NAME:
+        reason = "the server's own addresses begin with it"
     if reason:
         raise InvalidBucketName(f'The specified bucket is not valid: "{name}"; {reason}.', BucketName=name)
 

@@ -6,6 +6,7 @@ satisfy constraint: Member must have length less than or equal to 63; Value ..."
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -34,6 +35,9 @@ NOT_CHECKED = {
     "sagemaker-runtime.BodyBlob.max": "the setting body_limit_bytes is the limit; 6 MB is too little for many",
 }
 """Constraints of the models that are not enforced: service.Shape.constraint -> reason."""
+
+_FINITE = "Member must be a finite number"
+"""No operation has a use for NaN or an infinity, which a client may write as text; JSON could not keep them."""
 
 _Problem = tuple[str, Any, str]
 """(path, value, constraint) of one failed check."""
@@ -70,6 +74,8 @@ def _message(problems: list[_Problem]) -> str:
 def _shown(value: Any) -> str:
     """A value as Java prints it, which is how AWS's messages show it."""
     match value:
+        case None:
+            text = "null"
         case bool():
             text = "true" if value else "false"
         case list():
@@ -117,7 +123,7 @@ def _joined(
     null = any(leaf is None for leaf in leaves)
     if null or any(True for leaf in leaves for _ in _violated(service, shape, leaf)):
         shown = _Sensitive() if shape.metadata.get("sensitive") else whole
-        rules = _all(service, shape) + ["Member must not be null"] * null
+        rules = _all(service, shape) + [_FINITE] * any(map(_endless, leaves)) + ["Member must not be null"] * null
         yield path, shown, f"{subject} must satisfy constraint: [{', '.join(rules)}]"
 
 
@@ -140,6 +146,9 @@ def _violated(service: str, shape: Shape, value: Any) -> Iterator[str]:
     """What a value itself breaks, not its parts."""
     if not _has_bounds(shape, value):
         return
+    if _endless(value):
+        yield _FINITE
+        return
     low, high = _bounds(service, shape)
     measured = _is_measured(shape)
     size, noun = (len(value), "length") if measured else (value, "value")
@@ -159,6 +168,10 @@ def _violated(service: str, shape: Shape, value: Any) -> Iterator[str]:
         # A pattern can take long on a text that is longer than it was made for.
         if value not in _open_values(shape) and (size > limit or not compiled(pattern).fullmatch(value)):
             yield _pattern_text(pattern)
+
+
+def _endless(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _has_bounds(shape: Shape, value: Any) -> bool:

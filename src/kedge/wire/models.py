@@ -299,7 +299,9 @@ def _unknown(target: Target) -> str:
         return f"Could not find operation {target.operation_name}"
     if target.protocol == "s3":
         return f"S3 has no operation for {target.operation_name}."
-    return f'{target.service or "No service here"} has no operation "{target.operation_name}".'
+    if not target.service:
+        return f'No service here has an operation "{target.operation_name}".'
+    return f'{target.service} has no operation "{target.operation_name}".'
 
 
 def _claim(index: dict[Any, str], key: Any, service: str) -> None:

@@ -35,10 +35,12 @@ class Field:
     value: str | None = None
     children: dict[str, Field] = field(default_factory=dict)
 
-    def numbered(self) -> list[Field]:
-        """The children 1, 2, 3 ... in order; a gap is closed."""
-        numbers = [name for name in self.children if name.isascii() and name.isdigit() and len(name) < 10]
-        return [self.children[name] for name in sorted(numbers, key=int)]
+    def numbered(self, path: str) -> list[Field]:
+        """The children 1, 2, 3 ... in order; a gap is closed. Raises SerializationFailed for any other name."""
+        for name in self.children:
+            if not (name.isascii() and name.isdigit() and len(name) < 10):
+                raise SerializationFailed(f"'{name[:100]}' at '{path}' is not the number of an item")
+        return [self.children[name] for name in sorted(self.children, key=int)]
 
 
 def tree(form: dict[str, str]) -> Field:
@@ -76,18 +78,18 @@ def _member(node: Field, name: str, shape: Shape) -> Any:
 
 def _items(node: Field, shape: ListShape, path: str) -> list[Any]:
     if shape.serialization.get("flattened"):
-        return node.numbered()
+        return node.numbered(path)
     inner = node.children.get(wire_name(shape.member, "member"))
     if inner is None and node.value:
         raise SerializationFailed(f"'{node.value[:100]}' at '{path}' can not be converted to a List")
-    return inner.numbered() if inner is not None else []
+    return inner.numbered(path) if inner is not None else []
 
 
 def _entries(node: Field, shape: MapShape, path: str) -> list[tuple[str, Any]]:
     inner = node if shape.serialization.get("flattened") else node.children.get("entry", Field())
     key_name, value_name = wire_name(shape.key, "key"), wire_name(shape.value, "value")
     pairs = []
-    for entry in inner.numbered():
+    for entry in inner.numbered(path):
         key, value = entry.children.get(key_name), entry.children.get(value_name)
         if key is None or key.value is None or value is None:
             raise SerializationFailed(f"An entry at '{path}' lacks its {key_name} or {value_name}")

@@ -137,6 +137,8 @@ def _in_order(row: Any, columns: Sequence[str] | None, number: int) -> list[Any]
 
 
 def _from_csv(content: str) -> np.ndarray[Any, Any]:
+    # csv's own limit is 128 KiB, for the whole process; a field may be a whole document, and bodies have their limit.
+    csv.field_size_limit(max(csv.field_size_limit(), len(content)))
     try:
         table = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row]
     except csv.Error as error:

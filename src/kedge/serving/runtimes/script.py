@@ -62,7 +62,7 @@ class ScriptRuntime:
                 warm_up(self._model_dir, self._model, context)
         except LoadError:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise failed(error, artifact) from error
 
     def answer(self, batch: Sequence[Invocation]) -> Iterator[Outcomes]:
@@ -162,7 +162,7 @@ def imported(script: Path, artifact: Path) -> ModuleType:
     sys.modules[script.stem] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise failed(error, artifact) from error
     return module
 

@@ -81,7 +81,7 @@ def load_model(artifact: Path, environment: Mapping[str, str]) -> Any:
             model = _read(file, environment)
         except LoadError:
             raise
-        except Exception as error:
+        except BaseException as error:
             log.exception("%s cannot be loaded", path)
             raise LoadError(f"{path} cannot be loaded: {last_line(error)} ({_versions(file)}).") from error
     written_by = {version for warning in caught if (version := _written_by(warning.message))}

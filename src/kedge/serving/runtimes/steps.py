@@ -26,6 +26,9 @@ def in_steps(
 
     predict is given the call only when it is for that call alone. When a shared predict fails, or gives something that
     cannot be taken apart by rows, each of its calls is run alone: one bad request never fails its neighbours.
+
+    Whatever the model's code raises is that call's outcome, also what is no Exception: a panic of a library that is
+    written in Rust is none, nor is asyncio's CancelledError. Signals play no part: an instance ignores SIGINT.
     """
 
     def alone(index: int, data: object) -> Outcomes:
@@ -41,7 +44,7 @@ def in_steps(
     for index, call in enumerate(calls):
         try:
             decoded[index] = decode(call)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (as_outcome logs it)
+        except BaseException as error:  # noqa: BLE001 (as_outcome logs it)
             refused.append((index, as_outcome(error)))
     if refused:
         yield refused
@@ -60,7 +63,7 @@ def in_steps(
 def _together(datas: list[object], predict: Callable[[object, None], object]) -> list[object] | None:
     try:
         return joining.split(predict(joining.join(datas), None), datas)
-    except (Exception, SystemExit):
+    except BaseException:
         log.debug("a joined batch of %d requests failed; each is run alone", len(datas), exc_info=True)
         return None
 
@@ -68,5 +71,5 @@ def _together(datas: list[object], predict: Callable[[object, None], object]) ->
 def attempt(step: Callable[[], Answer]) -> Outcome:
     try:
         return step()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (as_outcome logs it)
+    except BaseException as error:  # noqa: BLE001 (as_outcome logs it)
         return as_outcome(error)
