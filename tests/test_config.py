@@ -27,12 +27,13 @@ def test_a_flag_goes_before_the_variable():
 @pytest.mark.parametrize(
     ("variable", "text", "says"),
     [
-        ("KEDGE_API_PORT", "many", 'KEDGE_API_PORT is "many"'),
+        ("KEDGE_API_PORT", "many", 'KEDGE_API_PORT is "many"; it has to be a whole number'),
+        ("KEDGE_CPU_OVERCOMMIT", "some", "has to be a number"),
         ("KEDGE_API_PORT", "70000", "a port is 0 to 65535"),
         ("KEDGE_ACCOUNT_ID", "12", "an account has 12 digits"),
         ("KEDGE_REGION", "mars", "a region looks like us-east-1"),
         ("KEDGE_ROOT_ACCESS_KEY", "AKIA1", "set both or neither"),
-        ("KEDGE_TLS", "perhaps", "has to be a bool"),
+        ("KEDGE_TLS", "perhaps", "has to be true or false"),
         ("KEDGE_ROUTERS", "0", "at least 1"),
     ],
 )

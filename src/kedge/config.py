@@ -13,6 +13,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+CANNOT_START = 2
+"""Exit status of a role that cannot start with these settings; the last line that it wrote says why."""
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+
 
 class SettingError(ValueError):
     """A setting with a value that it cannot have; the message names both."""
@@ -64,7 +69,8 @@ class Settings:
     """How long a model may take for one answer."""
     start_timeout_s: float = 240.0
     """How long an instance may take to load its model, where the variant names no time of its own."""
-
+    history_days: int = 90
+    """How long the history of resources is kept."""
     strict_results: bool = False
     """An answer that does not fit its AWS shape is an error, not trimmed to fit: for Kedge's own tests."""
 
@@ -78,6 +84,8 @@ class Settings:
                 raise SettingError(f"{name} is {getattr(self, name)}; a port is 0 to 65535")
         if self.routers < 1:
             raise SettingError(f"routers is {self.routers}; at least 1 is needed")
+        if not 1 <= self.history_days <= 36_500:
+            raise SettingError(f"history_days is {self.history_days}; it has to be 1 to 36500")
         if not self.auth_required and self.host not in ("127.0.0.1", "::1", "localhost"):
             raise SettingError(f"host is {self.host}; without signatures only a loopback address may listen")
         if bool(self.root_access_key) != bool(self.root_secret_key):
@@ -115,7 +123,7 @@ def _value(name: str, kind: type[Any], text: str) -> Any:
             return Path(text)
         return kind(text)
     except (ValueError, KeyError):
-        raise SettingError(f'{variable(name)} is "{text}"; it has to be a {kind.__name__}') from None
+        raise SettingError(f'{variable(name)} is "{text}"; it has to be {_KINDS[kind]}') from None
 
 
 def _text(value: Any) -> str:

@@ -24,6 +24,7 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,13 +113,13 @@ def run_folder(data_dir: Path) -> Path:
 
 
 def open_home(settings: Settings) -> Home:
-    """Make what is missing and read the rest. Raises HomeError with a sentence that says what to do."""
+    """Make what is missing and read all of it. Raises HomeError with a sentence that says what to do."""
     path = settings.data_dir.expanduser().absolute()
     try:
         for folder in (path, path / "objects", path / "artifacts", path / "tasks", path / "log"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        node = _once(path / "node.json", lambda: {"account": settings.account_id, "region": settings.region})
-        credentials = _once(
+        _once(path / "node.json", lambda: {"account": settings.account_id, "region": settings.region})
+        _once(
             path / "credentials.json",
             lambda: {
                 "access_key_id": settings.root_access_key or "AKIA" + _base32(16),
@@ -127,12 +128,27 @@ def open_home(settings: Settings) -> Home:
             },
         )
     except OSError as error:
-        raise HomeError(
-            f"The data directory {path} cannot be used ({error.strerror}); choose another by --data."
-        ) from error
+        raise _unusable(path, error) from error
+    run = run_folder(path)
+    for folder in (run.parent, run, run / "i"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_private(folder)
+    return read_home(path)
+
+
+def read_home(path: Path) -> Home:
+    """A data directory that a server has made, whether one runs there or not; changes nothing. Raises HomeError."""
+    path = path.expanduser().absolute()
+    try:
+        node, credentials = (_read(path / name) for name in ("node.json", "credentials.json"))
+    except OSError as error:
+        raise _unusable(path, error) from error
+    run = run_folder(path)
+    for folder in (run.parent, run, run / "i"):
+        _check_private(folder)
     return Home(
         path=path,
-        run=_private_folder(run_folder(path)),
+        run=run,
         account=node["account"],
         region=node["region"],
         root_key=RootKey(credentials["access_key_id"], credentials["secret_access_key"]),
@@ -159,9 +175,16 @@ def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.close(folder)
 
 
-def _once(path: Path, first: Any) -> dict[str, Any]:
+def _unusable(path: Path, error: OSError) -> HomeError:
+    return HomeError(f"The data directory {path} cannot be used ({error.strerror}); choose another by --data.")
+
+
+def _once(path: Path, first: Callable[[], Mapping[str, str]]) -> None:
     if not path.exists():
         write_whole(path, json.dumps(first(), indent=2).encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
     except ValueError as error:
@@ -171,14 +194,14 @@ def _once(path: Path, first: Any) -> dict[str, Any]:
     return found
 
 
-def _private_folder(run: Path) -> Path:
+def _check_private(folder: Path) -> None:
     """Others on this machine can write the temporary directory: take only a folder that is ours and closed."""
-    for folder in (run.parent, run, run / "i"):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
         found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise HomeError(f"{folder} is not a private folder of this user; remove it, or set KEDGE_RUN_DIR.")
-    return run
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise HomeError(f"{folder} is not a private folder of this user; remove it, or set KEDGE_RUN_DIR.")
 
 
 def _base32(count: int) -> str:

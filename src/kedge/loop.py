@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 from kedge.clock import Clock
+from kedge.errors import ServiceError
+from kedge.store.records import LeaseLost
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,29 @@ class Signal:
         return True
 
 
+class Lease(Protocol):
+    """What store/lease.py offers: of all processes with one store, one holds it."""
+
+    ttl_s: float
+
+    @property
+    def held(self) -> tuple[str, int] | None:
+        """(name, token) to guard transactions with; None without the lease."""
+
+    def hold(self) -> bool:
+        """Renew it or try to take it, in a thread; True when it was just taken."""
+
+
+def run_on_fastest_loop(main: Coroutine[Any, Any, None]) -> None:
+    """The whole life of a process: uvloop where it is installed, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+        return
+    uvloop.run(main)
+
+
 async def run(
     name: str,
     step: Callable[[], Awaitable[None]],
@@ -65,3 +91,26 @@ async def run(
             await clock.sleep(pause_s)
             continue
         await wake.changed_since(seen, period_s)
+
+
+async def keep(lease: Lease, wake: Signal, clock: Clock) -> None:
+    """For ever: take the lease and renew it, three times in its life. `wake` is notified when it was taken."""
+    while True:
+        try:
+            if await asyncio.to_thread(lease.hold):
+                wake.notify()
+        except ServiceError as error:
+            log.warning("a lease could not be renewed: %s", error)
+        await clock.sleep(lease.ttl_s / 3)
+
+
+async def with_lease(lease: Lease, step: Callable[[tuple[str, int]], Awaitable[None]]) -> None:
+    """Step, given what guards its transactions; without the lease do nothing. A step that loses it ends quietly."""
+    held = lease.held
+    if held is None:
+        return
+    try:
+        await step(held)
+    except LeaseLost as lost:
+        log.info("%s; the step ends here", lost)
+        await asyncio.to_thread(lease.hold)  # so that the next step begins only if it may

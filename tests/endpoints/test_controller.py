@@ -354,6 +354,7 @@ async def test_a_slow_download_holds_up_nobody(world: World):
     world.do("CreateEndpoint", EndpointName="fast", EndpointConfigName="fast")
     async with asyncio.timeout(10):
         while await status(world, "fast") != "InService":
+            await asyncio.to_thread(world.lease.hold)
             await world.controller.publisher.step()
             await world.controller.step()
             world.engine.put_all(TaskState.STARTING, TaskState.READY)

@@ -26,6 +26,7 @@ from kedge.models import operations as models
 from kedge.objects.files import Objects
 from kedge.serving.runtimes import images
 from kedge.serving.table import RoutingTable
+from kedge.store.lease import Lease
 from kedge.store.store import Store
 from kedge.tags import operations as tags
 
@@ -115,6 +116,8 @@ class World:
     home: Home
     changed: Signal
     controller: Controller
+    lease: Lease
+    node: str = "one"
     requests: int = 0
     user_agent: str = "Boto3/1.44.5 md/Botocore#1.44.5 lang/python#3.11 m/Z,b"
 
@@ -148,11 +151,19 @@ class World:
         }
 
     def restart_control(self) -> None:
-        """What a kill of the control process leaves: the store, the engine, the routers."""
-        self.controller = _controller(self)
+        """What a kill of the control process leaves: the store with its lease, the engine, the routers."""
+        self.lease, self.controller = _controller(self)
+
+    def other_node(self, path: Path) -> World:
+        """A second node with an engine and routers of its own, on the same store, objects and clock."""
+        engine = MemoryEngine(self.engine.capacity())
+        other = replace(self, node="two", home=_home(path), engine=engine, routers=Routers())
+        other.restart_control()
+        return other
 
     async def step(self, times: int = 1) -> None:
         for _ in range(times):
+            await asyncio.to_thread(self.lease.hold)
             await self.controller.publisher.step()
             await self.controller.step()
             await self.controller.settle()
@@ -222,10 +233,7 @@ def packed(files: dict[str, bytes]) -> bytes:
 
 def make(path: Path, capacity: Capacity = Capacity(64, 256 * GIB, 0)) -> World:
     clock = HandClock(START)
-    run = path / "run"
-    for folder in (run, path / "artifacts", path / "objects"):
-        folder.mkdir()
-    home = Home(path, run, ACCOUNT, REGION, RootKey("AKIATEST", "secret"), b"\1" * 32)
+    home = _home(path)
     store = Store.open(home.database, durable=False)
     world = World(
         store=store,
@@ -237,15 +245,24 @@ def make(path: Path, capacity: Capacity = Capacity(64, 256 * GIB, 0)) -> World:
         home=home,
         changed=Signal(),
         controller=None,  # type: ignore[arg-type]
+        lease=None,  # type: ignore[arg-type]
     )
     store.on_commit(world.changed.notify)
-    world.controller = _controller(world)
+    world.restart_control()
     return world
 
 
-def _controller(world: World) -> Controller:
+def _home(path: Path) -> Home:
+    run = path / "run"
+    for folder in (run, path / "artifacts", path / "objects"):
+        folder.mkdir(parents=True)
+    return Home(path, run, ACCOUNT, REGION, RootKey("AKIATEST", "secret"), b"\1" * 32)
+
+
+def _controller(world: World) -> tuple[Lease, Controller]:
+    lease = Lease(world.store, "endpoints", world.node, world.clock)
     key = AccessKey("AKIATEST", "secret", ACCOUNT, f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT)
-    return Controller(
+    controller = Controller(
         world.store,
         world.engine,
         world.objects,
@@ -255,4 +272,6 @@ def _controller(world: World) -> Controller:
         world.clock,
         world.changed,
         lambda: [key],
+        lease,
     )
+    return lease, controller

@@ -1,4 +1,4 @@
-"""What callers rely on: resources, versions, history, outbox, lists, leases."""
+"""What callers rely on: resources, versions, history, outbox, lists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kedge.errors import ConcurrentChange, ValidationFailed
-from kedge.store.store import AlreadyExists, Author, LeaseLost, Scope, Store, Transaction
+from kedge.store.store import AlreadyExists, Author, Scope, Store, Transaction
 
 HERE = Scope("000000000000", "us-east-1")
 THERE = Scope("111111111111", "eu-west-1")
@@ -127,7 +127,8 @@ def test_history_says_who_when_and_what(store: Store) -> None:
     assert [c.version for c in (created, updated, deleted)] == [1, 2, 4]
     assert (updated.request_id, updated.principal, updated.at) == ("request-1", at(1).principal, at(1).at)
     assert store.history(HERE, "model", "m", 1) == [deleted]
-    assert store.prune(T0 + timedelta(seconds=11), timedelta(seconds=10)) == 1
+    forever = timedelta(days=1)
+    assert store.prune(T0 + timedelta(seconds=11), history=timedelta(seconds=10), events=forever) == 1
     assert store.history(HERE, "model", "m") == [deleted, updated]
 
 
@@ -268,41 +269,6 @@ def test_a_document_that_is_no_json_is_refused(store: Store) -> None:
         with pytest.raises((TypeError, ValueError)), store.transaction(at(0)) as tx:
             tx.insert(HERE, "model", "m", {"value": value})
     assert store.get(HERE, "model", "m") is None
-
-
-def test_one_holder_has_a_lease(store: Store) -> None:
-    ttl = timedelta(seconds=10)
-    token = store.acquire("endpoints", "one", T0, ttl)
-    assert token is not None
-    assert store.acquire("endpoints", "two", T0 + timedelta(seconds=9), ttl) is None
-    assert store.acquire("endpoints", "one", T0 + timedelta(seconds=5), ttl) == token
-    assert store.renew("endpoints", token, T0 + timedelta(seconds=9), ttl)
-    assert store.acquire("endpoints", "two", T0 + timedelta(seconds=18), ttl) is None
-    newer = store.acquire("endpoints", "two", T0 + timedelta(seconds=19), ttl)
-    assert newer is not None
-    assert newer > token
-    assert not store.renew("endpoints", token, T0 + timedelta(seconds=19), ttl)
-    store.release("endpoints", token)  # a stale release takes nothing from anyone
-    assert store.acquire("endpoints", "three", T0 + timedelta(seconds=20), ttl) is None
-    store.release("endpoints", newer)
-    assert not store.renew("endpoints", newer, T0 + timedelta(seconds=20), ttl)
-    newest = store.acquire("endpoints", "three", T0 + timedelta(seconds=20), ttl)
-    assert newest is not None
-    assert newest > newer
-
-
-def test_a_stale_lease_changes_nothing(store: Store) -> None:
-    old = store.acquire("endpoints", "one", T0, timedelta(seconds=1))
-    assert old is not None
-    with store.transaction(at(5), lease=("endpoints", old)) as tx:  # late, but nobody else has it
-        tx.insert(HERE, "model", "m", {})
-    new = store.acquire("endpoints", "two", T0 + timedelta(seconds=6), timedelta(seconds=1))
-    assert new is not None
-    with pytest.raises(LeaseLost), store.transaction(at(7), lease=("endpoints", old)) as tx:
-        tx.insert(HERE, "model", "n", {})
-    assert store.get(HERE, "model", "n") is None
-    with store.transaction(at(7), lease=("endpoints", new)) as tx:
-        tx.insert(HERE, "model", "n", {})
 
 
 def test_wipe_leaves_nothing_but_leases(store: Store) -> None:

@@ -2,6 +2,9 @@
 
 What it keeps in memory is pace (when to try again) and downloads under way; both are found again from the store, the
 engine and the cache after a restart. The state of an endpoint is written last, when all that it says is so.
+
+Of several nodes with one store only the holder of the lease drives endpoints, and every write of a pass is guarded by
+the token that the pass began with. Routing tables need no lease: each node hands them to its own routers.
 """
 
 from __future__ import annotations
@@ -25,11 +28,12 @@ from kedge.endpoints.tasks import ARTIFACT, spec
 from kedge.errors import ConcurrentChange, ServiceError
 from kedge.home import Home
 from kedge.identity.records import AccessKey
-from kedge.loop import Signal, run
+from kedge.loop import Signal, keep, run, with_lease
 from kedge.models import artifact
 from kedge.models.artifact import ArtifactError
 from kedge.objects.files import Objects
-from kedge.store.store import Author, Resource, Store
+from kedge.store.lease import Lease
+from kedge.store.store import Author, LeaseLost, Resource, Store
 from kedge.tags.attach import detach
 
 DOWNLOADS = 4
@@ -55,10 +59,15 @@ class Controller:
         clock: Clock,
         changed: Signal,
         keys: Callable[[], Iterable[AccessKey]],
+        lease: Lease,
     ) -> None:
-        """changed: notified after every commit of `store`. keys: the access keys that routers have to know."""
+        """changed: notified after every commit of `store`. keys: the access keys that routers have to know.
+
+        lease: what the node has to hold to drive endpoints.
+        """
         self._store, self._engine, self._objects = store, engine, objects
         self._settings, self._home, self._clock, self._changed = settings, home, clock, changed
+        self._lease = lease
         self.publisher = Publisher(store, push, settings, home, clock, changed, keys)
         self._threads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="artifact")
         self._downloads: dict[tuple[str, int], asyncio.Task[None]] = {}
@@ -69,23 +78,32 @@ class Controller:
         self._closed = False
 
     async def run(self) -> None:
-        """For ever: endpoints, the routing table, and the engine's news. Cancel it to stop, then `close`."""
+        """For ever: the lease, endpoints, the routing table, and the engine's news. Cancel it to stop, then `close`."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(keep(self._lease, self._changed, self._clock))
             group.create_task(run("routing", self.publisher.step, self._changed, self._clock))
             group.create_task(run("endpoints", self.step, self._changed, self._clock))
             group.create_task(self._forward_changes())
 
     async def close(self) -> None:
-        """End the downloads. What was half-fetched is fetched again by the next process."""
+        """End the downloads and give the lease back. What was half-fetched is fetched again by the next process."""
         self._closed = True
         downloads = list(self._downloads.values())
         for download in downloads:
             download.cancel()
         await asyncio.gather(*downloads, return_exceptions=True)
         self._threads.shutdown(wait=True, cancel_futures=True)
+        try:
+            await asyncio.to_thread(self._lease.release)
+        except ServiceError as error:
+            log.warning("the lease could not be given back; another node waits until it expires: %s", error)
 
     async def step(self) -> None:
-        """One pass over all endpoints. One that fails does not hold up the others."""
+        """One pass over all endpoints; nothing without the lease."""
+        await with_lease(self._lease, self._pass)
+
+    async def _pass(self, held: tuple[str, int]) -> None:
+        """An endpoint that fails does not hold up the others. Raises LeaseLost."""
         resources, cached = await asyncio.to_thread(self._load)
         tasks = {task.id: task for task in await self._engine.observe() if UID in task.labels}
         await self._collect(resources, tasks)
@@ -98,12 +116,16 @@ class Controller:
             uid = resource.document["uid"]
             if self._clock.monotonic_s() < self._not_before_s.get(uid, 0.0):
                 continue
+            if self._lease.held != held:  # the engine looks at no token, so look before it is asked for anything
+                raise LeaseLost(f'lease "{held[0]}" ran out during a pass')
             own = {id_: task for id_, task in tasks.items() if task.labels[UID] == uid}
             seen = Observed(own, routed, self.publisher.serves(resource), cached, rested)
             try:
-                await self._advance(resource, seen)
+                await self._advance(resource, seen, held)
             except ConcurrentChange:
                 continue  # whoever changed it has woken the next pass
+            except LeaseLost:
+                raise
             except Exception:
                 log.exception("endpoint %s: a step failed; next try in %.0f s", resource.name, RETRY_S)
                 self._not_before_s[uid] = self._clock.monotonic_s() + RETRY_S
@@ -119,61 +141,67 @@ class Controller:
             return resources, frozenset(entry.name for entry in self._home.artifacts.iterdir())
         return resources, frozenset()
 
-    async def _advance(self, resource: Resource, seen: Observed) -> None:
+    async def _advance(self, resource: Resource, seen: Observed, held: tuple[str, int]) -> None:
         endpoint = Endpoint.of(resource.document)
         for action in plan(endpoint, Status(resource.status), seen):
             match action:
                 case steps.Prepare(number):
-                    self._prepare(resource, endpoint, number)
+                    self._prepare(resource, endpoint, number, held)
                 case steps.Start(member):
                     await self._engine.start(spec(resource.scope, endpoint, member, self._settings.start_timeout_s))
                 case steps.Stop(task_id):
                     await self._engine.stop(task_id)
                 case steps.Remove():
-                    await asyncio.to_thread(self._remove, resource)
+                    await asyncio.to_thread(self._remove, resource, held)
                 case steps.Promote():
-                    await asyncio.to_thread(self._write, resource, endpoint.promoted())
+                    await asyncio.to_thread(self._write, held, resource, endpoint.promoted())
                 case steps.GoInService():
-                    await asyncio.to_thread(self._write, resource, endpoint, Status.IN_SERVICE)
+                    await asyncio.to_thread(self._write, held, resource, endpoint, Status.IN_SERVICE)
                 case steps.Fail(reason):
                     failed = endpoint.failed(reason)
-                    await asyncio.to_thread(self._write, resource, failed, Status.FAILED)
+                    await asyncio.to_thread(self._write, held, resource, failed, Status.FAILED)
                 case steps.RollBack(reason):
                     rolled_back = endpoint.rolled_back(reason)
-                    await asyncio.to_thread(self._write, resource, rolled_back, Status.IN_SERVICE)
+                    await asyncio.to_thread(self._write, held, resource, rolled_back, Status.IN_SERVICE)
 
-    def _write(self, resource: Resource, endpoint: Endpoint, status: Status | None = None) -> None:
-        """Raises ConcurrentChange when the record is not what the plan was made for."""
-        with self._store.transaction(self._author()) as tx:
+    def _write(
+        self, held: tuple[str, int], resource: Resource, endpoint: Endpoint, status: Status | None = None
+    ) -> None:
+        """Raises ConcurrentChange when the record is not what the plan was made for, LeaseLost."""
+        with self._store.transaction(self._author(), lease=held) as tx:
             written = tx.update(resource, endpoint.document(), status)
             if status is not None:
                 announce(tx, written)
 
-    def _remove(self, resource: Resource) -> None:
-        with self._store.transaction(self._author()) as tx:
+    def _remove(self, resource: Resource, held: tuple[str, int]) -> None:
+        with self._store.transaction(self._author(), lease=held) as tx:
             tx.delete(resource)
             detach(tx, resource.scope, arn_of(resource.scope.region, resource.scope.account, resource.name))
 
-    def _prepare(self, resource: Resource, endpoint: Endpoint, number: int) -> None:
+    def _prepare(self, resource: Resource, endpoint: Endpoint, number: int, held: tuple[str, int]) -> None:
         """Fetch a fleet's model data on the side: a large one holds up nobody."""
         key = (endpoint.uid, number)
         fleet = endpoint.fleet(number)
         if key in self._downloads or fleet is None:
             return
-        download = asyncio.create_task(self._download(resource, fleet), name=f"download {endpoint.name}")
+        download = asyncio.create_task(self._download(resource, fleet, held), name=f"download {endpoint.name}")
         self._downloads[key] = download
         download.add_done_callback(lambda _: self._downloads.pop(key))
 
-    async def _download(self, resource: Resource, fleet: Fleet) -> None:
+    async def _download(self, resource: Resource, fleet: Fleet, held: tuple[str, int]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            hashes = await loop.run_in_executor(self._threads, self._fetch, resource.scope.account, fleet)
-            await asyncio.to_thread(self._note, resource, lambda e: e.prepared(fleet.number, hashes))
-        except ArtifactError as error:
-            problem = str(error)
-            log.warning("endpoint %s: %s", resource.name, problem)
-            self._hold(resource, fleet)
-            await asyncio.to_thread(self._note, resource, lambda e: e.with_problem(fleet.number, problem))
+            try:
+                hashes = await loop.run_in_executor(self._threads, self._fetch, resource.scope.account, fleet)
+            except ArtifactError as error:
+                problem = str(error)
+                log.warning("endpoint %s: %s", resource.name, problem)
+                self._hold(resource, fleet)
+                await asyncio.to_thread(self._note, resource, lambda e: e.with_problem(fleet.number, problem), held)
+            else:
+                await asyncio.to_thread(self._note, resource, lambda e: e.prepared(fleet.number, hashes), held)
+        except LeaseLost as lost:
+            log.info("endpoint %s: %s; who has it now prepares the model data", resource.name, lost)
         except Exception:
             log.exception("endpoint %s: model data could not be prepared; next try in %.0f s", resource.name, RETRY_S)
             self._not_before_s[resource.document["uid"]] = self._clock.monotonic_s() + RETRY_S
@@ -202,9 +230,9 @@ class Controller:
                 hashes[variant.model_data_url] = fetched.sha256
         return {variant.name: hashes[variant.model_data_url] for variant in fleet.variants}
 
-    def _note(self, resource: Resource, change: Callable[[Endpoint], Endpoint]) -> None:
+    def _note(self, resource: Resource, change: Callable[[Endpoint], Endpoint], held: tuple[str, int]) -> None:
         """Write what was found out into the record, whatever else has changed in it, if it still is this endpoint's."""
-        with self._store.transaction(self._author()) as tx:
+        with self._store.transaction(self._author(), lease=held) as tx:
             now = tx.get(resource.scope, KIND, resource.name)
             if now is not None and now.document["uid"] == resource.document["uid"]:
                 tx.observe(now, change(Endpoint.of(now.document)).document())

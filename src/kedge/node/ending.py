@@ -12,8 +12,7 @@ from kedge.compute import cgroup
 from kedge.compute.launcher import home_id
 from kedge.compute.process_id import ProcessId, read_stat
 from kedge.compute.records import read_run, read_tasks
-from kedge.config import Settings
-from kedge.home import Home, open_home
+from kedge.home import Home, read_home
 from kedge.node import lock, strays
 from kedge.node.supervisor import remove_traces
 
@@ -30,7 +29,7 @@ def down(data_dir: Path) -> bool:
     """
     if not (data_dir / "node.json").exists():
         return False
-    home = open_home(Settings(data_dir=data_dir))
+    home = read_home(data_dir)
     supervisor = lock.holder(home.lock)
     if supervisor is not None:
         # It gives roles and instances their graces one after the other.

@@ -11,8 +11,7 @@ from kedge.compute.base import TaskState
 from kedge.compute.lines import receive_now, send_now
 from kedge.compute.linux import probe
 from kedge.compute.records import read_run, read_tasks
-from kedge.config import Settings
-from kedge.home import Home, open_home
+from kedge.home import Home, read_home
 from kedge.node import lock
 
 _ANSWER_WITHIN_S = 5.0
@@ -31,7 +30,7 @@ def status(data_dir: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"running": False, "data_dir": str(data_dir), "pid": None, "roles": [], "instances": []}
     if not (data_dir / "node.json").exists():
         return found
-    home = open_home(Settings(data_dir=data_dir))
+    home = read_home(data_dir)
     found |= {"account": home.account, "region": home.region}
     run = read_run(home.run_file)
     if run is not None:

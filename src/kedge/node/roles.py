@@ -12,6 +12,7 @@ from kedge.compute import restart
 from kedge.compute.children import Children
 from kedge.compute.process_id import ProcessId
 from kedge.compute.records import RoleRecord
+from kedge.config import CANNOT_START
 
 GRACE_S = 10.0
 """From SIGTERM to SIGKILL."""
@@ -37,6 +38,9 @@ class Role:
         self.settings_hash = settings_hash
         self.process: ProcessId | None = None
         self.restarts = 0
+        self.refused = False
+        """It said that it cannot start, before `settle`; it is not started again."""
+        self._settled = False
         self._spawn = spawn
         self._children = children
         self._changed = changed
@@ -49,6 +53,14 @@ class Role:
         else:
             self.process = adopted
         self._keeping = asyncio.create_task(self._keep())
+
+    @property
+    def begun(self) -> bool:
+        return self._keeping is not None
+
+    def settle(self) -> None:
+        """The server is ready: from now on it is started again however it ends."""
+        self._settled = True
 
     def record(self) -> RoleRecord | None:
         if self.process is None:
@@ -81,6 +93,9 @@ class Role:
                 status = await self._children.ended(self.process)
                 log.warning("%s (process %d) ended with %s", self.task, self.process.pid, status)
                 self.process = None
+                if status == CANNOT_START and not self._settled:
+                    self.refused = True
+                    return
             failures = restart.failures_after(failures, loop.time() - began)
             await asyncio.sleep(restart.back_off_s(failures, restart.LONGEST_ROLE_BACK_OFF_S))
             self.restarts += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import ipaddress
 import json
 import logging
 import os
@@ -102,6 +103,7 @@ class Supervisor:
             found = await self._start()
             await self._until_ready(found)
             if not self._ends.is_set():
+                self._settle()
                 ready(found)
             await self._until_end()
         finally:
@@ -111,6 +113,7 @@ class Supervisor:
             for sock in self._sockets.values():
                 sock.close()
             self._children.close()
+            _remove_empty_run_folder(self._home)
 
     def status(self) -> dict[str, Any]:
         """What `kedge status --json` adds to what the files say."""
@@ -152,6 +155,10 @@ class Supervisor:
             self._groups.clear()
         await self._begin_roles(reported)
         self._tasks.begin()
+        if not self._settings.tls and not _loopback(self._sockets["control"]):
+            notes.append(
+                f"Requests travel unencrypted: {self._settings.host} is no loopback address, and TLS is off (--tls)."
+            )
         return Ready(self._run.api_url, self._run.inference_url, self._run.ca_bundle, notes)
 
     def _open_ports(self) -> list[str]:
@@ -187,8 +194,8 @@ class Supervisor:
         for role in self._roles:
             if role.task in kept:
                 role.begin(kept.pop(role.task).process)
-            elif role.task not in leaving:
-                role.begin()
+            elif role.task not in leaving and (role.role != FORK_SERVER or self._tasks.observe()):
+                role.begin()  # without an instance to bring back the fork server waits for `_settle`
         # One after the other, so that of several routers there is always one.
         for role in self._roles:
             if role.task in leaving:
@@ -267,6 +274,9 @@ class Supervisor:
         deadline = loop.time() + READY_WITHIN_S
         try:
             while not both.done() and not ends.done():
+                refused = next((role for role in self._roles if role.refused), None)
+                if refused is not None:
+                    raise NotReady(output.tail(self._home.logs / f"{refused.task}.log", 1))
                 early = next((r for r in self._roles if r.restarts >= EARLY_ENDS and r.role != FORK_SERVER), None)
                 if early is not None:
                     raise NotReady(self._why(f"{early.task} ended {early.restarts} times", [early.task]))
@@ -280,6 +290,13 @@ class Supervisor:
             ends.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await both
+
+    def _settle(self) -> None:
+        """Nobody waits for control any more, so the fork server's imports may have the machine's cores."""
+        for role in self._roles:
+            role.settle()
+            if role.role == FORK_SERVER and not role.begun:
+                role.begin()
 
     def _why(self, what: str, tasks: list[str]) -> str:
         logs = [self._home.logs / f"{task}.log" for task in tasks]
@@ -333,9 +350,18 @@ def remove_traces(home: Home) -> None:
     for path in (*home.run.glob("*.sock"), *(home.run / "i").glob("*")):
         with contextlib.suppress(OSError):
             Path(path).unlink()
+    _remove_empty_run_folder(home)
+
+
+def _remove_empty_run_folder(home: Home) -> None:
+    """The next `kedge up` makes it again. It stays where something that still runs has its socket."""
     for folder in (home.run / "i", home.run):
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def _loopback(sock: socket.socket) -> bool:
+    return ipaddress.ip_address(sock.getsockname()[0]).is_loopback
 
 
 async def _all_ended(processes: Iterable[ProcessId]) -> None:

@@ -19,7 +19,6 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +29,11 @@ from urllib.parse import unquote
 from kedge import config, errors
 from kedge.clock import Clock, SystemClock
 from kedge.compute import link
-from kedge.config import SettingError, Settings
+from kedge.config import CANNOT_START, SettingError, Settings
 from kedge.home import Home, HomeError, open_home
 from kedge.identity.keys import KeyRing
 from kedge.identity.records import AccessKey
+from kedge.loop import run_on_fastest_loop
 from kedge.serving import answers
 from kedge.serving.deadlines import Deadlines
 from kedge.serving.fleet import Fleet
@@ -166,15 +166,15 @@ class Router:
         }
 
 
-def tls_context(settings: Settings, home: Home) -> ssl.SSLContext | None:
-    """For what listens on the network; None without TLS. Raises OSError or ssl.SSLError for files that cannot be."""
-    if not settings.tls and not settings.tls_cert:
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """For what listens on the network; None without TLS. Raises OSError or ssl.SSLError for files that cannot be.
+
+    The supervisor has put the files of its own certificate authority into the settings where none were chosen.
+    """
+    if not settings.tls_cert:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    if settings.tls_cert:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    else:
-        context.load_cert_chain(home.tls / "server.pem", home.tls / "server.key")
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
     return context
 
 
@@ -233,16 +233,6 @@ def limits_of_process() -> Limits:
     return replace(limits, connections=max(16, min(limits.connections, soft - _SPARE_DESCRIPTORS)))
 
 
-def run_on_fastest_loop(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """uvloop where it is installed, else asyncio's own."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main())
-        return
-    uvloop.run(main())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m kedge.serving.router")
     parser.add_argument("--listen", type=int, required=True, help="number of the inherited listening socket")
@@ -252,13 +242,14 @@ def main() -> None:
     try:
         settings = config.read()
         home = open_home(settings)
-        tls = tls_context(settings, home)
+        tls = tls_context(settings)
     except (SettingError, HomeError, OSError) as error:
-        sys.exit(f"The router cannot start: {error}")
+        sys.stderr.write(f"The router cannot start: {error}\n")
+        sys.exit(CANNOT_START)
     with socket.socket(fileno=options.listen) as listener:
         listener.setblocking(False)
         task_id = os.environ.get("KEDGE_TASK_ID", "")
-        run_on_fastest_loop(lambda: serve(settings, home, listener, tls, options.number, task_id))
+        run_on_fastest_loop(serve(settings, home, listener, tls, options.number, task_id))
 
 
 if __name__ == "__main__":

@@ -43,8 +43,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_PRUNE_BATCH = 5000
-"""Rows deleted in one transaction: other writers get their turn in between."""
+_PRUNE_BATCH = 500
+"""Rows of a table deleted in one transaction: other writers get their turn in between."""
 
 
 class Store:
@@ -156,17 +156,18 @@ class Store:
         with self._reading() as connection:
             return [_change(row) for row in connection.execute(found.order_by(h.c.id.desc()).limit(limit))]
 
-    def prune(self, now: datetime, keep: timedelta) -> int:
-        """Delete the history that is older than `keep`. Returns how many rows went."""
-        h = schema.history
-        old = select(h.c.id).where(h.c.at < micros(now - keep)).limit(_PRUNE_BATCH)
+    def prune(self, now: datetime, *, history: timedelta, events: timedelta) -> int:
+        """Delete some of the history older than `history` and of the events older than `events`.
+
+        Returns how many rows went. One call is one short transaction: call it until it returns 0.
+        """
+        old = ((schema.history, schema.history.c.id, history), (schema.outbox, schema.outbox.c.number, events))
         gone = 0
-        while True:
-            with self._writing() as connection:
-                count = connection.execute(delete(h).where(h.c.id.in_(old))).rowcount
-            gone += count
-            if count < _PRUNE_BATCH:
-                return gone
+        with self._writing() as connection:
+            for table, key, keep in old:
+                batch = select(key).where(table.c.at < micros(now - keep)).order_by(key).limit(_PRUNE_BATCH)
+                gone += connection.execute(delete(table).where(key.in_(batch))).rowcount
+        return gone
 
     def outbox(self, limit: int = 100) -> Sequence[Event]:
         """The oldest events that were not yet marked as delivered, oldest first."""
@@ -182,9 +183,10 @@ class Store:
             for start in range(0, len(known), 500):
                 connection.execute(delete(o).where(o.c.id.in_(known[start : start + 500])))
 
-    def acquire(self, name: str, holder: str, now: datetime, ttl: timedelta) -> int | None:
-        """The lease's token, or None while another holder has it. A holder that has it already keeps its token.
+    def acquire(self, name: str, holder: str, now: datetime, ttl: timedelta, *, inherit: bool = False) -> int | None:
+        """A new token for the lease, or None while somebody has it; who has it goes on by `renew`.
 
+        inherit: take it also from `holder` itself, whose earlier process is followed by the one that asks.
         Tokens of one name only grow, so a transaction guarded by an older one changes nothing.
         """
         t = schema.leases
@@ -194,10 +196,9 @@ class Store:
             if row is None:
                 connection.execute(insert(t).values(name=name, holder=holder, token=1, expires_at=expires_at))
                 return 1
-            running = row.expires_at > micros(now)
-            if running and row.holder != holder:
+            if row.expires_at > micros(now) and not (inherit and row.holder == holder):
                 return None
-            token = int(row.token) if running else int(row.token) + 1
+            token = int(row.token) + 1
             connection.execute(
                 update(t).where(t.c.name == name).values(holder=holder, token=token, expires_at=expires_at)
             )
