@@ -35,6 +35,9 @@ def test_a_flag_goes_before_the_variable():
         ("KEDGE_ROOT_ACCESS_KEY", "AKIA1", "set both or neither"),
         ("KEDGE_TLS", "perhaps", "has to be true or false"),
         ("KEDGE_ROUTERS", "0", "at least 1"),
+        ("KEDGE_HISTORY_DAYS", "0", "1 to 36500"),
+        ("KEDGE_BODY_LIMIT_BYTES", "-1", "above 0"),
+        ("KEDGE_INVOCATION_TIMEOUT_S", "nan", "above 0"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(variable, text, says):

@@ -23,6 +23,12 @@ class SettingError(ValueError):
     """A setting with a value that it cannot have; the message names both."""
 
 
+_ABOVE_ZERO = (
+    *("cpu_overcommit", "memory_overcommit"),
+    *("body_limit_bytes", "invocation_timeout_s", "start_timeout_s"),
+)
+
+
 @dataclass(frozen=True)
 class Settings:
     data_dir: Path = Path("~/.kedge")
@@ -84,6 +90,9 @@ class Settings:
                 raise SettingError(f"{name} is {getattr(self, name)}; a port is 0 to 65535")
         if self.routers < 1:
             raise SettingError(f"routers is {self.routers}; at least 1 is needed")
+        for name in _ABOVE_ZERO:
+            if not 0 < getattr(self, name) < float("inf"):
+                raise SettingError(f"{name} is {getattr(self, name)}; it has to be above 0")
         if not 1 <= self.history_days <= 36_500:
             raise SettingError(f"history_days is {self.history_days}; it has to be 1 to 36500")
         if not self.auth_required and self.host not in ("127.0.0.1", "::1", "localhost"):
