@@ -7,10 +7,12 @@ import os
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from kedge.cli import doctor
 from kedge.cli.endpoints import content_type_of
 from kedge.cli.tables import table
 
@@ -83,7 +85,28 @@ def test_unset_needs_no_server(tmp_path: Path) -> None:
     done = run("env", "--unset", data=tmp_path)
     assert done.returncode == 0
     assert "unset AWS_ENDPOINT_URL\n" in done.stdout
-    assert "AWS_ENDPOINT_URL" in json.loads(run("env", "--unset", "--json", data=tmp_path).stdout)
+
+
+@pytest.mark.parametrize(
+    ("last", "no_proxy", "left"),
+    [
+        ({"api_url": "http://10.1.2.3:8770"}, "10.1.2.3,127.0.0.1,10.1.2.3", "10.1.2.3,127.0.0.1"),
+        ({"api_url": "http://10.1.2.3:8770"}, "x,127.0.0.1", "x,127.0.0.1"),
+        ({"api_url": "http://localhost:8770"}, "127.0.0.1", None),
+        ({}, "x,127.0.0.1", "x"),
+    ],
+)
+def test_unset_takes_the_last_servers_host_off_no_proxy(
+    last: dict[str, str], no_proxy: str, left: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(last))
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    found = json.loads(run("env", "--unset", "--json", data=tmp_path).stdout)
+    assert set(found) == {"unset", "set"}
+    assert {"AWS_ENDPOINT_URL", "no_proxy"} <= set(found["unset"])
+    assert found["set"] == ({"NO_PROXY": left} if left else {})
+    assert ("NO_PROXY" in found["unset"]) == (left is None)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -104,7 +127,19 @@ def test_doctor_finds_a_taken_port(tmp_path: Path) -> None:
     assert findings["API port"]["state"] == "problem"
     assert findings["inference port"]["state"] == "ok"
     assert findings["data directory"]["state"] == "ok"
+    assert findings["sandbox"]["state"] == "degraded"
+    assert findings["botocore"]["detail"].startswith(version("botocore"))
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "state"),
+    [("1.34.0", "degraded"), ("1.36.26", "degraded"), ("1.37.0", "ok"), ("1.100.1", "ok"), ("2.0.0rc1", "ok")],
+)
+def test_doctor_on_the_waiter_of_botocore(version: str, state: str) -> None:
+    found = doctor._botocore(version)
+    assert found.state == state
+    assert version in found.detail
 
 
 def test_help_and_up_load_no_sdk() -> None:

@@ -25,19 +25,20 @@ def test_an_address_by_number(url: str, want: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("current", "there", "want"),
+    ("current", "added", "taken"),
     [
-        ("", True, "h"),
-        ("a,b", True, "a,b,h"),
-        ("a, h ,b", True, "a,b,h"),
-        ("h", True, "h"),
-        ("a,h", False, "a"),
-        ("h", False, ""),
-        (",,", False, ""),
+        ("", "h", ""),
+        ("a,b", "a,b,h", "a,b"),
+        ("a, h ,b", "a,h,b", "a,h,b"),
+        ("a,h", "a,h", "a"),
+        ("h", "h", ""),
+        (",,", "h", ""),
     ],
 )
-def test_no_proxy(current: str, there: bool, want: str) -> None:
-    assert environment.without_proxy(current, "h", there=there) == want
+def test_no_proxy(current: str, added: str, taken: str) -> None:
+    assert environment.with_host(current, "h") == added
+    assert environment.with_host(added, "h") == added
+    assert environment.without_host(current, "h") == taken
 
 
 @settings(max_examples=25, deadline=None)

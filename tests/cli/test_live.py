@@ -100,7 +100,9 @@ def test_a_service_error_is_one_sentence(kedge: Kedge) -> None:
 
 def test_env_is_all_that_an_unmodified_sdk_needs(kedge: Kedge) -> None:
     script = f"""
-        export AWS_PROFILE=missing AWS_SESSION_TOKEN=stale HTTP_PROXY=http://127.0.0.1:9 NO_PROXY=x
+        export AWS_PROFILE=missing AWS_SESSION_TOKEN=stale AWS_USE_FIPS_ENDPOINT=true
+        export AWS_ENDPOINT_URL_STS=http://127.0.0.1:9 AWS_ENDPOINT_URL_SAGEMAKER=http://127.0.0.1:9
+        export HTTP_PROXY=http://127.0.0.1:9 NO_PROXY=x
         eval "$({sys.executable} -m kedge env)"
         {sys.executable} -c "$ASK"
         eval "$({sys.executable} -m kedge env)"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
+import importlib.metadata
 import importlib.util
 import json
 import os
 import platform
 import shutil
 import socket
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,8 +31,8 @@ _DEGRADED = {
     "fork_server": "each instance imports scikit-learn itself: it starts in seconds, not milliseconds",
 }
 _ENOUGH_BYTES = 1_000_000_000
-_LANDLOCK_CREATE_RULESET = 444
-"""System call number on every architecture. Source: landlock_create_ruleset(2)."""
+_NAMES_ITS_WAITER = (1, 37)
+"""Version of botocore that first says in its User-Agent that a waiter asks. Source: botocore/useragent.py."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,17 @@ class Finding:
 @data_option
 @json_option
 def doctor(data: Path | None, as_json: bool) -> None:
-    """Look at Python, the kernel, ports, disk and extras. Exit code 1 when something has to be mended first."""
+    """Look at Python, the kernel, botocore, ports, disk and extras.
+
+    Exit code 1 when something has to be mended first.
+    """
     settings = config.read(data_dir=data)
     folder = data_folder(data)
     findings = [
         _python(),
         *_kernel(),
-        _landlock(),
+        _sandbox(),
+        _botocore(importlib.metadata.version("botocore")),
         _disk(folder),
         _port(settings.host, settings.api_port, "API port", folder),
         _port(settings.host, settings.inference_port, "inference port", folder),
@@ -81,19 +84,17 @@ def _kernel() -> list[Finding]:
     ]
 
 
-def _landlock() -> Finding:
-    """Asks for the version of the interface only, which makes no rule set."""
-    try:
-        version = ctypes.CDLL(None, use_errno=True).syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1) if _linux() else -1
-    except (OSError, AttributeError):
-        version = -1
-    if version > 0:
-        return Finding("Landlock", "ok", f"version {version}")
-    return Finding("Landlock", "degraded", "instances are not kept from reading other files of this user")
+def _sandbox() -> Finding:
+    return Finding("sandbox", "degraded", "not there yet: instances run as this user, with a clean environment")
 
 
-def _linux() -> bool:
-    return sys.platform == "linux"
+def _botocore(version: str) -> Finding:
+    """Only a botocore that says that its waiter asks is answered as soon as an endpoint's state changes."""
+    if tuple(int(part) for part in version.split(".")[:2]) >= _NAMES_ITS_WAITER:
+        return Finding("botocore", "ok", version)
+    since = ".".join(map(str, _NAMES_ITS_WAITER))
+    slow = f"{version} is below {since}: its waiter does not say that it is one, so it notices a change up to 30 s late"
+    return Finding("botocore", "degraded", slow)
 
 
 def _disk(folder: Path) -> Finding:

@@ -14,9 +14,15 @@ LEFTOVERS = (
     "AWS_SECURITY_TOKEN",
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_SAGEMAKER",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_ENDPOINT_URL_IAM",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_USE_FIPS_ENDPOINT",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 )
-"""Unset: each of them would go before what is exported, or make it invalid."""
+"""Unset: each of them would go before what is exported, or make it invalid. Source: botocore/configprovider.py."""
 
 EXPORTED = (
     "AWS_ENDPOINT_URL",
@@ -39,10 +45,16 @@ def by_number(url: str) -> str:
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{parts.port}"
 
 
-def without_proxy(current: str, host: str, *, there: bool) -> str:
-    """The value of NO_PROXY with `host` in it (there) or without it."""
-    others = [each for each in (part.strip() for part in current.split(",")) if each and each != host]
-    return ",".join([*others, host] if there else others)
+def with_host(no_proxy: str, host: str) -> str:
+    """The value of NO_PROXY with `host`: at the end, unless it is in it already."""
+    hosts = _hosts(no_proxy)
+    return ",".join(hosts if host in hosts else [*hosts, host])
+
+
+def without_host(no_proxy: str, host: str) -> str:
+    """The value of NO_PROXY without `host` at its end, where `with_host` puts it. Elsewhere somebody else put it."""
+    hosts = _hosts(no_proxy)
+    return ",".join(hosts[:-1] if hosts[-1:] == [host] else hosts)
 
 
 def exports(values: Mapping[str, str], shell: str) -> list[str]:
@@ -77,6 +89,10 @@ def sdk_configuration(bucket: str, role_arn: str) -> str:
         f"        DefaultS3Bucket: '{bucket}'\n"
         "      TelemetryOptOut: true\n"
     )
+
+
+def _hosts(no_proxy: str) -> list[str]:
+    return [each for each in (part.strip() for part in no_proxy.split(",")) if each]
 
 
 def _fish(value: str) -> str:

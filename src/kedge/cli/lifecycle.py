@@ -137,29 +137,37 @@ def status(data: Path | None, as_json: bool) -> None:
 @json_option
 def env(data: Path | None, shell: str, unset: bool, as_json: bool) -> None:
     """Variables for boto3, the AWS CLI and the SageMaker SDK: eval "$(kedge env)"."""
-    hosts = {"127.0.0.1"}
+    proxies = {name: os.environ.get(name, "") for name in environment.NO_PROXY}
     values: dict[str, str] = {}
-    if not unset:
+    if unset:
+        host = _host_of_last(data_folder(data))
+        proxies = {name: environment.without_host(text, host) for name, text in proxies.items()}
+        gone = [*environment.EXPORTED, *(name for name, text in proxies.items() if not text)]
+    else:
         server = find(data)
         api, inference = environment.by_number(server.api_url), environment.by_number(server.inference_url)
-        hosts = {urlsplit(api).hostname or ""}
         defaults = server.data_dir / "sagemaker-sdk" / "config.yaml"
         defaults.parent.mkdir(mode=0o700, exist_ok=True)
         write_whole(defaults, environment.sdk_configuration(server.bucket, server.role_arn).encode())
         chosen = (api, inference, server.access_key_id, server.secret_access_key, server.region, server.region)
-        values = dict(zip(environment.EXPORTED, (*chosen, server.ca_bundle, str(defaults)), strict=True))
-        values = {name: value for name, value in values.items() if value}
-    proxies = {name: os.environ.get(name, "") for name in environment.NO_PROXY}
-    for host in hosts:
-        proxies = {name: environment.without_proxy(text, host, there=not unset) for name, text in proxies.items()}
-    values |= {name: text for name, text in proxies.items() if text}
-    if not unset:
+        exported = zip(environment.EXPORTED, (*chosen, server.ca_bundle, str(defaults)), strict=True)
+        values = {name: value for name, value in exported if value}
+        host = urlsplit(api).hostname or ""
+        proxies = {name: environment.with_host(text, host) for name, text in proxies.items()}
         gone = list(environment.LEFTOVERS)
-    else:
-        gone = [*environment.EXPORTED, *(name for name, text in proxies.items() if not text)]
+    values |= {name: text for name, text in proxies.items() if text}
     if as_json:
-        click.echo(json.dumps(gone if unset else values, indent=2))
+        click.echo(json.dumps({"unset": gone, "set": values} if unset else values, indent=2))
         return
     click.echo("\n".join([*environment.unsets(gone, shell), *environment.exports(values, shell)]))
     if sys.stdout.isatty() and not unset:
         click.echo(f"# To set them: {_SET_THEM[shell]}")
+
+
+def _host_of_last(folder: Path) -> str:
+    """The host that `kedge env` added to NO_PROXY: that of the server that ran last, running or not."""
+    try:
+        url = json.loads((folder / "run.json").read_bytes())["api_url"]
+        return urlsplit(environment.by_number(url)).hostname or ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "127.0.0.1"

@@ -12,12 +12,10 @@ from urllib.parse import urlsplit
 
 from kedge.cli.failures import Failed, NotRunning
 from kedge.config import DEFAULTS
+from kedge.identity.records import EXECUTION_ROLE
 
 if TYPE_CHECKING:
     import boto3
-
-ROLE = "kedge-execution-role"
-"""The execution role that exists from the start."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,8 @@ class Server:
 
     @property
     def role_arn(self) -> str:
-        return f"arn:aws:iam::{self.account}:role/{ROLE}"
+        """The execution role that exists from the start."""
+        return f"arn:aws:iam::{self.account}:role/{EXECUTION_ROLE}"
 
     def session(self) -> boto3.Session:
         """The root key's session. Profiles and settings of the caller's own AWS account have no part in it."""

@@ -12,6 +12,9 @@ import tempfile
 import time
 from typing import IO, Any
 
+_INHERITED = frozenset({"KEDGE_RUN_DIR", "KEDGE_STRICT_RESULTS"})
+"""Settings that reach it. The others are meant for the user's own server: its ports, its data, its keys."""
+
 
 class StartFailed(Exception):
     """The server did not say that it is ready; the message holds what it wrote to stderr."""
@@ -28,7 +31,7 @@ class Spawned:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={k: v for k, v in os.environ.items() if not k.startswith("KEDGE_") or k == "KEDGE_RUN_DIR"},
+            env={k: v for k, v in os.environ.items() if not k.startswith("KEDGE_") or k in _INHERITED},
             # Ctrl-C is for the one who asked; the server is told by `stop`.
             start_new_session=True,
         )

@@ -9,22 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from kedge.identity import role_operations, roles, session_operations
 from kedge.identity.keys import KeyRing
+from kedge.identity.records import EXECUTION_ROLE
 from kedge.store.records import Author, Scope
 
 if TYPE_CHECKING:
     from kedge.call import Call
     from kedge.store.store import Store
 
-EXECUTION_ROLE = "kedge-execution-role"
-
 
 def operations(keys: KeyRing) -> dict[str, Callable[[Call, dict[str, Any]], dict[str, Any]]]:
     """By "service.Operation". keys: seals the temporary keys that AssumeRole hands out."""
     return {**session_operations.operations(keys), **role_operations.OPERATIONS}
-
-
-def execution_role_arn(account: str) -> str:
-    return f"arn:aws:iam::{account}:role/{EXECUTION_ROLE}"
 
 
 def seed(store: Store, account: str, now: datetime) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+EXECUTION_ROLE = "kedge-execution-role"
+"""Name of the role that is there from the start."""
+
 
 @dataclass(frozen=True)
 class AccessKey:

@@ -1,4 +1,4 @@
-"""What REST protocols put outside the body: members in path, query string, headers and status code."""
+"""What the REST protocols share: members in path, query string, headers and status code; what a body is read for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -15,7 +15,17 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 from kedge.errors import SerializationFailed, ValidationFailed
 from kedge.wire.http import Request, Response
 from kedge.wire.models import MAX_FIELDS, Target
-from kedge.wire.shapes import ABSENT, lower_camel, read_text, wire_name, write_text
+from kedge.wire.shapes import (
+    ABSENT,
+    Reader,
+    lower_camel,
+    read,
+    read_members,
+    read_text,
+    request_body,
+    wire_name,
+    write_text,
+)
 
 NO_BODY = frozenset({204, 304})
 
@@ -147,3 +157,32 @@ def payload_member(shape: Shape | None) -> tuple[str, Shape] | None:
 def raw_payload(value: Any) -> Any:
     """A string or blob as the body's bytes; an iterator of bytes stays one."""
     return value.encode() if isinstance(value, str) else value
+
+
+def decode_with(reader: Reader, parse: Callable[[bytes], Any], target: Target, request: Request) -> dict[str, Any]:
+    """The parameters of a request. parse: a body's bytes -> its root node; raises SerializationFailed."""
+    shape = target.model().input_shape
+    if not isinstance(shape, StructureShape):
+        return {}
+    parameters = read_located(shape, target, request)
+    payload = payload_member(shape)
+    if payload is None:
+        members = request_body(shape)
+        if members and request.body:
+            parameters |= read_members(members, reader.structure(parse(request.body), ""), reader, "")
+    elif request.body:
+        name, member = payload
+        parameters[name] = _read_payload(member, request.body, reader, parse)
+    return parameters
+
+
+def _read_payload(member: Shape, body: bytes, reader: Reader, parse: Callable[[bytes], Any]) -> Any:
+    if member.type_name == "blob":
+        return body
+    if member.type_name == "string":
+        try:
+            return body.decode()
+        except UnicodeDecodeError:
+            raise SerializationFailed("The body is not UTF-8") from None
+    node = parse(body)
+    return None if node is None else read(member, node, reader)

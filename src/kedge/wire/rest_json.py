@@ -6,16 +6,13 @@ from typing import Any
 
 from botocore.model import StructureShape
 
-from kedge.errors import SerializationFailed, ServiceError
+from kedge.errors import ServiceError
 from kedge.wire.aws_json import JSON_READER, JSON_WRITER, error_members, error_shape, json_text, parse_json
 from kedge.wire.http import Request, Response
 from kedge.wire.models import Codec, Target
-from kedge.wire.rest import NO_BODY, payload_member, raw_payload, read_located, write_located
+from kedge.wire.rest import NO_BODY, decode_with, payload_member, raw_payload, write_located
 from kedge.wire.shapes import (
     completed,
-    read,
-    read_members,
-    request_body,
     response_body,
     write,
     write_members,
@@ -23,32 +20,7 @@ from kedge.wire.shapes import (
 
 
 def decode(target: Target, request: Request) -> dict[str, Any]:
-    shape = target.model().input_shape
-    if not isinstance(shape, StructureShape):
-        return {}
-    parameters = read_located(shape, target, request)
-    payload = payload_member(shape)
-    if payload is None:
-        members = request_body(shape)
-        if members and request.body:
-            node = JSON_READER.structure(parse_json(request.body), "")
-            parameters |= read_members(members, node, JSON_READER, "")
-    elif request.body:
-        name, member = payload
-        parameters[name] = _read_payload(member, request.body)
-    return parameters
-
-
-def _read_payload(member: Any, body: bytes) -> Any:
-    if member.type_name == "blob":
-        return body
-    if member.type_name == "string":
-        try:
-            return body.decode()
-        except UnicodeDecodeError:
-            raise SerializationFailed("The body is not UTF-8") from None
-    node = parse_json(body)
-    return None if node is None else read(member, node, JSON_READER)
+    return decode_with(JSON_READER, parse_json, target, request)
 
 
 def encode(target: Target, result: dict[str, Any], request_id: str) -> Response:

@@ -6,16 +6,13 @@ from typing import Any
 
 from botocore.model import Shape, StructureShape
 
-from kedge.errors import SerializationFailed, ServiceError
+from kedge.errors import ServiceError
 from kedge.wire.aws_json import error_shape
 from kedge.wire.http import Request, Response
 from kedge.wire.models import Codec, Target
-from kedge.wire.rest import NO_BODY, payload_member, raw_payload, read_located, write_located
+from kedge.wire.rest import NO_BODY, decode_with, payload_member, raw_payload, write_located
 from kedge.wire.shapes import (
     completed,
-    read,
-    read_members,
-    request_body,
     response_body,
     wire_name,
     write,
@@ -41,30 +38,7 @@ S3_ROOTS = {
 
 
 def decode(target: Target, request: Request) -> dict[str, Any]:
-    shape = target.model().input_shape
-    if not isinstance(shape, StructureShape):
-        return {}
-    parameters = read_located(shape, target, request)
-    payload = payload_member(shape)
-    if payload is None:
-        members = request_body(shape)
-        if members and request.body:
-            parameters |= read_members(members, parse(request.body), XML_READER, "")
-    elif request.body:
-        name, member = payload
-        parameters[name] = _read_payload(member, request.body)
-    return parameters
-
-
-def _read_payload(member: Shape, body: bytes) -> Any:
-    if member.type_name == "blob":
-        return body
-    if member.type_name == "string":
-        try:
-            return body.decode()
-        except UnicodeDecodeError:
-            raise SerializationFailed("The body is not UTF-8") from None
-    return read(member, parse(body), XML_READER)
+    return decode_with(XML_READER, parse, target, request)
 
 
 def encode(target: Target, result: dict[str, Any], request_id: str) -> Response:
