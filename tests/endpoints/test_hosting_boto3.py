@@ -49,6 +49,14 @@ class Hosting:
         )["ModelArn"]
         return arn
 
+    def script(self, name: str, code: str, **environment: str) -> None:
+        container = {
+            "Image": "kedge/script:1",
+            "ModelDataUrl": self.put(f"{name}.tar.gz", {"code/inference.py": code.encode()}),
+            "Environment": environment,
+        }
+        self.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=self.kedge.role_arn)
+
     def config(self, name: str, **models: tuple[str, float, int]) -> None:
         """models: variant -> (model, weight, instances)."""
         self.sagemaker.create_endpoint_config(
@@ -192,6 +200,44 @@ def test_what_cannot_be_served_fails_at_once(hosting: Hosting, image: str, uri: 
         hosting.wait("in_service", "e")
     assert time.monotonic() - started < 10
     assert says in hosting.sagemaker.describe_endpoint(EndpointName="e")["FailureReason"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "codes"),
+    [("time.sleep(1000)", {"ModelError"}), ("os.closerange(3, 1024)", {"ModelError", "ServiceUnavailable"})],
+)
+def test_an_instance_that_answers_nobody_is_replaced(hosting: Hosting, fault: str, codes: set[str]):
+    code = f"""
+import os, time
+def model_fn(model_dir):
+    return None
+def transform_fn(model, data, content_type, accept):
+    if data == b"x":
+        {fault}
+    return data, content_type
+"""
+    hosting.script("faulty", code, SAGEMAKER_MODEL_SERVER_TIMEOUT="2")
+    hosting.config("c", v=("faulty", 1.0, 1))
+    hosting.sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    hosting.wait("in_service", "e")
+
+    def invoke(body: bytes) -> bytes:
+        answer: bytes = hosting.runtime.invoke_endpoint(EndpointName="e", ContentType="a/b", Body=body)["Body"].read()
+        return answer
+
+    assert invoke(b"before") == b"before"
+    with pytest.raises(ClientError) as caught:
+        invoke(b"x")
+    assert caught.value.response["Error"]["Code"] in codes
+    assert caught.value.response.get("OriginalStatusCode", 0) == 0
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            assert invoke(b"after") == b"after"
+            break
+        except ClientError:
+            assert time.monotonic() < deadline, "the instance was not replaced"
+    assert all(invoke(b"%d" % n) == b"%d" % n for n in range(20))
 
 
 def test_errors_are_those_that_boto3_can_catch(hosting: Hosting):

@@ -48,6 +48,7 @@ async def test_an_invocation(workers):
     head = worker.calls[0].head
     assert head.pop("request_id") == answer.headers["x-amzn-requestid"]
     assert 59_000 < head.pop("deadline_ms") <= 60_000
+    assert head.pop("timeout_ms") == 60_000
     assert head == {
         "content_type": "application/json",
         "accept": "text/csv",

@@ -68,6 +68,7 @@ def test_an_error_says_whose_fault_it_is_and_is_cut():
         HELLO + request(1, content_type=5),
         HELLO + request(1, deadline_ms="soon"),
         HELLO + request(1, deadline_ms=True),
+        HELLO + request(1, timeout_ms="long"),
         HELLO + frames.frame(Kind.REQUEST, 1, b"\xff\xff\xff\xff"),
         HELLO + frames.with_head(Kind.RESPONSE, 1, {}),
         HELLO + frames.with_head(Kind.ERROR, 1, {}),

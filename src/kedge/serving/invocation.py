@@ -161,7 +161,7 @@ class Invocation:
     def send_to(self, upstream: Upstream) -> None:
         self._upstream = upstream
         left_ms = max(1, int((self.deadline_s - self._deadlines.now_s()) * 1000))
-        head = encoded_head(self._fields, self._request_id, left_ms)
+        head = encoded_head(self._fields, self._request_id, left_ms, max(1, int(self.timeout_s * 1000)))
         self._stream = upstream.send(self, head, self._inbound.body, self._route.endpoint.body_limit_bytes)
 
     # What becomes of it.

@@ -28,11 +28,15 @@ _FIELDS = ("content_type", "accept", "custom_attributes", "inference_id", "targe
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A whole request. The router waits for deadline_ms more; None is for as long as it takes."""
+    """A whole request. The router waits for deadline_ms more; None is for as long as it takes.
+
+    timeout_ms is the endpoint's whole time-out; None, from a router that does not tell it, is without one.
+    """
 
     stream: int
     request: Invocation
     deadline_ms: float | None
+    timeout_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +182,10 @@ class Peer:
             raise FrameError(f"REQUEST on stream {stream}, which is in use")
         if any(not isinstance(head.get(name, ""), str) for name in _FIELDS):
             raise FrameError("REQUEST with a field that is no text")
-        deadline_ms = head.get("deadline_ms")
-        if deadline_ms is not None and (isinstance(deadline_ms, bool) or not isinstance(deadline_ms, int | float)):
-            raise FrameError("REQUEST with a deadline that is no number")
+        for name in ("deadline_ms", "timeout_ms"):
+            value = head.get(name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise FrameError(f"REQUEST with a {name} that is no number")
         if self.closing:
             self._put(_error(stream, Busy("The instance is stopping.")))
         elif len(body) > self._room() or len(self._partial) >= MAX_PARTIAL:
@@ -220,7 +225,7 @@ class Peer:
     def _arrived(self, stream: int, head: dict[str, Any], body: bytes, events: list[Arrived | Cancelled]) -> None:
         self._waiting.add(stream)
         request = Invocation(body, *(head.get(name, "") for name in _FIELDS))
-        events.append(Arrived(stream, request, head.get("deadline_ms")))
+        events.append(Arrived(stream, request, head.get("deadline_ms"), head.get("timeout_ms")))
 
     def _cancel(self, stream: int, events: list[Arrived | Cancelled]) -> None:
         self._forget(stream)

@@ -1,6 +1,7 @@
 """The router's connection to one instance's worker: requests out as frames, answers back, many at once.
 
-Only the loss of the connection says that an instance died; a slow one is not a dead one. The connection is tried again
+Only the loss of the connection says that an instance died; a slow one is not a dead one, and one that hangs ends itself
+(`watch`). The connection is tried again
 for ever, at first after 10 ms, later every second, or every 50 ms while a request waits for it.
 """
 
@@ -47,13 +48,19 @@ class Waiting(Protocol):
         """The instance was gone before it answered."""
 
 
-def encoded_head(fields: tuple[tuple[str, str], ...], request_id: str, deadline_ms: int) -> bytes:
+def encoded_head(fields: tuple[tuple[str, str], ...], request_id: str, deadline_ms: int, timeout_ms: int) -> bytes:
     """A REQUEST's head with its length before it.
 
     fields: content_type, accept, custom_attributes, inference_id, as far as the client sent them. deadline_ms: how long
-    the router waits for the answer.
+    the router still waits for the answer. timeout_ms: the endpoint's whole time-out; a model that makes no progress for
+    that long is hung.
     """
-    text = b'%s"request_id":"%s","deadline_ms":%d}' % (_encoded_fields(fields), request_id.encode(), deadline_ms)
+    text = b'%s"request_id":"%s","deadline_ms":%d,"timeout_ms":%d}' % (
+        _encoded_fields(fields),
+        request_id.encode(),
+        deadline_ms,
+        timeout_ms,
+    )
     return _U32.pack(len(text)) + text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
@@ -25,6 +26,8 @@ class Job(Generic[Source]):
     request: Invocation
     deadline_s: float | None
     """On the monotonic clock; nobody waits for it after that."""
+    timeout_s: float = math.inf
+    """How long the model may be at its batch without any progress."""
 
 
 class Work(Generic[Source]):
@@ -42,6 +45,12 @@ class Work(Generic[Source]):
     def room_bytes(self) -> int:
         """How many more bytes of requests fit. Never locks: an estimate a moment old is as good."""
         return MAX_BYTES - self._bytes
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued or in hand."""
+        with self._changed:
+            return not self._queue and not self._in_hand
 
     def add(self, jobs: Sequence[Job[Source]]) -> list[Job[Source]]:
         """Those that do not fit come back."""

@@ -8,13 +8,15 @@ States are told as one JSON line each on the status pipe, and the last one stand
 
     {"state": "ready", "pid": N}
     {"state": "failed", "reason": "...", "pid": N}    the model cannot be loaded; exit code 1
-    {"state": "died", "reason": "...", "pid": N}      a defect of the worker itself; exit code 70
+    {"state": "died", "reason": "...", "pid": N}      the model hangs, its code closed the sockets, or a defect of the
+                                                      worker itself; exit code 70
     {"state": "stopped", "pid": N}                    after SIGTERM, all that had been read is answered; exit code 0
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import gc
 import json
 import logging
@@ -25,6 +27,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,8 +37,9 @@ from kedge.home import write_whole
 from kedge.serving import runtimes
 from kedge.serving.runtimes.base import Busy, LoadError, ModelFailure, Runtime, last_line
 from kedge.serving.streams import MAX_BODY_BYTES
+from kedge.serving.watch import Unserviceable, Watch
 from kedge.serving.work import MAX_REQUESTS, Job, Work
-from kedge.serving.worker_io import Connection, WorkerIo
+from kedge.serving.worker_io import Connection, Hung, WorkerIo, identity_of
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +113,7 @@ def run(spec: WorkerSpec, status_fd: int) -> int:
         listener, identity = _bind(Path(spec.socket))
     except LoadError as error:
         return status.end("failed", str(error), EXIT_LOAD_FAILED)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         log.exception("the instance cannot be started")
         return status.end("failed", last_line(error), EXIT_LOAD_FAILED)
     try:
@@ -204,11 +208,20 @@ def _serve(
         "max_body_bytes": MAX_BODY_BYTES,
     }
     work: Work[Connection] = Work()
-    io = WorkerIo(listener, stop_in, hello, work, on_stop=lambda: _unlink_own(Path(spec.socket), identity))
+    watch = Watch()
+    io = WorkerIo(listener, stop_in, hello, work, watch, on_stop=lambda: _unlink_own(Path(spec.socket), identity))
 
     def run_io() -> None:
         try:
             io.run()
+        except Unserviceable as error:
+            stack = traceback.extract_stack(sys._current_frames()[threading.main_thread().ident or 0])
+            place = _place(stack, Path(spec.artifact_dir)) if isinstance(error, Hung) else ""
+            reason = f"{error}{place}."
+            code = status.end("died", reason, EXIT_DIED)
+            # Last, since the model may hang with the log's lock in its hands; then the backstop ends it.
+            log.error("%s The model's thread is at:\n%s", reason, "".join(traceback.format_list(stack)))
+            os._exit(code)
         except BaseException as error:
             # The model's thread may never come back to look: without this thread nobody would ever be answered.
             log.exception("the I/O thread died")
@@ -218,6 +231,8 @@ def _serve(
     before_fork = threading.local()
 
     def hold_sigterm() -> None:
+        # A child that ends would wait for this thread, which it has not; the I/O thread brings it back here.
+        faulthandler.cancel_dump_traceback_later()
         before_fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def release_sigterm() -> None:
@@ -243,13 +258,21 @@ def _serve(
     thread = threading.Thread(target=run_io, name="kedge-io", daemon=True)
     thread.start()
     status.tell({"state": "ready"})
-    _run_model(runtime, work, io)
+    _run_model(runtime, work, io, watch)
     thread.join()
     signal.set_wakeup_fd(-1)
     return status.end("stopped", "", 0)
 
 
-def _run_model(runtime: Runtime, work: Work[Connection], io: WorkerIo) -> None:
+def _place(stack: traceback.StackSummary, artifact: Path) -> str:
+    """Where in the artifact's code a thread is; nothing when it is in none of it."""
+    for frame in reversed(stack):
+        if Path(frame.filename).is_relative_to(artifact.resolve()) or Path(frame.filename).is_relative_to(artifact):
+            return f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})"
+    return ""
+
+
+def _run_model(runtime: Runtime, work: Work[Connection], io: WorkerIo, watch: Watch) -> None:
     """Answer everything until the work is closed. Requests of one batch are answered as they become ready."""
     while (jobs := work.take(runtime.takes)) is not None:
         now_s = time.monotonic()
@@ -257,12 +280,14 @@ def _run_model(runtime: Runtime, work: Work[Connection], io: WorkerIo) -> None:
         if late:
             io.answer((job, Busy("The request's time was over before the model was free.")) for job in late)
         batch = [job for job in jobs if job.deadline_s is None or job.deadline_s > now_s] if late else jobs
-        _run_batch(runtime, batch, io)
+        watch.begin(batch)
+        _run_batch(runtime, batch, io, watch)
+        watch.end()
         if work.done(jobs):
             io.wake()
 
 
-def _run_batch(runtime: Runtime, batch: list[Job[Connection]], io: WorkerIo) -> None:
+def _run_batch(runtime: Runtime, batch: list[Job[Connection]], io: WorkerIo, watch: Watch) -> None:
     if not batch:
         return
     open_jobs = set(range(len(batch)))
@@ -270,7 +295,8 @@ def _run_batch(runtime: Runtime, batch: list[Job[Connection]], io: WorkerIo) -> 
         for outcomes in runtime.answer([job.request for job in batch]):
             open_jobs.difference_update(index for index, _ in outcomes)
             io.answer((batch[index], outcome) for index, outcome in outcomes)
-    except (Exception, SystemExit):
+            watch.step()
+    except BaseException:
         log.exception("the runtime raised")
     if open_jobs:
         io.answer((batch[index], ModelFailure("The runtime gave no answer.")) for index in open_jobs)
@@ -282,6 +308,7 @@ class _Status:
     def __init__(self, spec: WorkerSpec, fd: int) -> None:
         os.set_inheritable(fd, False)
         self._fd = fd
+        self._identity = identity_of(fd)
         self._file = Path(spec.state_file)
 
     def tell(self, state: Mapping[str, Any]) -> None:
@@ -291,7 +318,9 @@ class _Status:
         except OSError as error:
             log.warning("%s cannot be written: %s", self._file.name, error)
         try:
-            os.write(self._fd, line + b"\n")
+            # The model's code may have closed it, and opened a file of its own there.
+            if identity_of(self._fd) == self._identity:
+                os.write(self._fd, line + b"\n")
         except OSError as error:
             # A supervisor that was killed: the file is for its successor.
             log.warning("the supervisor cannot be told: %s", error)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import selectors
 import socket
 import threading
@@ -14,6 +16,7 @@ from typing import Any
 from kedge.serving.frames import FrameError
 from kedge.serving.runtimes.base import Busy, Outcome
 from kedge.serving.streams import Arrived, Peer
+from kedge.serving.watch import Backstop, Stuck, Unserviceable, Watch
 from kedge.serving.work import Job, Work
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,16 @@ MAX_UNREAD_BYTES = 320 * 1024 * 1024
 _READ_BYTES = 256 * 1024
 _ACCEPT_PAUSE_S = 0.1
 """After an accept that failed, when there is nobody else to serve meanwhile."""
+_LOOK_BUSY_S = 0.5
+_LOOK_IDLE_S = 10.0
+"""How often it looks whether the model gets on and the sockets are there."""
+SOCKETS_GONE = "The model's code closed the instance's sockets"
+
+
+class Hung(Unserviceable):
+    def __init__(self, stuck: Stuck) -> None:
+        requests = "1 request" if stuck.requests == 1 else f"{stuck.requests} requests"
+        super().__init__(f"The model made no progress on a batch of {requests} for {stuck.waited_s:.0f} s")
 
 
 class Connection:
@@ -31,6 +44,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket, peer: Peer) -> None:
         self.socket = sock
+        self.identity = identity_of(sock.fileno())
         self.peer = peer
         self.lock = threading.Lock()
         self._unsent = memoryview(b"")
@@ -66,6 +80,7 @@ class WorkerIo:
         stop: socket.socket,
         hello: Mapping[str, Any],
         work: Work[Connection],
+        watch: Watch,
         on_stop: Callable[[], None],
     ) -> None:
         """stop: a byte on it ends the accepting of requests; on_stop is then called, and the rest is finished."""
@@ -73,6 +88,12 @@ class WorkerIo:
         self._stop = stop
         self._hello = hello
         self._work = work
+        self._watch = watch
+        self._backstop = Backstop()
+        self._timeout_s = 0.0
+        """The largest of a request since it was idle."""
+        self._look_every_s = _LOOK_IDLE_S
+        self._looked_s = 0.0
         self._on_stop = on_stop
         self._connections: set[Connection] = set()
         self._stopping = False
@@ -80,15 +101,29 @@ class WorkerIo:
         self._wake_in, self._wake_out = socket.socketpair()
         for each in (self._wake_in, self._wake_out, listener, stop):
             each.setblocking(False)
+        self._own = {each: identity_of(each.fileno()) for each in (self._wake_in, self._wake_out, listener, stop)}
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
         self._selector.register(stop, selectors.EVENT_READ, self._begin_to_stop)
         self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
 
     def run(self) -> None:
-        """Returns when it was stopped and everything that had been read before is answered."""
+        """Returns when it was stopped and everything that had been read before is answered. Raises Unserviceable."""
+        try:
+            self._serve()
+        except OSError as error:
+            if self._has_its_sockets():
+                raise
+            raise Unserviceable(SOCKETS_GONE) from error
+        self._work.close()
+        self._backstop.cancel()
+        for connection in list(self._connections):
+            self._drop(connection)
+        self._selector.close()
+
+    def _serve(self) -> None:
         while not (self._stopping and self._finished()):
-            for key, mask in self._selector.select():
+            for key, mask in self._selector.select(self._look_every_s):
                 if isinstance(key.data, Connection):
                     if mask & selectors.EVENT_WRITE:
                         self._write(key.data)
@@ -96,10 +131,9 @@ class WorkerIo:
                         self._read(key.data)
                 else:
                     key.data()
-        self._work.close()
-        for connection in list(self._connections):
-            self._drop(connection)
-        self._selector.close()
+            now_s = time.monotonic()
+            if now_s - self._looked_s >= self._look_every_s:
+                self._look(now_s)
 
     def answer(self, outcomes: Iterable[tuple[Job[Connection], Outcome]]) -> None:
         """Called by the model's thread, which sends by itself: a hand-over would cost more than the sending."""
@@ -128,6 +162,30 @@ class WorkerIo:
         for each in (self._listener, self._stop, self._wake_in, self._wake_out):
             each.close()
 
+    def _look(self, now_s: float) -> None:
+        self._looked_s = now_s
+        if not self._has_its_sockets():
+            raise Unserviceable(SOCKETS_GONE)
+        if stuck := self._watch.stuck(now_s):
+            raise Hung(stuck)
+        if not self._work.idle:
+            self._backstop.renew(now_s, self._timeout_s)
+        elif self._backstop.expire(now_s):
+            self._timeout_s = 0.0
+            self._look_every_s = _LOOK_IDLE_S
+
+    def _has_its_sockets(self) -> bool:
+        owned = [*self._own.items(), *((each.socket, each.identity) for each in self._connections)]
+        return all(_is_still(sock, identity) for sock, identity in owned)
+
+    def _expect(self, jobs: Iterable[Job[Connection]]) -> None:
+        """Look often while there is work; from before the model has it, since it may never let this thread look."""
+        before_s = self._timeout_s
+        self._timeout_s = max(before_s, *(job.timeout_s for job in jobs))
+        if not self._backstop.armed or self._timeout_s > before_s:
+            self._backstop.renew(time.monotonic(), self._timeout_s)
+        self._look_every_s = _LOOK_BUSY_S
+
     def _finished(self) -> bool:
         if not self._work.drained():
             return False
@@ -142,6 +200,7 @@ class WorkerIo:
         if self._listener.fileno() >= 0:
             if self._listener in self._selector.get_map():
                 self._selector.unregister(self._listener)
+            del self._own[self._listener]
             self._listener.close()
 
     def _accept(self) -> None:
@@ -194,11 +253,14 @@ class WorkerIo:
         for event in events:
             if isinstance(event, Arrived):
                 deadline_s = None if event.deadline_ms is None else time.monotonic() + event.deadline_ms / 1000
-                jobs.append(Job(connection, event.stream, event.request, deadline_s))
+                timeout_s = math.inf if event.timeout_ms is None else event.timeout_ms / 1000
+                jobs.append(Job(connection, event.stream, event.request, deadline_s, timeout_s))
             else:
                 # Of the same read, it is not in the queue yet.
                 jobs = [job for job in jobs if job.stream != event.stream]
                 self._work.cancel(connection, event.stream)
+        if jobs:
+            self._expect(jobs)
         refused = self._work.add(jobs) if jobs else []
         with connection.lock:
             for job in refused:
@@ -238,3 +300,16 @@ class WorkerIo:
             self._work.cancel(connection, stream)
         if not self._stopping and self._listener not in self._selector.get_map():
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+
+def identity_of(descriptor: int) -> tuple[int, int]:
+    """What is open there, so that another thing with the same number is told from it. Raises OSError."""
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
+
+
+def _is_still(sock: socket.socket, identity: tuple[int, int]) -> bool:
+    try:
+        return identity_of(sock.fileno()) == identity
+    except OSError:
+        return False
