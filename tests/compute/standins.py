@@ -85,6 +85,11 @@ def run(spec: WorkerSpec, status_fd: int) -> int:
 async def _role(descriptor: int) -> None:
     home = open_home(config.read())
     task = os.environ["KEDGE_TASK_ID"]
+    if "REFUSE_SECOND_START" in os.environ and task == "control":
+        starts = home.path / "starts"
+        starts.write_text(starts.read_text() + "x" if starts.exists() else "x")
+        if len(starts.read_text()) == 2:
+            sys.exit(config.CANNOT_START)
     listener = socket.socket(fileno=descriptor)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 from pathlib import Path
@@ -17,6 +19,7 @@ from kedge.compute.base import TaskState
 from kedge.compute.process_id import read_stat
 from kedge.compute.processes import LocalEngine
 from kedge.home import run_folder
+from kedge.node import ports
 
 from .conftest import Server, gone, kill, reached, spec, until
 
@@ -59,6 +62,9 @@ def test_up_status_and_down(server: Server):
     assert not run_folder(server.data).exists()
     assert not server.status()["running"]
     assert node.down(server.data) == 0
+    assert not run_folder(server.data).exists()
+    server.up()
+    assert server.ask()["task"] == "control"
 
 
 def test_keys_are_for_nobody_below(server: Server):
@@ -208,6 +214,7 @@ def test_a_taken_port_is_named_with_its_flag(server: Server, flag: str):
         assert server.wait() == 1
     assert server.said() == f"Port {port} on 127.0.0.1 is taken; choose another by {flag} (0 takes any free port).\n"
     assert server.pids() == []
+    assert not run_folder(server.data).exists()
 
 
 def test_a_role_that_cannot_start_ends_the_start(server: Server):
@@ -216,6 +223,50 @@ def test_a_role_that_cannot_start_ends_the_start(server: Server):
     assert "control ended 3 times" in server.said()
     assert "no table 5" in server.said()
     assert server.pids() == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("KEDGE_INSTANCE_TYPES", "/not/there", 'instance_types is "/not/there", which cannot be used: '),
+        ("KEDGE_DATABASE_URL", "mysql://host/db", "database_url is mysql://host/db; it has to be sqlite:///FILE or "),
+        ("KEDGE_DATABASE_URL", "sqlite:////not/there/x.db", "The resource store /not/there/x.db cannot be opened: "),
+    ],
+)
+def test_what_control_refuses_ends_the_start_at_once(tmp_path: Path, variable: str, value: str, sentence: str):
+    done = subprocess.run(
+        [*(sys.executable, "-m", "kedge", "up", "--api-port", "0", "--inference-port", "0"), "--data", str(tmp_path)],
+        env={**os.environ, variable: value},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(sentence)
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "log" / "control.log").read_text() == done.stderr
+
+
+def test_a_role_that_was_ready_once_is_started_again_whatever_it_says(server: Server):
+    server.up(REFUSE_SECOND_START="1")
+    before = server.pid("control")
+    kill(before)
+    assert server.ask()["pid"] != before
+
+
+@pytest.mark.parametrize(
+    ("address", "tls", "warned"),
+    [
+        ("0.0.0.0", False, True),
+        ("::", False, True),
+        ("127.0.0.1", False, False),
+        ("::1", False, False),
+        ("::", True, False),
+    ],
+)
+def test_it_says_when_requests_travel_unencrypted(address: str, tls: bool, warned: bool):
+    assert [each[:27] for each in ports.warnings(address, tls=tls)] == ["Requests travel unencrypted"] * warned
 
 
 async def test_ephemeral_dies_whole_and_its_folder_goes_at_the_next_start(server: Server):

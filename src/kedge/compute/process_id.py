@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _POLL_S = 0.05
+_POLLS_TO_COMPARE = 20
 _PROC = Path("/proc")
 
 
@@ -82,8 +83,22 @@ async def exited_by_pidfd(process: ProcessId) -> None:
 
 
 async def exited_by_polling(process: ProcessId) -> None:
-    while process.alive():  # noqa: ASYNC110 (the kernel tells nobody)
-        await asyncio.sleep(_POLL_S)
+    """Whether the number is in use costs nothing and is asked often; whose it is may cost a `ps`."""
+    while process.alive():
+        for _ in range(_POLLS_TO_COMPARE):
+            await asyncio.sleep(_POLL_S)
+            if not _in_use(process.pid):
+                return
+
+
+def _in_use(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's by now, which the comparison finds
+    return True
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 
 BACKLOG = 4096
@@ -46,3 +47,10 @@ def _sentence(error: OSError, host: str, port: int, flag: str) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return f"The address {host} is none of this machine's; choose another by --host."
     return f"Port {port} on {host} cannot be opened ({error.strerror}); choose another by {flag}."
+
+
+def warnings(address: str, *, tls: bool) -> list[str]:
+    """Sentences about what listening on this address (of a socket) means."""
+    if tls or ipaddress.ip_address(address).is_loopback:
+        return []
+    return [f"Requests travel unencrypted: {address} is no loopback address, and TLS is off (--tls)."]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import ipaddress
 import json
 import logging
 import os
@@ -38,6 +37,8 @@ from kedge.node.roles import GRACE_S, Role, end
 from kedge.node.server import Server
 
 READY_WITHIN_S = 30.0
+FORK_SERVER_AFTER_S = 0.2
+"""Its imports take a core for more than a second. Where no instance waits for them control gets a head start."""
 EARLY_ENDS = 3
 """A role that ended so often before the server was ready will not come up."""
 _KILLED_WITHIN_S = 2.0
@@ -103,7 +104,9 @@ class Supervisor:
             found = await self._start()
             await self._until_ready(found)
             if not self._ends.is_set():
-                self._settle()
+                self._begin_fork_server()
+                for role in self._roles:
+                    role.settle()
                 ready(found)
             await self._until_end()
         finally:
@@ -155,10 +158,7 @@ class Supervisor:
             self._groups.clear()
         await self._begin_roles(reported)
         self._tasks.begin()
-        if not self._settings.tls and not _loopback(self._sockets["control"]):
-            notes.append(
-                f"Requests travel unencrypted: {self._settings.host} is no loopback address, and TLS is off (--tls)."
-            )
+        notes += ports.warnings(self._sockets["control"].getsockname()[0], tls=self._settings.tls)
         return Ready(self._run.api_url, self._run.inference_url, self._run.ca_bundle, notes)
 
     def _open_ports(self) -> list[str]:
@@ -195,7 +195,7 @@ class Supervisor:
             if role.task in kept:
                 role.begin(kept.pop(role.task).process)
             elif role.task not in leaving and (role.role != FORK_SERVER or self._tasks.observe()):
-                role.begin()  # without an instance to bring back the fork server waits for `_settle`
+                role.begin()
         # One after the other, so that of several routers there is always one.
         for role in self._roles:
             if role.task in leaving:
@@ -271,7 +271,7 @@ class Supervisor:
         ends = asyncio.ensure_future(self._ends.wait())
         either: set[asyncio.Future[Any]] = {both, ends}
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + READY_WITHIN_S
+        began = loop.time()
         try:
             while not both.done() and not ends.done():
                 refused = next((role for role in self._roles if role.refused), None)
@@ -280,7 +280,9 @@ class Supervisor:
                 early = next((r for r in self._roles if r.restarts >= EARLY_ENDS and r.role != FORK_SERVER), None)
                 if early is not None:
                     raise NotReady(self._why(f"{early.task} ended {early.restarts} times", [early.task]))
-                if loop.time() > deadline:
+                if loop.time() >= began + FORK_SERVER_AFTER_S:
+                    self._begin_fork_server()
+                if loop.time() > began + READY_WITHIN_S:
                     where = f"{found.api_url} and {found.inference_url}"
                     tasks = [role.task for role in self._roles if role.role != FORK_SERVER]
                     raise NotReady(self._why(f"{where} did not both answer within {READY_WITHIN_S:g} s", tasks))
@@ -291,10 +293,8 @@ class Supervisor:
             with contextlib.suppress(asyncio.CancelledError):
                 await both
 
-    def _settle(self) -> None:
-        """Nobody waits for control any more, so the fork server's imports may have the machine's cores."""
+    def _begin_fork_server(self) -> None:
         for role in self._roles:
-            role.settle()
             if role.role == FORK_SERVER and not role.begun:
                 role.begin()
 
@@ -358,10 +358,6 @@ def _remove_empty_run_folder(home: Home) -> None:
     for folder in (home.run / "i", home.run):
         with contextlib.suppress(OSError):
             folder.rmdir()
-
-
-def _loopback(sock: socket.socket) -> bool:
-    return ipaddress.ip_address(sock.getsockname()[0]).is_loopback
 
 
 async def _all_ended(processes: Iterable[ProcessId]) -> None:

@@ -29,7 +29,7 @@ from urllib.parse import unquote
 from kedge import config, errors
 from kedge.clock import Clock, SystemClock
 from kedge.compute import link
-from kedge.config import CANNOT_START, SettingError, Settings
+from kedge.config import SettingError, Settings
 from kedge.home import Home, HomeError, open_home
 from kedge.identity.keys import KeyRing
 from kedge.identity.records import AccessKey
@@ -169,9 +169,9 @@ class Router:
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
     """For what listens on the network; None without TLS. Raises OSError or ssl.SSLError for files that cannot be.
 
-    The supervisor has put the files of its own certificate authority into the settings where none were chosen.
+    Where no files were chosen the supervisor has put those of its own certificate authority into the settings.
     """
-    if not settings.tls_cert:
+    if not settings.tls:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(settings.tls_cert, settings.tls_key)
@@ -244,8 +244,7 @@ def main() -> None:
         home = open_home(settings)
         tls = tls_context(settings)
     except (SettingError, HomeError, OSError) as error:
-        sys.stderr.write(f"The router cannot start: {error}\n")
-        sys.exit(CANNOT_START)
+        sys.exit(f"The router cannot start: {error}")
     with socket.socket(fileno=options.listen) as listener:
         listener.setblocking(False)
         task_id = os.environ.get("KEDGE_TASK_ID", "")
