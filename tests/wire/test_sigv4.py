@@ -380,7 +380,6 @@ def test_presigned_urls_of_boto3(operation: str, region: str, call: dict[str, An
     if "ContentType" in call and version != "default":
         headers["content-type"] = call["ContentType"]
     request = Request("PUT" if operation[:2] in ("pu", "up") else "GET", url.path, url.query, headers)
-    assert sigv4.is_signed(request)
     assert verify(request, body_sha256=None).payload == sigv4.UNSIGNED_PAYLOAD
     assert verify(request).service == "s3"
     with pytest.raises(errors.RequestExpired) as raised:

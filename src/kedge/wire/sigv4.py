@@ -102,11 +102,6 @@ class SigningKeys:
         self._signers[credential] = signer
 
 
-def is_signed(request: Request) -> bool:
-    """Whether the request carries any authentication; says nothing about its being right."""
-    return "authorization" in request.headers or bool(_query_form(request.query))
-
-
 def claimed(request: Request) -> tuple[str, str]:
     """(access key id, region) that a request names in its credential, not verified; empty where it names none."""
     _, found, credential = request.headers.get("authorization", "").partition("Credential=")
