@@ -13,7 +13,7 @@ import base64
 import hashlib
 import zlib
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +93,8 @@ class _TableCrc:
         first = block[_BLOCK_BYTES - len(part) :][: SIZES[self._algorithm]]
         first ^= np.frombuffer(self._value.to_bytes(len(first), "little"), np.uint8)
         each = places[np.arange(_LANE_BYTES), block.reshape(_LANES, _LANE_BYTES)]
-        lanes: Words = np.bitwise_xor.reduce(each, axis=1)
+        xor: Any = np.bitwise_xor  # its stubs know no axis in every release of NumPy
+        lanes: Words = xor.reduce(each, axis=1)
         for shift in shifts:  # neighbours join: the left one is moved on by the right one's length
             lanes = _apply(shift, lanes[0::2]) ^ lanes[1::2]
         return int(lanes[0])

@@ -54,16 +54,16 @@ def groups(decoded: Mapping[int, object]) -> Iterator[list[int]]:
         yield group
 
 
-def join(datas: list[object]) -> object:
-    return np.concatenate(datas)  # type: ignore[arg-type]
+def join(datas: list[Any]) -> object:
+    return np.concatenate(datas)
 
 
-def split(prediction: object, datas: list[object]) -> list[object] | None:
+def split(prediction: object, datas: list[Any]) -> list[object] | None:
     """Each data's rows of the prediction; None when the prediction does not hold one row for each row of the data.
 
     Only an array is taken apart: a list may as well hold one item per output as one per row.
     """
-    ends = np.cumsum([len(data) for data in datas])  # type: ignore[arg-type]
+    ends = np.cumsum([len(data) for data in datas])
     if not isinstance(prediction, np.ndarray) or prediction.ndim == 0 or len(prediction) != ends[-1]:
         return None
     return list(np.split(prediction, ends[:-1]))
