@@ -9,7 +9,7 @@ import kedge
 
 SOURCE = Path(kedge.__file__).parent
 
-LAYER_0 = {"errors", "arn", "clock", "config", "home", ""}
+LAYER_0 = {"errors", "arn", "clock", "config", "home", "tls", ""}
 COMPOSITION = {"app", "node", "testing", "__main__"}
 FAST = ("serving.router", "node", "compute.forkserver")
 """Processes that have to start fast or stay clean: what they may never import, directly or through our own modules."""
@@ -108,3 +108,45 @@ def test_fast_processes_import_nothing_heavy_at_start():
             waiting.extend(ours(known[module], known, at_start_only=True))
             heavy = {n.partition(".")[0] for n in imports(known[module], at_start_only=True)} & HEAVY
             assert not heavy, f"{start} imports {heavy} through {module}"
+
+
+ACTS = {"asyncio", "os", "random", "secrets", "socket", "sqlalchemy", "subprocess", "threading", "time", "uuid"}
+"""What a decision may not reach for: no clock, no I/O, no randomness."""
+VALUES = {"random", "random.Random", "uuid", "uuid.UUID"}
+"""A generator may be handed in, and an id may be read."""
+RECORDS_ONLY = {"wire.http", "wire.checksums", "serving.runtimes.base"}
+"""Modules of plain values that say nothing of being PURE, because they log or cache."""
+
+
+def pure_modules(known: dict[str, Path]) -> set[str]:
+    """Those whose docstring says so, in capitals."""
+    return {name for name, path in known.items() if "PURE" in (ast.get_docstring(ast.parse(path.read_text())) or "")}
+
+
+def test_what_says_that_it_is_pure_is():
+    known = modules()
+    pure = pure_modules(known)
+    assert len(pure) > 20
+    for module in pure:
+        reached = {n for n in imports(known[module]) if n.partition(".")[0] in ACTS}
+        assert reached <= VALUES, f"{module}: {reached}"
+        for other in ours(known[module], known):
+            values = other in pure | RECORDS_ONLY or other.rpartition(".")[2] == "errors"
+            package = known[other].name == "__init__.py"
+            assert values or package or concept(other) in LAYER_0, f"{module} imports {other}"
+
+
+PORTS = {"wire", "store", "objects", "compute", "call", "loop", "listing", "tags"}
+
+
+def test_the_ports_import_no_operations_of_a_concept():
+    """Layer 2 lies below every service: it imports layers 0 to 2 alone."""
+    known = modules()
+    pure = pure_modules(known)
+    below = {"call", "loop", "listing", "identity.keys", "identity.authentication"} | LAYER_0
+    for module, path in known.items():
+        if concept(module) not in ("store", "wire", "compute", "call", "loop", "listing"):
+            continue
+        for other in ours(path, known):
+            inside = concept(other) in PORTS and not other.endswith("operations")
+            assert inside or other in pure | below or concept(other) in LAYER_0, f"{module} imports {other}"

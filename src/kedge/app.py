@@ -153,10 +153,10 @@ class App:
 
     async def reset(self, request: Request) -> Response:
         """Drop everything and start as new: for tests, so only where nothing is meant to be kept."""
-        if not self.settings.ephemeral:
-            raise errors.ValidationFailed("Only a server that was started with --ephemeral can be reset.")
         if not self.authentication.root_only(request, hashlib.sha256(request.body).hexdigest()):
             raise errors.AccessDenied("Only the root key may reset the server.")
+        if not self.settings.ephemeral:
+            raise errors.ValidationFailed("Only a server that was started with --ephemeral can be reset.")
         await self.engine.reset()
         await asyncio.gather(
             asyncio.to_thread(self.store.wipe),

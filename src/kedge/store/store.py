@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from kedge.errors import ServiceUnavailable
+from kedge.home import sync_folder
 from kedge.store import engine as engines
 from kedge.store import schema
 from kedge.store.listing import Query, SortBy, micros, moment, storable
@@ -76,7 +77,7 @@ class Store:
             self.close()
             raise
         if self._file is not None and durable:
-            _sync_folder(self._file.parent)
+            sync_folder(self._file.parent)
 
     @classmethod
     def open(cls, path_or_url: str | Path, *, durable: bool = True, wait_s: float = 5.0) -> Store:
@@ -304,11 +305,3 @@ def _change(row: Row[Any]) -> Change:
 def _event(row: Row[Any]) -> Event:
     scope = None if row.account is None else Scope(row.account, row.region)
     return Event(row.id, moment(row.at), row.source, row.detail_type, json.loads(row.detail), scope)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
