@@ -1,25 +1,19 @@
-"""Every operation both ways through botocore's own client code, and what a request must not be able to do."""
+"""What a request must not be able to do, and what it may leave open, by protocol."""
 
 import contextlib
 import json
 from datetime import UTC, datetime
 from functools import cache
-from io import BytesIO
 from typing import Any
-from urllib.parse import urlencode, urlsplit
 
-import botocore.parsers
-import botocore.serialize
 import pytest
-from botocore.awsrequest import HeadersDict
-from botocore.model import OperationModel, Shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kedge.errors import ResourceNotFound, SerializationFailed, ServiceError, ValidationFailed
 from kedge.wire.gateway import CODECS
 from kedge.wire.http import Request
-from kedge.wire.models import NOT_SERVED, Models
+from kedge.wire.models import Models
 from kedge.wire.query import tree
 from kedge.wire.shapes import parse_time
 from kedge.wire.xml import parse
@@ -28,137 +22,10 @@ SERVICES = ["sagemaker", "sagemaker-runtime", "s3", "sts", "iam"]
 COUNT = "productionVariants.1.member.initialInstanceCount"
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
-NOT_READ_BACK = {
-    "s3.GetBucketLocation": "the root element is the value; botocore reads it in a handler (see test_gateway)",
-}
-"""Answers that botocore's bare parser cannot read, with the reason."""
-
 
 @cache
 def models() -> Models:
     return Models(SERVICES)
-
-
-def sample(shape: Shape, names: tuple[str, ...] = ()) -> Any:
-    """A value with every member set, two of every list; a shape within itself is left empty."""
-    shape_: Any = shape
-    match shape.type_name:
-        case "structure":
-            if shape_.is_document_type:
-                return {"a": [1, None, "x"]}
-            if names.count(shape.name) > 1:
-                return {}
-            members = [(n, m) for n, m in shape_.members.items() if not m.serialization.get("eventstream")]
-            members = members[:1] if shape_.is_tagged_union else members
-            return {name: sample(member, (*names, shape.name)) for name, member in members}
-        case "list":
-            return [sample(shape_.member, (*names, shape.name)) for _ in range(2)]
-        case "map":
-            return {key: sample(shape_.value, (*names, shape.name)) for key in ("k-0", "k-1")}
-        case "string":
-            if shape_.enum:
-                return shape_.enum[0]
-            return "plain-x" if shape.serialization.get("location") else 'a b&<c>é,"q"\n\té/+%'
-        case "integer" | "long":
-            return 7
-        case "float" | "double":
-            return 1.5
-        case "boolean":
-            return True
-        case "timestamp":
-            return WHEN
-        case "blob":
-            return bytes(range(256))
-    raise AssertionError(shape.type_name)
-
-
-def plain(value: Any) -> Any:
-    """What a client parsed, comparable with what an operation answered."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items() if key != "ResponseMetadata"}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    if isinstance(value, datetime):
-        return value.astimezone(UTC)
-    return value.read() if isinstance(value, BytesIO) else value
-
-
-def served() -> list[tuple[str, str]]:
-    found = []
-    for service, model in models().services.items():
-        for name in model.operation_names:
-            operation = model.operation_model(name)
-            deprecated_twin = service == "s3" and name in ("GetBucketLifecycle", "PutBucketLifecycle")
-            deprecated_twin |= service == "s3" and name in ("GetBucketNotification", "PutBucketNotification")
-            if f"{service}.{name}" not in NOT_SERVED and not deprecated_twin:
-                assert operation is not None
-                found.append((service, name))
-    return found
-
-
-def written(operation: OperationModel, parameters: dict[str, Any]) -> Request:
-    """What botocore's client puts on the wire."""
-    protocol = operation.service_model.metadata["protocol"]
-    serializer = botocore.serialize.create_serializer(protocol, include_validation=False)
-    raw = serializer.serialize_to_request(parameters, operation)
-    body = raw["body"]
-    if isinstance(body, dict):
-        body = urlencode(body)
-    url = urlsplit(raw["url_path"])
-    query = raw.get("query_string") or {}
-    pairs = [(k, v) for k, vs in query.items() for v in (vs if isinstance(vs, list) else [vs])] if query else []
-    text = "&".join(part for part in (url.query, urlencode(pairs)) if part)
-    headers = {"host": "127.0.0.1"} | {name.lower(): value for name, value in raw["headers"].items()}
-    return Request(raw["method"], url.path, text, headers, body.encode() if isinstance(body, str) else body)
-
-
-def test_every_operation_is_found_and_read() -> None:
-    wrong = []
-    for service, name in served():
-        operation = models().services[service].operation_model(name)
-        if operation.has_event_stream_input:
-            continue
-        parameters = sample(operation.input_shape) if operation.input_shape else {}
-        request = written(operation, parameters)
-        target = models().find(request)
-        if target.key != f"{service}.{name}":
-            wrong.append(f"{service}.{name} was taken for {target.key}")
-        elif (got := CODECS[target.protocol].decode(target, request)) != parameters:
-            wrong.append(f"{service}.{name}: {differences(parameters, got)}")
-    assert not wrong, "\n".join(wrong)
-
-
-def test_every_answer_is_read_by_the_client() -> None:
-    wrong = []
-    for service, name in served():
-        operation = models().services[service].operation_model(name)
-        if operation.has_event_stream_output or f"{service}.{name}" in NOT_READ_BACK:
-            continue
-        shape = operation.output_shape
-        result = sample(shape) if shape else {}
-        request = written(operation, sample(operation.input_shape) if operation.input_shape else {})
-        target = models().find(request)
-        response = CODECS[target.protocol].encode(target, result, "request-id")
-        parser = botocore.parsers.create_parser(operation.service_model.metadata["protocol"])
-        raw = {
-            "status_code": 200,
-            "headers": HeadersDict(response.headers),
-            "body": response.body,
-            "context": {"operation_name": name},
-        }
-        if operation.has_streaming_output:
-            raw["body"] = BytesIO(response.body)
-        got = plain(parser.parse(raw, shape))
-        if got != result:
-            wrong.append(f"{service}.{name}: {differences(result, got)}")
-    assert not wrong, "\n".join(wrong)
-
-
-def differences(want: Any, got: Any, path: str = "") -> str:
-    if isinstance(want, dict) and isinstance(got, dict):
-        keys = [key for key in want | got if want.get(key) != got.get(key)]
-        return differences(want.get(keys[0]), got.get(keys[0]), f"{path}.{keys[0]}")
-    return f"{path}: {want!r} became {got!r}"[:300]
 
 
 def json_request(body: bytes | Any, operation: str = "CreateEndpointConfig") -> Request:

@@ -1,5 +1,6 @@
 """What the models forbid, in AWS's words."""
 
+import copy
 import re
 import signal
 import warnings
@@ -8,7 +9,8 @@ from functools import cache
 from typing import Any
 
 import pytest
-from botocore.model import StringShape
+from botocore.loaders import Loader
+from botocore.model import ServiceModel, StringShape
 
 from kedge.errors import RuntimeValidationError, ValidationFailed
 from kedge.wire.constraints import MAX_MATCHED, MAX_SHOWN, NOT_CHECKED, OPEN_ENUMS, check
@@ -290,6 +292,17 @@ def test_the_tables_of_exceptions_are_about_what_there_is() -> None:
         assert constraint in models().services[service].shape_for(name).metadata
     names = [name for model in models().services.values() for name in model.shape_names]
     assert all(any(name.endswith(end) for name in names) for end in OPEN_ENUMS)
+
+
+def test_an_older_model_does_not_refuse_what_clients_send() -> None:
+    """CopySource has a pattern that asks for a slash in front; boto3 sends none."""
+    description = copy.deepcopy(Loader().load_service_model("s3", "service-2"))
+    description["shapes"]["CopySource"]["pattern"] = "\\/.+\\/.+"
+    model = ServiceModel(description, "s3").operation_model("CopyObject")
+    parameters = {"Bucket": "bucket", "Key": "k", "CopySource": "bucket/key"}
+    check(model, parameters)
+    with pytest.raises(ValidationFailed, match="storageClass"):
+        check(model, parameters | {"StorageClass": "CARDBOARD"})
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,18 @@ async def test_checksums_in_a_header(algorithm: str) -> None:
     assert await body(request, HASH, DATA[:5], DATA[5:]) == (DATA, {algorithm: text})
 
 
+@pytest.mark.parametrize("algorithm", checksums.SIZES)
+async def test_checksums_in_a_trailer(algorithm: str) -> None:
+    digest = checksums.new(algorithm)
+    digest.update(DATA)
+    text, name = base64.b64encode(digest.digest()).decode(), f"x-amz-checksum-{algorithm.lower()}"
+    request = put(x_amz_decoded_content_length=str(len(DATA)), x_amz_trailer=name)
+    framed = f"{len(DATA):x}\r\n{DATA.decode()}\r\n0\r\n{name}:{text}\r\n\r\n".encode()
+    assert await body(request, sigv4.UNSIGNED_TRAILER, framed) == (DATA, {algorithm: text})
+    with pytest.raises(errors.BadDigest):
+        await body(request, sigv4.UNSIGNED_TRAILER, framed.replace(b"some", b"Some"))
+
+
 @pytest.mark.parametrize(
     ("algorithm", "of_digits"),
     [("CRC32", "cbf43926"), ("CRC32C", "e3069283"), ("CRC64NVME", "ae8b14860a799888")],

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kedge.errors import IncompleteBody, RequestTooLarge, SerializationFailed, ServiceError, Throttled
@@ -69,7 +69,14 @@ class Incoming:
             headers[name] = f"{headers[name]},{value}" if name in headers else value
         path = scope.get("raw_path") or scope["path"].encode()
         query = scope["query_string"].decode("latin-1")
-        self.request = Request(scope["method"], path.decode("latin-1"), query, headers)
+        self.request = Request(
+            scope["method"],
+            path.decode("latin-1"),
+            query,
+            headers,
+            client=(scope.get("client") or ("",))[0],
+            secure=scope.get("scheme") == "https",
+        )
         self._receive = receive
         self._limits = limits
         self._held = held
@@ -171,21 +178,30 @@ async def reply(response: Response, incoming: Incoming, send: Send, limits: Limi
 async def _stream(body: AsyncIterator[bytes], incoming: Incoming, send: Send, limits: Limits) -> None:
     """An answer that breaks off is left without its end, upon which the server closes the connection."""
     gone = asyncio.create_task(incoming.gone())
+    passing = asyncio.create_task(_pass_on(body, send, limits))
     try:
-        async for piece in body:
-            if gone.done():
-                return
-            async with asyncio.timeout(limits.write_stall_s):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except TimeoutError:
-        log.info("a client took nothing for %g s; its answer is broken off", limits.write_stall_s)
-        return
-    except Exception:
-        log.exception("the answer to %s %s broke off", incoming.request.method, incoming.request.path)
-        return
+        # Events may be far apart: that the client has gone is not left to the next one to find out.
+        await asyncio.wait((passing, gone), return_when=asyncio.FIRST_COMPLETED)
     finally:
         gone.cancel()
-    await send({"type": "http.response.body", "body": b""})
+        passing.cancel()
+        (ended,) = await asyncio.gather(passing, return_exceptions=True)
+    match ended:
+        case None:
+            await send({"type": "http.response.body", "body": b""})
+        case TimeoutError():
+            log.info("a client took nothing for %g s; its answer is broken off", limits.write_stall_s)
+        case asyncio.CancelledError():
+            return
+        case _:
+            request = incoming.request
+            log.error("the answer to %s %s broke off", request.method, request.path, exc_info=ended)
+
+
+async def _pass_on(body: AsyncIterator[bytes], send: Send, limits: Limits) -> None:
+    async for piece in body:
+        async with asyncio.timeout(limits.write_stall_s):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 def _header_bytes(text: str) -> bytes:
@@ -197,15 +213,25 @@ def _header_bytes(text: str) -> bytes:
         return text.encode(errors="replace")
 
 
+def unzipped_request(request: Request, body: bytes, limit: int) -> Request:
+    """The request with its body as it was before the client compressed it, and no word of that.
+
+    Raises SerializationFailed or RequestTooLarge.
+    """
+    encoding = request.headers.get("content-encoding")
+    if encoding is None:
+        return replace(request, body=body)
+    headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
+    return replace(request, headers=headers, body=unzipped(body, encoding, limit))
+
+
 def unzipped(body: bytes, encoding: str, limit: int) -> bytes:
-    """The body without its Content-Encoding, gzip or none. Raises SerializationFailed or RequestTooLarge."""
-    match encoding.strip().lower():
-        case "" | "identity":
-            return body
-        case "gzip":
-            pass
-        case _:
-            raise SerializationFailed(f'Content-Encoding is "{encoding[:64]}"; gzip is taken.')
+    """The body without its Content-Encoding: gzip, once, or none. Raises SerializationFailed or RequestTooLarge."""
+    codings = [name for part in encoding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
+    if not codings:
+        return body
+    if codings not in (["gzip"], ["x-gzip"]):
+        raise SerializationFailed(f'Content-Encoding is "{encoding[:64]}"; gzip is taken.')
     plain, rest = bytearray(), body
     try:
         while rest:

@@ -10,11 +10,11 @@ from typing import Any
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from kedge.errors import SerializationFailed, ServiceError
+from kedge.wire.event_bodies import EventFormat, event_response
 from kedge.wire.http import Request, Response
 from kedge.wire.models import Codec, Target
 from kedge.wire.shapes import (
     ABSENT,
-    INTEGER_BITS,
     MAX_DEPTH,
     SPECIAL_FLOATS,
     Reader,
@@ -25,6 +25,7 @@ from kedge.wire.shapes import (
     epoch,
     finite,
     format_time,
+    not_a,
     parse_time,
     plain_float,
     read,
@@ -46,8 +47,11 @@ def decode(target: Target, request: Request) -> dict[str, Any]:
 def encode(target: Target, result: dict[str, Any], request_id: str) -> Response:
     operation = target.model()
     shape = operation.output_shape
+    if operation.has_event_stream_output:
+        return event_response(operation, result, Response(200, {"x-amzn-requestid": request_id}), JSON_EVENTS)
+    headers = {"content-type": content_type(target), "x-amzn-requestid": request_id}
     body = b"{}" if shape is None else json_text(write(shape, completed(operation, result), JSON_WRITER))
-    return Response(200, {"content-type": content_type(target), "x-amzn-requestid": request_id}, body)
+    return Response(200, headers, body)
 
 
 def encode_error(target: Target, error: ServiceError, request_id: str) -> Response:
@@ -57,9 +61,8 @@ def encode_error(target: Target, error: ServiceError, request_id: str) -> Respon
         "x-amzn-requestid": request_id,
         "x-amzn-errortype": code,
     }
-    if target.query_mode:
-        headers["x-amzn-query-error"] = f"{_query_code(target, error, code)};{'Sender' if status < 500 else 'Receiver'}"
-    return Response(status, headers, json_text({"__type": code} | error_members(target, error, code)))
+    headers |= query_error(target, error, code, status)
+    return Response(status, headers, json_text({"__type": code} | error_body(target, error, code, JSON_WRITER)))
 
 
 def content_type(target: Target) -> str:
@@ -77,14 +80,21 @@ def _named(shape: StructureShape, code: str) -> bool:
     return code in (shape.name, shape.error_code)
 
 
-def error_members(target: Target, error: ServiceError, code: str) -> dict[str, Any]:
+def error_body(target: Target, error: ServiceError, code: str, writer: Writer) -> dict[str, Any]:
     """The body of an error: its message under the name that the model gives it, and the further members."""
     shape = error_shape(target, code)
     if shape is None:
         return {"message": error.message} | error.members
     message_name = next((name for name in shape.members if name.lower() == "message"), "message")
-    written = write_members(response_body(shape), {message_name: error.message} | error.members, JSON_WRITER)
+    written = write_members(response_body(shape), {message_name: error.message} | error.members, writer)
     return {message_name: error.message} | {name: node for name, _, node in written}
+
+
+def query_error(target: Target, error: ServiceError, code: str, status: int) -> dict[str, str]:
+    """The header with the error's old name, for clients that ask for it."""
+    if not target.query_mode:
+        return {}
+    return {"x-amzn-query-error": f"{_query_code(target, error, code)};{'Sender' if status < 500 else 'Receiver'}"}
 
 
 def _query_code(target: Target, error: ServiceError, code: str) -> str:
@@ -129,9 +139,15 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON number")
 
 
-def _wrong(node: Any, kind: str, path: str) -> SerializationFailed:
+def wrong_type(node: Any, kind: str, path: str) -> SerializationFailed:
     """AWS's text, and where: "STRING_VALUE can not be converted to an Integer"."""
-    names = {type(None): "NULL_VALUE", str: "STRING_VALUE", list: "START_ARRAY", dict: "START_OBJECT"}
+    names = {
+        type(None): "NULL_VALUE",
+        str: "STRING_VALUE",
+        bytes: "EMBEDDED_OBJECT",
+        list: "START_ARRAY",
+        dict: "START_OBJECT",
+    }
     sent = names.get(type(node), "NUMBER_VALUE") if not isinstance(node, bool) else f"{str(node).upper()}_VALUE"
     return SerializationFailed(f"{sent} can not be converted to {article(kind)}" + (f" at '{path}'" if path else ""))
 
@@ -142,19 +158,19 @@ def _read_member(node: dict[str, Any], name: str, _shape: Shape) -> Any:
 
 def _read_items(node: Any, _shape: ListShape, path: str) -> list[Any]:
     if not isinstance(node, list):
-        raise _wrong(node, "list", path)
+        raise wrong_type(node, "list", path)
     return node
 
 
 def _read_entries(node: Any, _shape: MapShape, path: str) -> list[tuple[str, Any]]:
     if not isinstance(node, dict):
-        raise _wrong(node, "map", path)
+        raise wrong_type(node, "map", path)
     return [(_text(key, path), value) for key, value in node.items()]
 
 
 def _read_structure(node: Any, path: str) -> Any:
     if not isinstance(node, dict):
-        raise _wrong(node, "structure", path)
+        raise wrong_type(node, "structure", path)
     return node
 
 
@@ -169,7 +185,7 @@ def _read_scalar(shape: Shape, node: Any, path: str) -> Any:
             case "boolean", bool():
                 return node
             case (("integer" | "long" | "float" | "double" | "timestamp"), bool()):
-                raise _wrong(node, kind, path)
+                raise wrong_type(node, kind, path)
             case (("integer" | "long"), int()):
                 return checked_integer(node, kind)
             case (("integer" | "long"), float()) if node.is_integer():
@@ -185,10 +201,9 @@ def _read_scalar(shape: Shape, node: Any, path: str) -> Any:
             case "blob", str():
                 return base64.b64decode(node, validate=True)
             case _:
-                raise _wrong(node, kind, path)
+                raise wrong_type(node, kind, path)
     except (ValueError, ArithmeticError, binascii.Error):
-        bits = f" of {INTEGER_BITS[kind]} bits" if kind in INTEGER_BITS else ""
-        raise SerializationFailed(f"The value at '{path}' can not be converted to {article(kind)}{bits}") from None
+        raise not_a(kind, path) from None
 
 
 def _text(text: str, path: str) -> str:
@@ -224,4 +239,7 @@ def _write_scalar(shape: Shape, value: Any) -> Any:
 
 JSON_READER = Reader(_read_member, _read_items, _read_entries, _read_structure, _read_scalar)
 JSON_WRITER = Writer(_write_structure, lambda _, items: items, lambda _, entries: dict(entries), _write_scalar)
+JSON_EVENTS = EventFormat(
+    "application/json", lambda shape, value: json_text(write(shape, value, JSON_WRITER)), initial=True
+)
 AWS_JSON = Codec(decode, encode, encode_error)

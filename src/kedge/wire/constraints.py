@@ -28,11 +28,13 @@ MAX_MATCHED = 8192
 OPEN_ENUMS = {
     "InstanceType": (r"ml\.[a-z0-9-]+(\.[a-z0-9-]+)+", "AWS adds types faster than clients update; ours has a table"),
     "BucketLocationConstraint": (r"[a-z0-9-]{1,64}", "a region that botocore does not know is still a region"),
+    "ChecksumMode": (r"(?i:enabled)", "the SDKs for Java and C++ send small letters, and S3 takes them"),
 }
 """Enumerations that are held to a pattern instead: end of the shape's name -> (pattern, reason)."""
 
 NOT_CHECKED = {
     "sagemaker-runtime.BodyBlob.max": "the setting body_limit_bytes is the limit; 6 MB is too little for many",
+    "s3.CopySource.pattern": "older models ask for a slash in front, which botocore itself leaves out",
 }
 """Constraints of the models that are not enforced: service.Shape.constraint -> reason."""
 
@@ -137,7 +139,7 @@ def _all(service: str, shape: Shape) -> list[str]:
     noun = "length" if _is_measured(shape) else "value"
     texts = [f"Member must have {noun} less than or equal to {high}"] if high is not None else []
     texts += [f"Member must have {noun} greater than or equal to {low}"] if low is not None else []
-    pattern, enum = _pattern(shape), _enum(shape)
+    pattern, enum = _pattern(service, shape), _enum(shape)
     texts += [_enum_text(enum)] if enum else []
     return texts + ([_pattern_text(pattern)] if pattern else [])
 
@@ -158,7 +160,7 @@ def _violated(service: str, shape: Shape, value: Any) -> Iterator[str]:
         yield f"Member must have {noun} greater than or equal to {low}"
     if not isinstance(value, str):
         return
-    enum, pattern = _enum(shape), _pattern(shape)
+    enum, pattern = _enum(shape), _pattern(service, shape)
     if enum and value not in enum:
         yield _enum_text(enum)
     if pattern is not None:
@@ -206,11 +208,11 @@ def _open_values(shape: Shape) -> list[str]:
     return list(shape.enum) if isinstance(shape, StringShape) and _open_pattern(shape) is not None else []
 
 
-def _pattern(shape: Shape) -> str | None:
+def _pattern(service: str, shape: Shape) -> str | None:
     """The pattern of a string; an open enumeration's stands in for its values."""
     if isinstance(shape, StringShape) and shape.enum and (pattern := _open_pattern(shape)) is not None:
         return pattern
-    return shape.metadata.get("pattern")
+    return None if f"{service}.{shape.name}.pattern" in NOT_CHECKED else shape.metadata.get("pattern")
 
 
 def _enum_text(values: list[str]) -> str:

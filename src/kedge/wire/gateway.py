@@ -22,14 +22,15 @@ from typing import Any, Protocol, TypeVar
 
 from kedge.errors import InternalFailure, ServiceError, Throttled, UnknownOperation
 from kedge.identity.records import Caller
-from kedge.wire.asgi import App, Held, Incoming, Limits, Receive, Scope, Send, reply, unzipped
+from kedge.wire.asgi import App, Held, Incoming, Limits, Receive, Scope, Send, reply, unzipped_request
 from kedge.wire.aws_json import AWS_JSON
 from kedge.wire.constraints import check
 from kedge.wire.http import Request, Response
-from kedge.wire.models import Codec, Models, Target
+from kedge.wire.models import RPC_V2_CBOR, Codec, Models, Target
 from kedge.wire.query import QUERY
 from kedge.wire.rest_json import REST_JSON
 from kedge.wire.rest_xml import REST_XML, S3
+from kedge.wire.rpc_v2_cbor import SMITHY_RPC_V2_CBOR
 from kedge.wire.shapes import completed, mistakes
 from kedge.wire.sigv4 import Verified
 from kedge.wire.streams import open_body
@@ -42,6 +43,7 @@ CODECS: Mapping[str, Codec] = {
     "rest-json": REST_JSON,
     "rest-xml": REST_XML,
     "s3": S3,
+    RPC_V2_CBOR: SMITHY_RPC_V2_CBOR,
 }
 
 INLINE_BYTES = 64 * 1024
@@ -88,7 +90,7 @@ class Gateway:
             service, _, name = key.partition(".")
             if service not in models.services or name not in models.services[service].operation_names:
                 raise ValueError(f'there is no operation "{key}" in the models')
-        self._models = models
+        self.models = models
         self._operations = dict(operations)
         self._authenticate = authenticate
         self._new_call = new_call
@@ -100,6 +102,11 @@ class Gateway:
         self._held = Held(self._limits.held_bytes)
         self._in_progress = 0
 
+    @property
+    def operation_names(self) -> list[str]:
+        """Everything that can be asked, as "service.Operation"."""
+        return sorted(self._operations)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await _lifespan(receive, send)
@@ -107,7 +114,7 @@ class Gateway:
             return await send({"type": "websocket.close", "code": 1003})
         request_id = str(uuid.uuid4())
         incoming = Incoming(scope, receive, self._limits, self._held)
-        guess = self._models.guess(incoming.request)
+        guess = self.models.guess(incoming.request)
         if self._passthrough is not None and guess.service == "sagemaker-runtime":
             return await self._passthrough(scope, receive, send)
         self._in_progress += 1
@@ -132,7 +139,7 @@ class Gateway:
             sha256: str | None = None
             if target.protocol != "s3":
                 request, sha256 = await self._whole(incoming)
-            target = self._models.find(request)
+            target = self.models.find(request)
             caller, verified = self._authenticate(incoming.request, sha256, target)
             operation = self._operation(target)
             stream = None
@@ -158,13 +165,13 @@ class Gateway:
     async def _whole(self, incoming: Incoming) -> tuple[Request, str]:
         """The request with its body unpacked, and the hash of the body as it was sent."""
         body = await incoming.read()
-        encoding, limit = incoming.request.headers.get("content-encoding", ""), self._limits.body_bytes
 
         def unpack() -> tuple[Request, str]:
-            request = replace(incoming.request, body=unzipped(body, encoding, limit))
+            request = unzipped_request(incoming.request, body, self._limits.body_bytes)
             return request, hashlib.sha256(body).hexdigest()
 
-        return unpack() if len(body) <= INLINE_BYTES and not encoding else await self._in_thread(unpack)
+        small = len(body) <= INLINE_BYTES and "content-encoding" not in incoming.request.headers
+        return unpack() if small else await self._in_thread(unpack)
 
     def _operation(self, target: Target) -> Operation:
         """Raises UnknownOperation: not in the model, or not here."""

@@ -17,6 +17,10 @@ class Request:
     """Names in lower case; the values of a repeated header joined by a comma."""
     body: bytes = b""
     """The whole body, unless the operation streams it."""
+    client: str = ""
+    """Address of the sender; empty where it is not known."""
+    secure: bool = False
+    """It came over TLS."""
 
 
 @dataclass

@@ -2,11 +2,14 @@
 
 In this order, first match wins:
 
-1. `X-Amz-Target: PREFIX.Operation` names a JSON operation.
-2. A signature made for "s3" is S3, and so is a Host of the form BUCKET.DOMAIN unless signed for another service.
-3. Method and path of a REST service.
-4. `Action` and `Version` in a form body or the query string name a query operation.
-5. What is left is S3, path style.
+1. With the header `smithy-protocol` the path `/service/NAME/operation/Operation` names an RPC v2 operation.
+2. `X-Amz-Target: PREFIX.Operation` names a JSON operation.
+3. A signature made for "s3" is S3, and so is a Host of the form BUCKET.DOMAIN unless signed for another service.
+4. Method and path of a REST service.
+5. `Action` and `Version` in a form body or the query string name a query operation.
+6. What is left is S3, path style.
+
+The Host does not matter otherwise: a prefix that a model puts before it, such as "stream-", changes nothing.
 
 The protocol follows from the way in which the operation was named, never from the model: one service may speak several.
 Whatever could be two operations is refused when the index is built.
@@ -36,6 +39,23 @@ NOT_SERVED = {
 }
 """Operations left out of the index, with the reason."""
 
+RPC_V2_CBOR = "smithy-rpc-v2-cbor"
+
+_CODE_SERVICE = {"protocols": [RPC_V2_CBOR, "json"]}
+SPOKEN_SINCE: Mapping[str, Mapping[str, Any]] = {
+    "cloudwatch": {
+        "protocols": [RPC_V2_CBOR, "json", "query"],
+        "targetPrefix": "GraniteServiceVersion20100801",
+        "jsonVersion": "1.0",
+        "awsQueryCompatible": {},
+    },
+    "codebuild": _CODE_SERVICE,
+    "codepipeline": _CODE_SERVICE,
+}
+"""What a service has learned to speak since the oldest botocore that the server runs with: a client may be newer."""
+
+_RPC_PATH = re.compile(r"(?:/.*)?/service/([^/]+)/operation/([^/]+)")
+
 
 @dataclass(frozen=True)
 class Target:
@@ -45,7 +65,7 @@ class Target:
     """botocore's name of the service; empty where not even that is known."""
     operation_name: str
     protocol: str
-    """"json", "rest-json", "rest-xml", "query" or "s3", which is rest-xml with errors of its own."""
+    """"json", "rest-json", "rest-xml", "query", "smithy-rpc-v2-cbor", or "s3": rest-xml with errors of its own."""
     operation: OperationModel | None = None
     signing_name: str = ""
     """What the credential scope has to say; empty where the service is not known."""
@@ -111,6 +131,7 @@ class Models:
         loader = Loader()
         self.services: dict[str, ServiceModel] = {}
         self._prefixes: dict[str, str] = {}
+        self._rpc_names: dict[str, str] = {}
         self._actions: dict[tuple[str, str], str] = {}
         self._routes: dict[str, list[_Route]] = {}
         self._s3_routes: dict[tuple[str, int], list[_Route]] = {}
@@ -126,11 +147,12 @@ class Models:
         if name in self.services:
             raise AmbiguousModels(f"the service {name} is listed twice")
         self.services[name] = model
-        # botocore before 1.35 names one protocol, later ones list all that a service speaks.
-        metadata: Mapping[str, Any] = model.metadata
-        protocols = set(metadata.get("protocols") or [metadata["protocol"]]) | {metadata["protocol"]}
+        metadata = metadata_of(model)
+        protocols = set(metadata["protocols"])
         if "json" in protocols:
             _claim(self._prefixes, metadata["targetPrefix"], name)
+        if RPC_V2_CBOR in protocols:
+            _claim(self._rpc_names, metadata["targetPrefix"], name)
         if "query" in protocols:
             for operation_name in model.operation_names:
                 _claim(self._actions, (metadata["apiVersion"], operation_name), name)
@@ -144,6 +166,8 @@ class Models:
                     if (_without_names(other), other.fixed) == (_without_names(route), route.fixed):
                         raise AmbiguousModels(f"{_title(other)} and {_title(route)} have one method and path")
                 others.append(route)
+        for routes in self._routes.values():
+            routes.sort(key=lambda route: len(route.fixed), reverse=True)
 
     def _add_s3(self, model: ServiceModel) -> None:
         groups: dict[tuple[str, int, frozenset[tuple[str, str]]], list[_Route]] = {}
@@ -184,7 +208,8 @@ class Models:
         try:
             return self.find(request)
         except ServiceError:
-            protocol = "s3" if "s3" in self.services and not _signing_service(request, {}) else "rest-json"
+            is_s3 = "s3" in self.services and _signing_service(request, {}) in ("", "s3")
+            protocol = "s3" if is_s3 else "rest-json"
             return Target("", request.method, protocol, path=request.path)
 
     def find(self, request: Request) -> Target:
@@ -192,6 +217,9 @@ class Models:
 
         Raises SerializationFailed for a form and ValidationFailed for a query string that is none.
         """
+        rpc = self._find_rpc(request)
+        if rpc is not None:
+            return rpc
         target_header = request.headers.get("x-amz-target")
         if target_header is not None:
             return self._find_json(target_header, request)
@@ -222,7 +250,24 @@ class Models:
             signing_name=self._signing_name(service),
             path=request.path,
             json_version="1.0" if "json-1.0" in content_type else "1.1",
-            query_mode=request.headers.get("x-amzn-query-mode", "").lower() == "true",
+            query_mode=_query_mode(request),
+        )
+
+    def _find_rpc(self, request: Request) -> Target | None:
+        if "smithy-protocol" not in request.headers:
+            return None
+        found = _RPC_PATH.fullmatch(request.path)
+        if found is None:
+            return Target("", f"{request.method} {request.path}", RPC_V2_CBOR, path=request.path)
+        service = self._rpc_names.get(found[1], "") if request.method == "POST" else ""
+        return Target(
+            service=service,
+            operation_name=found[2] if service else f"{found[1]}.{found[2]}",
+            protocol=RPC_V2_CBOR,
+            operation=self._operation(service, found[2]),
+            signing_name=self._signing_name(service),
+            path=request.path,
+            query_mode=_query_mode(request),
         )
 
     def _find_action(self, form: Mapping[str, str], request: Request) -> Target:
@@ -258,7 +303,7 @@ class Models:
         assert operation is not None
         names = _labels(operation.http["requestUri"])
         labels = {name: groups[f"label{number}"] for number, name in enumerate(names)}
-        protocol = operation.service_model.metadata["protocol"]
+        protocol = next(each for each in metadata_of(operation.service_model)["protocols"] if each.startswith("rest-"))
         signing_name = self._signing_name(route.service)
         return Target(route.service, route.operation_name, protocol, operation, signing_name, labels, request.path)
 
@@ -278,6 +323,15 @@ class Models:
             return ""
         found = re.fullmatch(r"(?:(.+)\.)?s3(?:[.-][a-z0-9-]+)?|(.+)", host.removesuffix("." + self._s3_domain))
         return (found[1] or found[2] or "") if found else ""
+
+
+def metadata_of(model: ServiceModel) -> dict[str, Any]:
+    """A model's metadata with all protocols that are spoken for it under "protocols"; the models of botocore before
+    1.35 name one alone."""
+    since = SPOKEN_SINCE.get(model.service_name, {})
+    metadata: dict[str, Any] = {**since, **model.metadata}
+    listed = [*metadata.get("protocols", ()), metadata["protocol"], *since.get("protocols", ())]
+    return metadata | {"protocols": list(dict.fromkeys(listed))}
 
 
 def fields(form: str | bytes) -> dict[str, str]:
@@ -302,6 +356,10 @@ def _unknown(target: Target) -> str:
     if not target.service:
         return f'No service here has an operation "{target.operation_name}".'
     return f'{target.service} has no operation "{target.operation_name}".'
+
+
+def _query_mode(request: Request) -> bool:
+    return request.headers.get("x-amzn-query-mode", "").lower() == "true"
 
 
 def _claim(index: dict[Any, str], key: Any, service: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from botocore.model import StructureShape
 
 from kedge.errors import ServiceError
-from kedge.wire.aws_json import JSON_READER, JSON_WRITER, error_members, error_shape, json_text, parse_json
+from kedge.wire.aws_json import JSON_EVENTS, JSON_READER, JSON_WRITER, error_body, error_shape, json_text, parse_json
+from kedge.wire.event_bodies import event_response
 from kedge.wire.http import Request, Response
 from kedge.wire.models import Codec, Target
 from kedge.wire.rest import NO_BODY, decode_with, payload_member, raw_payload, write_located
@@ -29,6 +31,9 @@ def encode(target: Target, result: dict[str, Any], request_id: str) -> Response:
     shape = operation.output_shape
     if not isinstance(shape, StructureShape):
         return response
+    if operation.has_event_stream_output:
+        write_located(shape, result, response)
+        return event_response(operation, result, response, REST_JSON_EVENTS)
     result = completed(operation, result)
     payload = payload_member(shape)
     if payload is None:
@@ -52,7 +57,7 @@ def encode_error(target: Target, error: ServiceError, request_id: str) -> Respon
     headers = {"content-type": "application/json", "x-amzn-requestid": request_id, "x-amzn-errortype": code}
     if status in NO_BODY:
         return Response(status, headers)
-    response = Response(status, headers, json_text(error_members(target, error, code)))
+    response = Response(status, headers, json_text(error_body(target, error, code, JSON_WRITER)))
     shape = error_shape(target, code)
     if shape is not None:
         write_located(shape, error.members, response)
@@ -60,4 +65,5 @@ def encode_error(target: Target, error: ServiceError, request_id: str) -> Respon
     return response
 
 
+REST_JSON_EVENTS = replace(JSON_EVENTS, initial=False)
 REST_JSON = Codec(decode, encode, encode_error)

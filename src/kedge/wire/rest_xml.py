@@ -8,6 +8,7 @@ from botocore.model import Shape, StructureShape
 
 from kedge.errors import ServiceError
 from kedge.wire.aws_json import error_shape
+from kedge.wire.event_bodies import EventFormat, event_response
 from kedge.wire.http import Request, Response
 from kedge.wire.models import Codec, Target
 from kedge.wire.rest import NO_BODY, decode_with, payload_member, raw_payload, write_located
@@ -51,6 +52,9 @@ def _encode(target: Target, result: dict[str, Any], headers: dict[str, str]) -> 
     shape = operation.output_shape
     if not isinstance(shape, StructureShape):
         return response
+    if operation.has_event_stream_output:
+        write_located(shape, result, response)
+        return event_response(operation, result, response, XML_EVENTS)
     result = completed(operation, result)
     payload = payload_member(shape)
     if payload is None:
@@ -115,7 +119,7 @@ def encode_s3(target: Target, result: dict[str, Any], request_id: str) -> Respon
 
 def encode_s3_error(target: Target, error: ServiceError, request_id: str) -> Response:
     code, status = error.named_for("s3")
-    response = Response(status, s3_headers(request_id))
+    response = Response(status, s3_headers(request_id) | dict(error.headers))
     if status in NO_BODY:
         return response
     response.headers["content-type"] = "application/xml"
@@ -132,5 +136,10 @@ def s3_headers(request_id: str) -> dict[str, str]:
     return {"x-amz-request-id": request_id, "x-amz-id-2": request_id}
 
 
+def _event_document(shape: Shape, value: Any) -> bytes:
+    return element(wire_name(shape, shape.name), shape, write(shape, value, XML_WRITER)).encode()
+
+
+XML_EVENTS = EventFormat("text/xml", _event_document, initial=False)
 REST_XML = Codec(decode, encode, encode_error)
 S3 = Codec(decode, encode_s3, encode_s3_error)

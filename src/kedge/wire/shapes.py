@@ -52,6 +52,12 @@ class Writer:
     items: Callable[[ListShape, list[Any]], Any]
     entries: Callable[[MapShape, list[tuple[str, Any]]], Any]
     scalar: Callable[[Shape, Any], Any]
+    each: Callable[[Shape], Callable[[Any], Any] | None] = lambda _shape: None
+    """A quick way to write the items of a long list, for shapes that have one."""
+
+
+MANY = 16
+"""From this number of items a list is long."""
 
 
 def wire_name(shape: Shape, default: str) -> str:
@@ -109,6 +115,9 @@ def write(shape: Shape, value: Any, writer: Writer) -> Any:
             return writer.scalar(shape, value)
         return writer.structure(shape, write_members(shape.members, value, writer))
     if isinstance(shape, ListShape):
+        each = writer.each(shape.member) if len(value) >= MANY else None
+        if each is not None and None not in value:
+            return writer.items(shape, [each(item) for item in value])
         return writer.items(shape, [None if item is None else write(shape.member, item, writer) for item in value])
     if isinstance(shape, MapShape):
         written = [(key, None if item is None else write(shape.value, item, writer)) for key, item in value.items()]
@@ -158,6 +167,8 @@ def mistakes(shape: Shape | None, value: Any, path: str = "") -> list[str]:
     """What an operation's result has that its shape does not know, or lacks that it requires. For tests."""
     if shape is None:
         return [f"{name} is unknown" for name in value]
+    if isinstance(shape, StructureShape) and shape.serialization.get("eventstream"):
+        return []
     if isinstance(shape, StructureShape) and not shape.is_document_type:
         found = [f"{below(path, name)} is unknown" for name in value if name not in shape.members]
         found += [f"{below(path, name)} is missing" for name in shape.required_members if value.get(name) is None]
@@ -209,6 +220,12 @@ def article(kind: str) -> str:
     """A kind of shape as AWS's messages call it: "an Integer"."""
     names = {"integer": "an Integer", "list": "a List", "structure": "a Structure"}
     return names.get(kind, f"a {kind.capitalize()}")
+
+
+def not_a(kind: str, path: str) -> SerializationFailed:
+    """A value of the right type that does not fit, such as a number of too many bits."""
+    bits = f" of {INTEGER_BITS[kind]} bits" if kind in INTEGER_BITS else ""
+    return SerializationFailed(f"The value at '{path}' can not be converted to {article(kind)}{bits}")
 
 
 def checked_integer(number: int, kind: str) -> int:

@@ -109,6 +109,11 @@ def claimed(request: Request) -> tuple[str, str]:
     return (parts[0], parts[2]) if found and len(parts) == 5 else ("", "")
 
 
+def is_signed(request: Request) -> bool:
+    """Whether a request says who sends it, rightly or not."""
+    return "authorization" in request.headers or bool(request.query and _query_form(request.query))
+
+
 def verify(
     request: Request,
     body_sha256: str | None,
@@ -153,7 +158,7 @@ def _verify(
             return _verify_query(request, body_sha256, find_key, now)
         if form == "v2":
             key = sigv2.verify_url(request, find_key, now, s3_bucket)
-            caller = Caller(key.account, s3_region, key.arn, key.user_id, key.access_key_id)
+            caller = key.caller(s3_region)
             return Verified(caller, "s3", s3_region, UNSIGNED_PAYLOAD, "", b"", "", "")
         raise errors.MissingAuthentication("Missing Authentication Token")
     if form:
@@ -204,7 +209,7 @@ def _parse_scope(credential: str, malformed: type[errors.ServiceError]) -> _Scop
 
 
 def _signer(scope: _Scope, key: AccessKey) -> _Signer:
-    caller = Caller(key.account, scope.region, key.arn, key.user_id, key.access_key_id)
+    caller = key.caller(scope.region)
     return _Signer(scope, key, signing_key(key.secret, scope.date, scope.region, scope.service), caller)
 
 

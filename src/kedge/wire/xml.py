@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from xml.parsers import expat
 
@@ -15,12 +17,14 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from kedge.errors import SerializationFailed
 from kedge.wire.shapes import ABSENT, MAX_DEPTH, Reader, Writer, read_text, wire_name, write_text
+from kedge.wire.xml_rows import Unsuited, inner_of
 
 MAX_ELEMENTS = 200_000
 """Elements of one request. Completing an upload of 10,000 parts takes some 40,000."""
 
 # XML 1.0 cannot hold these, not even as references.
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_PLAIN = re.compile(r"[0-9A-Za-z_./:+ -]*")
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;", "\n": "&#10;"})
 
 
@@ -143,6 +147,8 @@ def _namespace(shape: Shape) -> str:
 
 def escape(text: str) -> str:
     """Text for an element or a quoted attribute; what XML cannot hold becomes U+FFFD."""
+    if _PLAIN.fullmatch(text):
+        return text
     return _ILLEGAL.sub("\ufffd", text).translate(_ESCAPES)
 
 
@@ -183,6 +189,15 @@ def _write_scalar(shape: Shape, value: Any) -> Content:
     return Content(escape(write_text(shape, value, "iso8601")))
 
 
+@lru_cache(maxsize=256)
+def _write_each(shape: Shape) -> Callable[[Any], Content] | None:
+    try:
+        inner = inner_of(shape, escape, _namespace)
+    except Unsuited:
+        return None
+    return lambda value: Content(inner(value))
+
+
 XML_READER = Reader(_member, _items, _entries, _structure, _scalar)
-XML_WRITER = Writer(_write_structure, _write_items, _write_entries, _write_scalar)
+XML_WRITER = Writer(_write_structure, _write_items, _write_entries, _write_scalar, _write_each)
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
