@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kedge import errors
 from kedge.identity.keys import MAX_TOKEN_CHARS, KeyRing
-from kedge.identity.records import AccessKey
+from kedge.identity.records import AccessKey, Session
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ROOT = AccessKey("AKIAROOT", "secret", "1" * 12, f"arn:aws:iam::{'1' * 12}:root", "1" * 12)
@@ -44,7 +44,9 @@ def test_a_sealed_key_opens_elsewhere() -> None:
     assert len(secret) == 40
     other = ring()
     for _ in range(2):
-        assert other.find(access_key_id, token, NOW) == AccessKey(access_key_id, secret, "2" * 12, ARN, "AROAX:s", end)
+        assert other.find(access_key_id, token, NOW) == AccessKey(
+            access_key_id, secret, "2" * 12, ARN, "AROAX:s", end, Session(principal_id="AROAX")
+        )
     assert secret not in base64.b64decode(token).decode("latin-1")
 
 

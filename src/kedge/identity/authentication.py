@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from datetime import datetime
 
 from kedge.clock import Clock
-from kedge.identity.keys import KeyRing
+from kedge.identity.keys import KeyRing, unknown_key
+from kedge.identity.known import Known
 from kedge.identity.records import AccessKey, Caller
 from kedge.wire import sigv4
 from kedge.wire.http import Request
@@ -15,9 +18,12 @@ from kedge.wire.models import Target
 class Authentication:
     """What the gateway asks; implements kedge.wire.gateway.Authenticate."""
 
-    def __init__(self, keys: KeyRing, root: AccessKey, region: str, clock: Clock, *, required: bool) -> None:
-        """region: of a request that names none, which is an unsigned one or an old presigned S3 URL."""
+    def __init__(
+        self, keys: KeyRing, known: Known, root: AccessKey, region: str, clock: Clock, *, required: bool
+    ) -> None:
+        """known: keeps `keys` true. region: of a request that names none: an unsigned one, or an old presigned URL."""
         self._keys = keys
+        self._known = known
         self._root = root
         self._region = region
         self._clock = clock
@@ -28,22 +34,40 @@ class Authentication:
     def __call__(
         self, request: Request, body_sha256: str | None, target: Target
     ) -> tuple[Caller, sigv4.Verified | None]:
-        """Raises what sigv4.verify raises."""
+        """Raises what sigv4.verify raises. An unsigned S3 request comes from nobody, and may be let in for that."""
         if not self._required:
-            return self._root_caller(sigv4.claimed(request)[1] or self._region), None
+            caller = self._root.caller(sigv4.claimed(request)[1] or self._region)
+            return replace(caller, source_ip=request.client, secure=request.secure), None
+        if target.service == "s3" and target.operation is not None and not sigv4.is_signed(request):
+            return self.nobody(request), None
         now = self._clock.now()
         with self._one_at_a_time:
             verified = sigv4.verify(
                 request,
                 body_sha256,
-                lambda access_key_id, token: self._keys.find(access_key_id, token, now),
+                lambda access_key_id, token: self.find_key(access_key_id, token, now),
                 now,
                 service=target.signing_name,
                 cache=self._signing_keys,
                 s3_bucket=target.bucket_in_host,
                 s3_region=self._region,
             )
-        return verified.caller, verified
+        caller = verified.caller
+        if not caller.is_root and caller.session is None:
+            self._known.use(caller.access_key_id, target.signing_name, caller.region, now)
+        return replace(caller, source_ip=request.client, secure=request.secure), verified
+
+    def nobody(self, request: Request) -> Caller:
+        """Who sends an unsigned request."""
+        return Caller("", self._region, "", "", "", None, request.client, request.secure)
+
+    def find_key(self, access_key_id: str, session_token: str | None, now: datetime) -> AccessKey:
+        """Raises UnknownAccessKey, also when its user or role is gone, or ExpiredToken."""
+        directory = self._known.current().directory
+        key = self._keys.find(access_key_id, session_token, now)
+        if not directory.knows(key.caller("")):
+            raise unknown_key()
+        return key
 
     def root_only(self, request: Request, body_sha256: str) -> bool:
         """Whether the root key has signed a request that belongs to no AWS service. Raises what sigv4.verify raises."""
@@ -54,6 +78,3 @@ class Authentication:
             request, body_sha256, lambda access_key_id, token: self._keys.find(access_key_id, token, now), now
         )
         return verified.caller.access_key_id == self._root.access_key_id
-
-    def _root_caller(self, region: str) -> Caller:
-        return Caller(self._root.account, region, self._root.arn, self._root.user_id, self._root.access_key_id)

@@ -27,3 +27,9 @@ class InvalidInput(ServiceError):
 
 class MalformedPolicyDocument(ServiceError):
     code, status = "MalformedPolicyDocument", 400
+
+
+class PackedPolicyTooLarge(ServiceError):
+    """Session policies and tags are more than a session token can hold."""
+
+    code, status = "PackedPolicyTooLarge", 400

@@ -7,10 +7,19 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from kedge.identity import role_operations, roles, session_operations
+from kedge.identity import (
+    account_operations,
+    changes,
+    holder_operations,
+    policy_operations,
+    role_operations,
+    session_operations,
+    user_operations,
+)
+from kedge.identity.entities import ROLE, scope_of
 from kedge.identity.keys import KeyRing
 from kedge.identity.records import EXECUTION_ROLE
-from kedge.store.records import Author, Scope
+from kedge.store.records import Author
 
 if TYPE_CHECKING:
     from kedge.call import Call
@@ -18,8 +27,15 @@ if TYPE_CHECKING:
 
 
 def operations(keys: KeyRing) -> dict[str, Callable[[Call, dict[str, Any]], dict[str, Any]]]:
-    """By "service.Operation". keys: seals the temporary keys that AssumeRole hands out."""
-    return {**session_operations.operations(keys), **role_operations.OPERATIONS}
+    """By "service.Operation". keys: seals temporary keys, and the secrets of users' keys."""
+    return {
+        **session_operations.operations(keys),
+        **account_operations.operations(keys),
+        **holder_operations.OPERATIONS,
+        **policy_operations.OPERATIONS,
+        **role_operations.OPERATIONS,
+        **user_operations.operations(keys),
+    }
 
 
 def seed(store: Store, account: str, now: datetime) -> None:
@@ -45,6 +61,6 @@ def seed(store: Store, account: str, now: datetime) -> None:
     document["AttachedPolicies"] = [
         {"PolicyName": "AmazonSageMakerFullAccess", "PolicyArn": "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"}
     ]
-    with store.transaction(Author("kedge", "start", now)) as tx:
-        if tx.get(Scope(account, ""), roles.KIND, EXECUTION_ROLE) is None:
-            tx.insert(Scope(account, ""), roles.KIND, EXECUTION_ROLE, document)
+    with changes.transaction(store, Author("kedge", "start", now)) as tx:
+        if tx.get(scope_of(account), ROLE.kind, EXECUTION_ROLE) is None:
+            tx.insert(scope_of(account), ROLE.kind, EXECUTION_ROLE, document)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kedge.identity.conditions import conditions
 from kedge.identity.errors import MalformedPolicyDocument
 
 VERSIONS = ("2008-10-17", "2012-10-17")
@@ -19,6 +20,10 @@ Statement = Mapping[str, Any]
 
 _ACTION = re.compile(r"\*|[A-Za-z0-9*?\-]+:[A-Za-z0-9*?]+")
 _TRUST_ACTION = re.compile(r"sts:[A-Za-z*?]+", re.IGNORECASE)
+_FIELDS = frozenset(
+    {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+)
+_ONE_OF_TWO = (("Action", "NotAction"), ("Resource", "NotResource"), ("Principal", "NotPrincipal"))
 _PRINCIPAL_KINDS = frozenset({"AWS", "Service", "Federated", "CanonicalUser"})
 
 
@@ -40,23 +45,37 @@ def checked_trust(text: str) -> list[Statement]:
     return found
 
 
+def checked_resource_policy(text: str) -> list[Statement]:
+    """Statements of a policy that stands with a resource: who may do what with it. Raises MalformedPolicyDocument."""
+    found = statements(text)
+    for statement in found:
+        if "Principal" not in statement and "NotPrincipal" not in statement:
+            raise MalformedPolicyDocument("Missing required field Principal")
+        _check_principal(statement.get("Principal", statement.get("NotPrincipal")))
+        _check_actions_and_resources(statement)
+    return found
+
+
 def check_permissions(text: str) -> None:
-    """The text of an inline policy. Raises MalformedPolicyDocument."""
+    """The text of an identity's policy. Raises MalformedPolicyDocument."""
     for statement in statements(text):
         if "Principal" in statement or "NotPrincipal" in statement:
             raise MalformedPolicyDocument("Policy document should not specify a principal.")
-        for action in _actions(statement):
-            if not _ACTION.fullmatch(action):
-                raise MalformedPolicyDocument(
-                    "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.; "
-                    f'"{action[:128]}" is not.'
-                )
-        resources = texts(statement.get("Resource", statement.get("NotResource")))
-        if not resources:
-            raise MalformedPolicyDocument("Policy statement must contain resources.")
-        for resource in resources:
-            if resource != "*" and not resource.startswith("arn:"):
-                raise MalformedPolicyDocument(f'Resource {resource[:256]} must be in ARN format or "*".')
+        _check_actions_and_resources(statement)
+
+
+def _check_actions_and_resources(statement: Statement) -> None:
+    for action in _actions(statement):
+        if not _ACTION.fullmatch(action):
+            raise MalformedPolicyDocument(
+                f'Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.; "{action[:128]}" is not.'
+            )
+    resources = texts(statement.get("Resource", statement.get("NotResource")))
+    if not resources:
+        raise MalformedPolicyDocument("Policy statement must contain resources.")
+    for resource in resources:
+        if resource != "*" and not resource.startswith("arn:"):
+            raise MalformedPolicyDocument(f'Resource {resource[:256]} must be in ARN format or "*".')
 
 
 def statements(text: str) -> list[Statement]:
@@ -76,8 +95,18 @@ def statements(text: str) -> list[Statement]:
     for statement in found:
         if not isinstance(statement, dict) or statement.get("Effect") not in ("Allow", "Deny"):
             raise MalformedPolicyDocument("Syntax errors in policy: each statement needs an Effect, Allow or Deny.")
+        unknown = statement.keys() - _FIELDS
+        if unknown:
+            raise MalformedPolicyDocument(f'Syntax errors in policy: a statement has no "{sorted(unknown)[0][:64]}".')
+        for one, other in _ONE_OF_TWO:
+            if one in statement and other in statement:
+                raise MalformedPolicyDocument(f"Syntax errors in policy: a statement has {one} or {other}, not both.")
         if not isinstance(statement.get("Condition", {}), dict):
             raise MalformedPolicyDocument("Syntax errors in policy: a Condition has to be a map of operators.")
+        try:
+            conditions(statement.get("Condition", {}), variables=False)
+        except ValueError as error:
+            raise MalformedPolicyDocument(f"Syntax errors in policy: {error}.") from None
     return found
 
 

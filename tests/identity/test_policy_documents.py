@@ -1,4 +1,4 @@
-"""Who may assume a role, and what text is a policy."""
+"""What text is a policy, and who may assume a role by its trust policy."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedge.identity.errors import MalformedPolicyDocument
-from kedge.identity.policy_documents import check_permissions, checked_trust
-from kedge.identity.records import Caller
-from kedge.identity.trust import may_assume
+from kedge.identity.policy import BrokenPolicy, Identity, Resource, evaluate, parsed
+from kedge.identity.policy_documents import check_permissions, checked_resource_policy, checked_trust
 
 ACCOUNT, OTHER = "1" * 12, "2" * 12
-ROOT = Caller(ACCOUNT, "us-east-1", f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT, "AKIA")
-SESSION = Caller(ACCOUNT, "us-east-1", f"arn:aws:sts::{ACCOUNT}:assumed-role/worker/me", "AROA:me", "ASIA")
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/a/worker"
+EVERYTHING = parsed('{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}')
+ROOT = Identity(ACCOUNT, f"arn:aws:iam::{ACCOUNT}:root")
+SESSION = Identity(ACCOUNT, f"arn:aws:sts::{ACCOUNT}:assumed-role/worker/me", (EVERYTHING,), names=(ROLE,))
+BARE = Identity(ACCOUNT, f"arn:aws:sts::{ACCOUNT}:assumed-role/worker/me", names=(ROLE,))
 
 
 def policy(*statements: dict[str, Any]) -> str:
@@ -48,8 +50,10 @@ EXTERNAL = {"StringEquals": {"sts:ExternalId": ["x", "y"]}}
         ([allow(ANYONE)], ROOT, None, True),
         ([allow({"Service": "sagemaker.amazonaws.com"})], ROOT, None, False),
         ([allow({"Service": "*"})], ROOT, None, False),
-        ([allow({"AWS": f"arn:aws:iam::{ACCOUNT}:role/worker"})], SESSION, None, True),
-        ([allow({"AWS": f"arn:aws:iam::{ACCOUNT}:role/a/path/worker"})], SESSION, None, True),
+        ([allow({"AWS": ROLE})], SESSION, None, True),
+        ([allow({"AWS": ROLE})], BARE, None, True),
+        ([allow({"AWS": ACCOUNT})], BARE, None, False),
+        ([allow({"AWS": f"arn:aws:iam::{ACCOUNT}:role/worker"})], SESSION, None, False),
         ([allow({"AWS": f"arn:aws:iam::{ACCOUNT}:role/workers"})], SESSION, None, False),
         ([allow({"AWS": f"arn:aws:iam::{OTHER}:role/worker"})], SESSION, None, False),
         ([allow({"AWS": f"arn:aws:iam::{ACCOUNT}:role/worker"})], ROOT, None, False),
@@ -65,8 +69,8 @@ EXTERNAL = {"StringEquals": {"sts:ExternalId": ["x", "y"]}}
         ([allow(ANYONE), deny(ANYONE, Condition=EXTERNAL)], ROOT, "x", False),
         ([allow(ANYONE), deny(ANYONE, Condition=EXTERNAL)], ROOT, "z", True),
         ([allow(ANYONE, Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}})], ROOT, None, False),
-        ([allow(ANYONE), deny(ANYONE, Condition={"Bool": {"aws:SecureTransport": "false"}})], ROOT, None, False),
-        ([{"Effect": "Allow", "NotPrincipal": {"AWS": OTHER}, "Action": "sts:AssumeRole"}], ROOT, None, False),
+        ([allow(ANYONE), deny(ANYONE, Condition={"Bool": {"aws:SecureTransport": "false"}})], ROOT, None, True),
+        ([{"Effect": "Allow", "NotPrincipal": {"AWS": OTHER}, "Action": "sts:AssumeRole"}], ROOT, None, True),
         (
             [allow(ANYONE), {"Effect": "Deny", "NotPrincipal": {"AWS": OTHER}, "Action": "sts:AssumeRole"}],
             ROOT,
@@ -76,8 +80,12 @@ EXTERNAL = {"StringEquals": {"sts:ExternalId": ["x", "y"]}}
         ([], ROOT, None, False),
     ],
 )
-def test_trust(statements: list[dict[str, Any]], caller: Caller, external_id: str | None, want: bool) -> None:
-    assert may_assume(checked_trust(policy(*statements)) if statements else [], caller, external_id) is want
+def test_trust(statements: list[dict[str, Any]], caller: Identity, external_id: str | None, want: bool) -> None:
+    if statements:
+        checked_trust(policy(*statements))
+    context = {} if external_id is None else {"sts:externalid": (external_id,)}
+    role = Resource("arn:aws:iam::111111111111:role/r", ACCOUNT, parsed(policy(*statements)), needs_policy=True)
+    assert evaluate(caller, "sts:AssumeRole", role, context).allowed is want
 
 
 @pytest.mark.parametrize(
@@ -103,6 +111,11 @@ def test_trust(statements: list[dict[str, Any]], caller: Caller, external_id: st
         policy(allow("*", Action=[1])),
         policy(allow("*", Resource="*")),
         policy(allow("*", Condition=["x"])),
+        policy(allow("*", Condition={"StringIs": {"aws:userid": "x"}})),
+        policy(allow("*", Condition={"StringEquals": "x"})),
+        policy(allow("*", Condition={"StringEquals": {"aws:userid": {"x": 1}}})),
+        policy(allow("*", NotAction="sts:TagSession")),
+        policy(allow("*", Sad="x")),
     ],
 )
 def test_texts_that_are_no_trust_policy(text: str) -> None:
@@ -127,11 +140,16 @@ def test_permissions() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    st.sampled_from(["Allow", "Deny", "2012-10-17", "*", "s3:Get*", "sts:AssumeRole", "Bool", "1" * 12])
+    | st.none()
+    | st.booleans()
+    | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["Version", "Statement", "Effect", "Principal", "Action", "AWS", "Condition"]),
+            st.sampled_from(
+                ["Version", "Statement", "Effect", "Principal", "Action", "AWS", "Condition", "Resource", "Bool"]
+            ),
             inner,
             max_size=4,
         )
@@ -141,15 +159,33 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_any_json_is_taken_or_refused(document: Any) -> None:
-    for check in (checked_trust, check_permissions):
+    for check in (checked_trust, check_permissions, checked_resource_policy):
         try:
             check(json.dumps(document))
         except MalformedPolicyDocument:
             continue
+        parsed(json.dumps(document))
+
+
+def test_resource_policies() -> None:
+    good = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*"}
+    assert checked_resource_policy(policy(good))[0]["Effect"] == "Allow"
+    for bad in (
+        {k: v for k, v in good.items() if k != "Principal"},
+        {**good, "Resource": "b"},
+        {**good, "Action": "x"},
+    ):
+        with pytest.raises(MalformedPolicyDocument):
+            checked_resource_policy(policy(bad))
 
 
 @given(JSON, JSON)
 def test_what_is_not_understood_lets_nobody_in(condition: Any, principal: Any) -> None:
     statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal, "Condition": condition}
+    try:
+        trust = parsed(policy(statement))
+    except BrokenPolicy:
+        return
+    role = Resource(ROLE, ACCOUNT, trust, needs_policy=True)
     if principal != "*" and not (isinstance(principal, dict) and "AWS" in principal):
-        assert not may_assume([statement], ROOT)
+        assert not evaluate(ROOT, "sts:AssumeRole", role).allowed

@@ -1,0 +1,530 @@
+"""What a caller needs for an operation: actions on resources, by "service.Operation". PURE.
+
+Most follow from the name: `sagemaker.DescribeModel` with ModelName m needs sagemaker:DescribeModel on model/m. The
+tables say where AWS has it otherwise. An operation of a service that is not in PREFIXES needs what nobody but root has.
+
+Source: the service authorization reference, and "Required permissions for Amazon S3 API operations".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote
+
+from kedge import arn
+from kedge.identity.patterns import Values
+from kedge.identity.records import Caller
+
+Parameters = Mapping[str, Any]
+Names = Callable[[str, str], str]
+"""(noun of IAM, name) -> ARN of what there is, or would be."""
+
+
+@dataclass(frozen=True)
+class Need:
+    action: str
+    resource: str
+    context: Mapping[str, Values] = field(default_factory=dict)
+    """What the request says beyond what every one says, by condition key in lower case."""
+    as_named: bool = False
+    """An alias is meant itself, not the key behind it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request, as far as permissions go."""
+
+    caller: Caller
+    parameters: Parameters
+    names: Names
+
+    def arn(self, service: str, resource: str) -> str:
+        return str(arn.Arn(service, self.caller.region, self.caller.account, resource))
+
+
+FREE = frozenset({"sts.GetCallerIdentity", "sts.GetSessionToken"})
+"""What whoever has signed may do, whatever policies say."""
+
+PREFIXES: Mapping[str, str] = {
+    "application-autoscaling": "application-autoscaling",
+    "cloudformation": "cloudformation",
+    "cloudtrail": "cloudtrail",
+    "cloudwatch": "cloudwatch",
+    "codebuild": "codebuild",
+    "codecommit": "codecommit",
+    "codepipeline": "codepipeline",
+    "events": "events",
+    "iam": "iam",
+    "kms": "kms",
+    "logs": "logs",
+    "s3": "s3",
+    "sagemaker": "sagemaker",
+    "sagemaker-featurestore-runtime": "sagemaker",
+    "sagemaker-metrics": "sagemaker",
+    "sagemaker-runtime": "sagemaker",
+    "sns": "sns",
+    "sqs": "sqs",
+    "sts": "sts",
+}
+"""What actions begin with, by botocore's name of the service."""
+
+
+class Unguarded(LookupError):
+    """No rule says what the operation needs."""
+
+
+def needs(key: str, asked: Asked) -> Sequence[Need]:
+    """All of these have to be allowed. Raises Unguarded."""
+    service, _, operation = key.partition(".")
+    prefix = PREFIXES.get(service)
+    if prefix is None:
+        raise Unguarded(key)
+    if key in FREE:
+        return ()
+    rule = _SERVICES.get(service, _elsewhere)
+    found = rule(f"{prefix}:{operation}", operation, asked)
+    return [*found, *_passed_roles(service, operation, asked)]
+
+
+def _elsewhere(action: str, operation: str, asked: Asked) -> list[Need]:
+    return [Need(action, "*", _tags_in(asked.parameters))]
+
+
+# SageMaker
+
+_KINDS = {"UpdateEndpointWeightsAndCapacities": ("EndpointName",)}
+_VERB = re.compile(r"[A-Z][a-z]+")
+_SAGEMAKER_KEYS = {
+    "sagemaker:instancetypes": "InstanceType",
+    "sagemaker:acceleratortypes": "AcceleratorType",
+    "sagemaker:modelname": "ModelName",
+}
+
+
+def _sagemaker(action: str, operation: str, asked: Asked) -> list[Need]:
+    given = asked.parameters
+    context = {**_tags_in(given), **_sagemaker_context(given)}
+    if "ResourceArn" in given:
+        return [Need(action, _as_written(given["ResourceArn"]), context)]
+    if operation.startswith("Invoke"):
+        return [Need("sagemaker:InvokeEndpoint", asked.arn("sagemaker", f"endpoint/{given['EndpointName'].lower()}"))]
+    names = _KINDS.get(operation, (f"{_VERB.sub('', operation, count=1)}Name",))
+    found = [asked.arn("sagemaker", _sagemaker_resource(name, given[name])) for name in names if name in given]
+    if operation in ("CreateEndpoint", "UpdateEndpoint") and "EndpointConfigName" in given:
+        found.append(asked.arn("sagemaker", _sagemaker_resource("EndpointConfigName", given["EndpointConfigName"])))
+    needed = [Need(action, each, context) for each in found or ["*"]]
+    if given.get("Tags") and operation.startswith("Create"):
+        needed.append(Need("sagemaker:AddTags", needed[0].resource, context))
+    return needed
+
+
+def _as_written(text: str) -> str:
+    """The ARN as SageMaker writes it, and policies with it, of one that a caller has written."""
+    try:
+        named = arn.parse(text)
+    except ValueError:
+        return text
+    kind, slash, name = named.resource.partition("/")
+    return str(arn.Arn(named.service, named.region, named.account, f"{kind}{slash}{name.lower()}"))
+
+
+def _sagemaker_resource(member: str, name: str) -> str:
+    return f"{_kebab(member.removesuffix('Name'))}/{name.lower()}"
+
+
+@lru_cache
+def _kebab(noun: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", noun).lower()
+
+
+def _sagemaker_context(given: Parameters) -> dict[str, Values]:
+    context: dict[str, Values] = {}
+    if len(given) < 2:
+        return context
+    variants = [*given.get("ProductionVariants", ()), *given.get("ShadowProductionVariants", ())]
+    for key, member in _SAGEMAKER_KEYS.items():
+        values = tuple(dict.fromkeys(str(each[member]) for each in variants if member in each))
+        if values:
+            context[key] = values
+    for key, member in (("maxconcurrency", "MaxConcurrency"), ("memorysize", "MemorySizeInMB")):
+        values = tuple(
+            str(each["ServerlessConfig"][member]) for each in variants if member in each.get("ServerlessConfig", {})
+        )
+        if values:
+            context[f"sagemaker:serverless{key}"] = values
+    if "EnableNetworkIsolation" in given:
+        context["sagemaker:networkisolation"] = (_said(given["EnableNetworkIsolation"]),)
+    if "KmsKeyId" in given:
+        context["sagemaker:volumekmskey"] = (given["KmsKeyId"],)
+    vpc = given.get("VpcConfig") or {}
+    if vpc.get("Subnets"):
+        context["sagemaker:vpcsubnets"] = tuple(vpc["Subnets"])
+    if vpc.get("SecurityGroupIds"):
+        context["sagemaker:vpcsecuritygroupids"] = tuple(vpc["SecurityGroupIds"])
+    return context
+
+
+def _passed_roles(service: str, operation: str, asked: Asked) -> list[Need]:
+    """A role that a service is to act in: whoever names it has to be allowed to hand it over."""
+    if service in ("iam", "sts", "kms", "s3") or operation.startswith(("Describe", "List", "Get", "Delete")):
+        return []
+    given, to = asked.parameters, {"iam:passedtoservice": (f"{service}.amazonaws.com",)}
+    roles = [
+        given[name] for name in ("ExecutionRoleArn", "RoleArn", "RoleARN", "serviceRole", "roleArn") if name in given
+    ]
+    roles += [each["RoleArn"] for each in given.get("Targets") or () if isinstance(each, dict) and "RoleArn" in each]
+    return [Need("iam:PassRole", role, to) for role in dict.fromkeys(r for r in roles if isinstance(r, str))]
+
+
+# S3
+
+_S3_ACTIONS: Mapping[str, str] = {
+    "CompleteMultipartUpload": "PutObject",
+    "CopyObject": "PutObject",
+    "CreateMultipartUpload": "PutObject",
+    "DeleteBucketAnalyticsConfiguration": "PutAnalyticsConfiguration",
+    "DeleteBucketCors": "PutBucketCORS",
+    "DeleteBucketEncryption": "PutEncryptionConfiguration",
+    "DeleteBucketIntelligentTieringConfiguration": "PutIntelligentTieringConfiguration",
+    "DeleteBucketInventoryConfiguration": "PutInventoryConfiguration",
+    "DeleteBucketLifecycle": "PutLifecycleConfiguration",
+    "DeleteBucketMetricsConfiguration": "PutMetricsConfiguration",
+    "DeleteBucketOwnershipControls": "PutBucketOwnershipControls",
+    "DeleteBucketReplication": "PutReplicationConfiguration",
+    "DeleteBucketTagging": "PutBucketTagging",
+    "DeletePublicAccessBlock": "PutBucketPublicAccessBlock",
+    "GetBucketAccelerateConfiguration": "GetAccelerateConfiguration",
+    "GetBucketAnalyticsConfiguration": "GetAnalyticsConfiguration",
+    "GetBucketCors": "GetBucketCORS",
+    "GetBucketEncryption": "GetEncryptionConfiguration",
+    "GetBucketIntelligentTieringConfiguration": "GetIntelligentTieringConfiguration",
+    "GetBucketInventoryConfiguration": "GetInventoryConfiguration",
+    "GetBucketLifecycle": "GetLifecycleConfiguration",
+    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
+    "GetBucketMetricsConfiguration": "GetMetricsConfiguration",
+    "GetBucketNotificationConfiguration": "GetBucketNotification",
+    "GetBucketReplication": "GetReplicationConfiguration",
+    "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
+    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
+    "HeadBucket": "ListBucket",
+    "HeadObject": "GetObject",
+    "ListBucketAnalyticsConfigurations": "GetAnalyticsConfiguration",
+    "ListBucketIntelligentTieringConfigurations": "GetIntelligentTieringConfiguration",
+    "ListBucketInventoryConfigurations": "GetInventoryConfiguration",
+    "ListBucketMetricsConfigurations": "GetMetricsConfiguration",
+    "ListBuckets": "ListAllMyBuckets",
+    "ListMultipartUploads": "ListBucketMultipartUploads",
+    "ListObjectVersions": "ListBucketVersions",
+    "ListObjects": "ListBucket",
+    "ListObjectsV2": "ListBucket",
+    "ListParts": "ListMultipartUploadParts",
+    "PostObject": "PutObject",
+    "PutBucketAccelerateConfiguration": "PutAccelerateConfiguration",
+    "PutBucketAnalyticsConfiguration": "PutAnalyticsConfiguration",
+    "PutBucketCors": "PutBucketCORS",
+    "PutBucketEncryption": "PutEncryptionConfiguration",
+    "PutBucketIntelligentTieringConfiguration": "PutIntelligentTieringConfiguration",
+    "PutBucketInventoryConfiguration": "PutInventoryConfiguration",
+    "PutBucketLifecycle": "PutLifecycleConfiguration",
+    "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",
+    "PutBucketMetricsConfiguration": "PutMetricsConfiguration",
+    "PutBucketNotificationConfiguration": "PutBucketNotification",
+    "PutBucketReplication": "PutReplicationConfiguration",
+    "PutObjectLockConfiguration": "PutBucketObjectLockConfiguration",
+    "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
+    "SelectObjectContent": "GetObject",
+    "UploadPart": "PutObject",
+    "UploadPartCopy": "PutObject",
+}
+_OF_VERSIONS = {
+    "DeleteObject": "DeleteObjectVersion",
+    "DeleteObjectTagging": "DeleteObjectVersionTagging",
+    "GetObject": "GetObjectVersion",
+    "GetObjectAcl": "GetObjectVersionAcl",
+    "GetObjectAttributes": "GetObjectVersionAttributes",
+    "GetObjectTagging": "GetObjectVersionTagging",
+    "HeadObject": "GetObjectVersion",
+    "PutObjectAcl": "PutObjectVersionAcl",
+    "PutObjectTagging": "PutObjectVersionTagging",
+}
+"""The action where the request names a version."""
+_S3_KEYS = {
+    "ACL": "s3:x-amz-acl",
+    "CopySource": "s3:x-amz-copy-source",
+    "Delimiter": "s3:delimiter",
+    "GrantFullControl": "s3:x-amz-grant-full-control",
+    "GrantRead": "s3:x-amz-grant-read",
+    "GrantReadACP": "s3:x-amz-grant-read-acp",
+    "GrantWrite": "s3:x-amz-grant-write",
+    "GrantWriteACP": "s3:x-amz-grant-write-acp",
+    "IfMatch": "s3:if-match",
+    "IfNoneMatch": "s3:if-none-match",
+    "MaxKeys": "s3:max-keys",
+    "MetadataDirective": "s3:x-amz-metadata-directive",
+    "ObjectOwnership": "s3:x-amz-object-ownership",
+    "Prefix": "s3:prefix",
+    "SSECustomerAlgorithm": "s3:x-amz-server-side-encryption-customer-algorithm",
+    "SSEKMSKeyId": "s3:x-amz-server-side-encryption-aws-kms-key-id",
+    "ServerSideEncryption": "s3:x-amz-server-side-encryption",
+    "StorageClass": "s3:x-amz-storage-class",
+    "VersionId": "s3:versionid",
+}
+
+
+def _s3(_action: str, operation: str, asked: Asked) -> list[Need]:
+    given = asked.parameters
+    context: dict[str, Values] = {key: (str(given[name]),) for name, key in _S3_KEYS.items() if name in given}
+    bucket, key = given.get("Bucket", ""), given.get("Key")
+    resource = bucket_arn(bucket) if bucket else "*"
+    if operation in ("ListBuckets", "ListDirectoryBuckets"):
+        return [Need(f"s3:{_S3_ACTIONS.get(operation, operation)}", "*", context)]
+    if operation == "CreateBucket":
+        where = (given.get("CreateBucketConfiguration") or {}).get("LocationConstraint")
+        context |= {"s3:locationconstraint": (where,)} if where else {}
+    if operation == "DeleteObjects":
+        found = given["Delete"].get("Objects") or []
+        return [object_deletion(bucket, each) for each in found] or [Need("s3:DeleteObject", f"{resource}/")]
+    if key is not None:
+        resource = f"{resource}/{key}"
+    action = _S3_ACTIONS.get(operation, operation)
+    if given.get("VersionId"):
+        action = _OF_VERSIONS.get(operation, action)
+    tags = _object_tags(given)
+    needed = [Need(f"s3:{action}", resource, {**context, **tags})]
+    if operation == "GetObjectAttributes":
+        read = "GetObjectVersion" if given.get("VersionId") else "GetObject"
+        needed.append(Need(f"s3:{read}", resource, context))
+    if operation in ("PutObject", "CopyObject", "CreateMultipartUpload", "PostObject"):
+        if given.get("Tagging"):
+            needed.append(Need("s3:PutObjectTagging", resource, {**context, **tags}))
+        if given.get("ACL") or any(name.startswith("Grant") for name in given):
+            needed.append(Need("s3:PutObjectAcl", resource, context))
+        if given.get("ObjectLockMode") or given.get("ObjectLockRetainUntilDate"):
+            needed.append(Need("s3:PutObjectRetention", resource, context))
+        if given.get("ObjectLockLegalHoldStatus"):
+            needed.append(Need("s3:PutObjectLegalHold", resource, context))
+    if operation == "CreateBucket" and (given.get("ACL") or any(name.startswith("Grant") for name in given)):
+        needed.append(Need("s3:PutBucketAcl", resource, context))
+    if operation in ("CopyObject", "UploadPartCopy"):
+        source, version = copied_from(given)
+        of_version: dict[str, Values] = {"s3:versionid": (version,)} if version else {}
+        needed.append(Need("s3:GetObjectVersion" if version else "s3:GetObject", f"arn:aws:s3:::{source}", of_version))
+    return needed
+
+
+def copied_from(given: Parameters) -> tuple[str, str]:
+    """(bucket/key, version) of the source of a copy; no version: the newest."""
+    path, _, version = given["CopySource"].partition("?versionId=")
+    return unquote(path, errors="surrogateescape").removeprefix("/"), unquote(version)
+
+
+def bucket_arn(bucket: str) -> str:
+    return f"arn:aws:s3:::{bucket}"
+
+
+def object_deletion(bucket: str, listed: Mapping[str, Any]) -> Need:
+    """For one object of a DeleteObjects."""
+    action = "s3:DeleteObjectVersion" if listed.get("VersionId") else "s3:DeleteObject"
+    context = {"s3:versionid": (listed["VersionId"],)} if listed.get("VersionId") else {}
+    return Need(action, f"{bucket_arn(bucket)}/{listed['Key']}", context)
+
+
+def _object_tags(given: Parameters) -> dict[str, Values]:
+    tagging = given.get("Tagging")
+    pairs: list[tuple[str, str]] = []
+    if isinstance(tagging, str):
+        pairs = [
+            (unquote(name), unquote(value)) for name, _, value in (p.partition("=") for p in tagging.split("&") if p)
+        ]
+    elif isinstance(tagging, dict):
+        pairs = [(each["Key"], each["Value"]) for each in tagging.get("TagSet", ())]
+    if not pairs:
+        return {}
+    found: dict[str, Values] = {f"s3:requestobjecttag/{name.lower()}": (value,) for name, value in pairs}
+    return {**found, "s3:requestobjecttagkeys": tuple(name for name, _ in pairs)}
+
+
+# IAM and STS
+
+_IAM_RESOURCES = (
+    # Parameter and noun; an operation is about the first that it has.
+    ("RoleName", "Role"),
+    ("UserName", "User"),
+    ("GroupName", "Group"),
+    ("InstanceProfileName", "InstanceProfile"),
+    ("PolicyName", "Policy"),
+)
+_ABOUT = {
+    "AddRoleToInstanceProfile": "InstanceProfile",
+    "AddUserToGroup": "Group",
+    "RemoveRoleFromInstanceProfile": "InstanceProfile",
+    "RemoveUserFromGroup": "Group",
+}
+_OWN_USER = frozenset(
+    {"CreateAccessKey", "DeleteAccessKey", "GetLoginProfile", "GetUser", "ListAccessKeys", "ListMFADevices",
+     "ListServiceSpecificCredentials", "ListSigningCertificates", "ListSSHPublicKeys", "UpdateAccessKey"}
+)  # fmt: skip
+"""Without a name they are about the caller."""
+_ON_EVERYTHING = frozenset(
+    {"GetAccountAuthorizationDetails", "GetAccountSummary", "ListGroups", "ListInstanceProfiles", "ListPolicies",
+     "ListRoles", "ListUsers", "ListVirtualMFADevices", "SimulateCustomPolicy"}
+)  # fmt: skip
+
+
+def _iam(action: str, operation: str, asked: Asked) -> list[Need]:
+    given = asked.parameters
+    context = _tags_in(given)
+    if "PermissionsBoundary" in given:
+        context["iam:permissionsboundary"] = (given["PermissionsBoundary"],)
+    if "PolicyArn" in given and operation.startswith(("Attach", "Detach")):
+        context["iam:policyarn"] = (given["PolicyArn"],)
+    needed = [Need(action, _iam_resource(operation, asked), context)]
+    if given.get("Tags") and operation.startswith("Create"):
+        needed.append(Need(f"iam:Tag{operation.removeprefix('Create')}", needed[0].resource, context))
+    if operation in ("UpdateGroup", "UpdateUser"):
+        needed.append(Need(action, _renamed(needed[0].resource, operation.removeprefix("Update"), given), context))
+    if operation == "AddRoleToInstanceProfile":
+        role = asked.names("Role", given["RoleName"])
+        needed.append(Need("iam:PassRole", role, {"iam:passedtoservice": ("ec2.amazonaws.com",)}))
+    return needed
+
+
+def _renamed(resource: str, noun: str, given: Parameters) -> str:
+    """The ARN that a user or group will have."""
+    head, part, rest = resource.partition(f":{noun.lower()}/")
+    path, _, name = rest.rpartition("/")
+    path = given.get("NewPath", f"/{path}/" if path else "/")
+    return f"{head}{part.removesuffix('/')}{path}{given.get(f'New{noun}Name', name)}"
+
+
+def _iam_resource(operation: str, asked: Asked) -> str:
+    given = asked.parameters
+    if operation in _ON_EVERYTHING:
+        return "*"
+    if "PolicySourceArn" in given:
+        return str(given["PolicySourceArn"])
+    about = _ABOUT.get(operation, "")
+    for parameter, noun in _IAM_RESOURCES:
+        if parameter in given and about in ("", noun):
+            if operation.startswith("Create"):
+                part = {"InstanceProfile": "instance-profile"}.get(noun, noun.lower())
+                return f"arn:aws:iam::{asked.caller.account}:{part}{given.get('Path', '/')}{given[parameter]}"
+            return asked.names(noun, given[parameter])
+    if "PolicyArn" in given:
+        return str(given["PolicyArn"])
+    if operation in _OWN_USER:
+        return asked.caller.arn
+    return "*"
+
+
+def _sts(action: str, operation: str, asked: Asked) -> list[Need]:
+    given = asked.parameters
+    context: dict[str, Values] = {}
+    for parameter in ("ExternalId", "RoleSessionName", "SourceIdentity"):
+        if parameter in given:
+            context[f"sts:{parameter.lower()}"] = (given[parameter],)
+    if given.get("TransitiveTagKeys"):
+        context["sts:transitivetagkeys"] = tuple(given["TransitiveTagKeys"])
+    context |= _tags_in(given)
+    if operation == "AssumeRole":
+        role = given["RoleArn"]
+        needed = [Need(action, role, context)]
+        if given.get("Tags") or given.get("TransitiveTagKeys"):
+            needed.append(Need("sts:TagSession", role, context))
+        if "SourceIdentity" in given:
+            needed.append(Need("sts:SetSourceIdentity", role, context))
+        return needed
+    if operation == "GetFederationToken":
+        user = f"arn:aws:sts::{asked.caller.account}:federated-user/{given['Name']}"
+        needed = [Need(action, user, context)]
+        return [*needed, Need("sts:TagSession", user, context)] if given.get("Tags") else needed
+    return [Need(action, "*", context)]
+
+
+# KMS
+
+_KMS_ON_EVERYTHING = frozenset({"CreateKey", "GenerateRandom", "ListAliases", "ListKeys"})
+
+
+def _kms(action: str, operation: str, asked: Asked) -> list[Need]:
+    """Keys as the request names them, id or alias or ARN of either; authorization.py finds the key."""
+    given = asked.parameters
+    context: dict[str, Values] = {"kms:calleraccount": (asked.caller.account,), **_tags_in(given)}
+    context |= _encryption_context(given.get("EncryptionContext"))
+    named = given.get("KeyId") or given.get("TargetKeyId")
+    if isinstance(named, str) and "alias/" in named:
+        context["kms:requestalias"] = ("alias/" + named.partition("alias/")[2],)
+    if operation in _KMS_ON_EVERYTHING and not (operation == "ListAliases" and named):
+        tagging = [Need("kms:TagResource", "*", context)] if operation == "CreateKey" and given.get("Tags") else []
+        return [Need(action, "*", context), *tagging]
+    if operation == "ReEncrypt":
+        source = context | _encryption_context(given.get("SourceEncryptionContext"))
+        destination = context | _encryption_context(given.get("DestinationEncryptionContext"))
+        return [
+            Need("kms:ReEncryptFrom", _kms_key(given.get("SourceKeyId"), given, asked), source),
+            Need("kms:ReEncryptTo", _kms_key(given.get("DestinationKeyId"), given, asked), destination),
+        ]
+    if operation in ("CreateAlias", "UpdateAlias", "DeleteAlias"):
+        alias = asked.arn("kms", given["AliasName"])
+        keys = [] if operation == "CreateAlias" else [alias]
+        keys += [_kms_key(named, given, asked)] if named is not None else []
+        return [Need(action, alias, context, as_named=True), *(Need(action, key, context) for key in keys)]
+    action = "kms:ListAliases" if operation == "ListAliases" else action
+    return [Need(action, _kms_key(named, given, asked), context)]
+
+
+def _encryption_context(given: Mapping[str, str] | None) -> dict[str, Values]:
+    if not given:
+        return {}
+    found: dict[str, Values] = {f"kms:encryptioncontext:{name.lower()}": (value,) for name, value in given.items()}
+    return {**found, "kms:encryptioncontextkeys": tuple(given)}
+
+
+def _kms_key(named: Any, given: Parameters, asked: Asked) -> str:
+    """What authorization.py turns into the ARN of the key; a ciphertext names its key itself."""
+    if isinstance(named, str):
+        return named if named.startswith("arn:") else asked.arn("kms", named if "/" in named else f"key/{named}")
+    blob = given.get("CiphertextBlob")
+    if isinstance(blob, bytes) and len(blob) > 17:
+        import uuid
+
+        return asked.arn("kms", f"key/{uuid.UUID(bytes=blob[1:17])}")
+    return "*"
+
+
+def _tags_in(given: Parameters) -> dict[str, Values]:
+    """Tags that the request sets, and keys of those that it removes."""
+    found: dict[str, Values] = {}
+    keys: list[str] = []
+    tags = given.get("Tags")
+    for tag in tags if isinstance(tags, list) else ():
+        key, value = (
+            (tag.get("Key", tag.get("TagKey")), tag.get("Value", tag.get("TagValue", ""))) if tag else (None, "")
+        )
+        if isinstance(key, str):
+            keys.append(key)
+            found[f"aws:requesttag/{key.lower()}"] = (str(value),)
+    if isinstance(tags, dict):
+        keys += tags
+        found |= {f"aws:requesttag/{key.lower()}": (str(value),) for key, value in tags.items()}
+    removed = given.get("TagKeys")
+    keys += [key for key in removed if isinstance(key, str)] if isinstance(removed, list) else []
+    return {**found, "aws:tagkeys": tuple(keys)} if keys else found
+
+
+def _said(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_SERVICES: Mapping[str, Callable[[str, str, Asked], list[Need]]] = {
+    "iam": _iam,
+    "kms": _kms,
+    "s3": _s3,
+    "sagemaker": _sagemaker,
+    "sagemaker-runtime": _sagemaker,
+    "sts": _sts,
+}
