@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -43,16 +43,16 @@ class Body:
 class Client:
     """Calls operations as the gateway does: `await s3.PutObject(Bucket=..., Key=...)`."""
 
-    def __init__(self, objects: Objects, account: str = ACCOUNT, region: str = "us-east-1") -> None:
+    def __init__(self, objects: Objects, store: Store, account: str = ACCOUNT, region: str = "us-east-1") -> None:
         caller = Caller(account, region, f"arn:aws:iam::{account}:root", account, "AKIA")
-        self.objects = objects
+        self.objects, self.store = objects, store
         self._call = Call(
             caller=caller,
             now=datetime.now(UTC),
             request_id="r",
             user_agent="",
             settings=DEFAULTS,
-            store=cast(Store, None),  # the S3 operations keep nothing there
+            store=store,
             objects=objects,
             changed=Signal(),
         )
@@ -89,5 +89,12 @@ def objects(folder: Path) -> Iterator[Objects]:
 
 
 @pytest.fixture
-def s3(objects: Objects) -> Client:
-    return Client(objects)
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "kedge.db", durable=False)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def s3(objects: Objects, store: Store) -> Client:
+    return Client(objects, store)

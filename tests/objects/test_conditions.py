@@ -6,7 +6,7 @@ import pytest
 
 from kedge.errors import ServiceError
 from kedge.objects.conditions import byte_range, check_read
-from kedge.objects.errors import InvalidRange
+from kedge.objects.errors import InvalidRange, NotModified
 
 CHANGED = datetime(2024, 5, 1, 12, 0, 0, 700_000, tzinfo=UTC)
 SAME = CHANGED.replace(microsecond=0)
@@ -31,6 +31,11 @@ BEFORE, LATER = SAME - timedelta(seconds=1), SAME + timedelta(seconds=1)
         ("bytes=10-", "unsatisfiable"),
         ("bytes=10-20", "unsatisfiable"),
         ("bytes=-0", "unsatisfiable"),
+        ("bytes=" + "9" * 30 + "-", "unsatisfiable"),
+        ("bytes=" + "9" * 5000 + "-" + "9" * 5001, "unsatisfiable"),
+        ("bytes=5-" + "9" * 5000, (5, 5)),
+        ("bytes=-" + "9" * 5000, (0, 10)),
+        ("bytes=" + "0" * 5000 + "2-3", (2, 2)),
     ],
 )
 def test_ranges_of_ten_bytes(header, want):
@@ -80,3 +85,9 @@ def test_conditional_reads(conditions, status):
     except ServiceError as error:
         found = error.status
     assert found == status
+
+
+def test_what_has_not_changed_is_told_with_its_etag():
+    with pytest.raises(NotModified) as told:
+        check_read("e", CHANGED, if_none_match="*")
+    assert told.value.headers == {"etag": '"e"', "last-modified": "Wed, 01 May 2024 12:00:00 GMT"}

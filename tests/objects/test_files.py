@@ -11,16 +11,22 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
-from io import BytesIO
+from dataclasses import replace
+from datetime import UTC, datetime
+from io import BufferedReader, BytesIO
 from pathlib import Path
 
 import pytest
 
-from kedge.objects import index
+from kedge.objects import index_versions
+from kedge.objects.bodies import BodyFile
 from kedge.objects.errors import BucketNotEmpty, NoSuchBucket, NoSuchKey, PreconditionFailed
 from kedge.objects.files import CHUNK_BYTES, Objects, StoreInUse
-from kedge.objects.records import Attributes
+from kedge.objects.records import Attributes, ObjectInfo
 from tests.objects.conftest import ACCOUNT, Body, files_under
+from tests.objects.putting import put_bytes
+
+NOW = datetime(2030, 1, 2, tzinfo=UTC)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -31,7 +37,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def test_what_is_put_is_found_again_also_by_the_next_process(folder, objects):
-    made = objects.put_bytes("bucket", "a/b", b"hello", Attributes({"ContentType": "text/plain"}, {"k": "v"}))
+    made = put_bytes(objects, "bucket", "a/b", b"hello", Attributes({"ContentType": "text/plain"}, {"k": "v"}))
     assert (made.size, made.etag) == (5, hashlib.md5(b"hello").hexdigest())
     objects.close()
     again = Objects(folder)
@@ -52,7 +58,7 @@ def test_the_platform_reads_an_archive_straight_from_the_store(objects):
         content = os.urandom(3_000_000)
         info.size = len(content)
         archive.addfile(info, BytesIO(content))
-    objects.put_bytes("bucket", "model.tar.gz", packed.getvalue())
+    put_bytes(objects, "bucket", "model.tar.gz", packed.getvalue())
     with objects.open("bucket", "model.tar.gz") as file, tarfile.open(fileobj=file) as archive:
         member = archive.extractfile("model.bin")
         assert member is not None
@@ -63,7 +69,7 @@ def test_absent_things(objects):
     assert objects.head("bucket", "none") is None
     with pytest.raises(NoSuchKey):
         objects.open("bucket", "none")
-    for call in (objects.head, objects.open, lambda bucket, key: objects.put_bytes(bucket, key, b"")):
+    for call in (objects.head, objects.open, lambda bucket, key: put_bytes(objects, bucket, key, b"")):
         with pytest.raises(NoSuchBucket):
             call("nowhere", "key")
 
@@ -74,10 +80,10 @@ def test_bucket_names_are_shared_by_all_accounts(objects):
 
 
 def test_only_an_empty_bucket_goes(folder, objects):
-    objects.put_bytes("bucket", "k", b"x")
+    put_bytes(objects, "bucket", "k", b"x")
     with pytest.raises(BucketNotEmpty):
         objects.delete_bucket("bucket")
-    objects.delete("bucket", ["k"])
+    objects.deletions.delete("bucket", "k")
     objects.delete_bucket("bucket")
     with pytest.raises(NoSuchBucket):
         objects.bucket("bucket")
@@ -94,11 +100,11 @@ def test_a_bucket_made_anew_is_another_one(objects):
 
 def test_a_reader_keeps_what_it_opened(folder, objects):
     old = os.urandom(3 * CHUNK_BYTES)
-    objects.put_bytes("bucket", "k", old)
+    put_bytes(objects, "bucket", "k", old)
     file = objects.open("bucket", "k")
     assert file.read(10) == old[:10]
-    objects.put_bytes("bucket", "k", b"new")
-    objects.delete("bucket", ["k"])
+    put_bytes(objects, "bucket", "k", b"new")
+    objects.deletions.delete("bucket", "k")
     assert len(files_under(folder)) == 1
     assert file.read() == old[10:]
     file.seek(5)
@@ -109,17 +115,18 @@ def test_a_reader_keeps_what_it_opened(folder, objects):
 
 def test_listing_keys_goes_over_pages(objects):
     keys = [f"a/{n:04}" for n in range(1500)]
-    with objects._index.write() as db:  # 1,500 puts would be 4,500 fsyncs
-        bucket = objects.bucket("bucket")
-        db.executemany(
-            "INSERT INTO object VALUES (?, ?, 0, '', 0, '{}', '', '', '[{}, {}]', '[]')",
-            [(bucket.id, key.encode()) for key in [*keys, "b"]],
-        )
+    bucket, blank = objects.bucket("bucket"), ObjectInfo("bucket", "", 0, "", NOW, Attributes(), {}, "", ())
+
+    def put_all(db):  # 1,500 puts would be 4,500 fsyncs
+        for key in [*keys, "b"]:
+            index_versions.put_version(db, bucket, replace(blank, key=key))
+
+    objects._index.write(put_all)
     assert list(objects.list_keys("bucket", "a/")) == keys
 
 
 async def test_a_body_that_fails_leaves_nothing(folder, objects):
-    objects.put_bytes("bucket", "k", b"old")
+    put_bytes(objects, "bucket", "k", b"old")
     for chunks in ([b"x" * 10], [b"y" * CHUNK_BYTES] * 3):
         with pytest.raises(ZeroDivisionError):
             await objects.put("bucket", "k", Body(chunks, error=ZeroDivisionError()), Attributes())
@@ -155,7 +162,7 @@ async def test_a_cancelled_put_is_whole_or_not_there(folder, objects):
 
 
 async def test_a_cancelled_get_leaves_nothing_open(folder, objects):
-    objects.put_bytes("bucket", "k", b"x")
+    put_bytes(objects, "bucket", "k", b"x")
     for turns in range(6):
         opening = asyncio.ensure_future(objects.run(objects.open_body, "bucket", "k"))
         for _ in range(turns):
@@ -163,7 +170,7 @@ async def test_a_cancelled_get_leaves_nothing_open(folder, objects):
         opening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             (await opening).close()
-    await objects.run(objects.delete, "bucket", ["k"])
+    await objects.run(objects.deletions.delete, "bucket", "k")
     wait_until(lambda: files_under(folder) == [])
 
 
@@ -194,7 +201,7 @@ async def test_slow_uploads_hold_no_thread(objects):
 
 
 def test_a_start_sweeps_what_no_object_names(folder, objects):
-    objects.put_bytes("bucket", "k", b"kept")
+    put_bytes(objects, "bucket", "k", b"kept")
     orphan = folder / "bodies" / "ab" / ("ab" + "0" * 30)
     orphan.write_bytes(b"left by a crash")
     objects.close()
@@ -204,10 +211,10 @@ def test_a_start_sweeps_what_no_object_names(folder, objects):
 
 
 def test_a_sweep_spares_what_is_being_read(folder, objects):
-    objects.put_bytes("bucket", "k", b"read")
+    put_bytes(objects, "bucket", "k", b"read")
     body = objects.open_body("bucket", "k")
-    with objects._index.write() as db:  # the moment between a delete's commit and its unlinking
-        files = index.remove_object(db, objects.bucket("bucket"), "k")
+    bucket = objects.bucket("bucket")  # the moment between a delete's commit and its unlinking
+    _, files = objects._index.write(lambda db: index_versions.delete_key(db, bucket, "k", NOW))
     objects._sweep()
     assert body.read_at(0, 10) == b"read"
     objects._bodies.remove(files)
@@ -239,7 +246,7 @@ def test_one_process_at_a_time(folder, objects, monkeypatch):
 
 def test_wiping_is_quick_and_whole(folder, objects):
     for n in range(50):
-        objects.put_bytes("bucket", f"k{n}", b"x" * 1000)
+        put_bytes(objects, "bucket", f"k{n}", b"x" * 1000)
     held = objects.open("bucket", "k1")
     began = time.monotonic()
     objects.wipe()
@@ -253,20 +260,21 @@ def test_wiping_is_quick_and_whole(folder, objects):
 
 
 FULL = """
-import resource, sys
+import asyncio, resource, sys
 from pathlib import Path
 from kedge.objects.errors import StorageFull
 from kedge.objects.files import Objects
+from kedge.objects.records import Attributes
 store = Objects(Path(sys.argv[1]))
 store.create_bucket("bucket", "1", "us-east-1")
 resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
-store.put_bytes("bucket", "fits", b"x" * 1_000_000)
+asyncio.run(store.put("bucket", "fits", b"x" * 1_000_000, Attributes()))
 try:
-    store.put_bytes("bucket", "fits", b"y" * 3_000_000)
+    asyncio.run(store.put("bucket", "fits", b"y" * 3_000_000, Attributes()))
 except StorageFull as error:
     print(error.status, error.code)
 print(store.head("bucket", "fits").size, len(list((Path(sys.argv[1]) / "bodies").glob("*/*"))))
-store.delete("bucket", ["fits"])
+store.deletions.delete("bucket", "fits")
 store.close()
 """
 
@@ -280,11 +288,14 @@ def test_a_full_disk_is_said_and_leaves_the_old_object(tmp_path):
 
 
 WRITER = """
-import hashlib, os, random, sys
+import asyncio, hashlib, os, random, sys
 from pathlib import Path
 from kedge.objects.files import Objects
+from kedge.objects.records import Attributes
 store = Objects(Path(sys.argv[1]))
 store.create_bucket("bucket", "1", "us-east-1")
+if int(sys.argv[3]) >= 4:
+    store.set_versioning("bucket", "Enabled")
 ledger = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 draw = random.Random(int(sys.argv[3]))
 while True:
@@ -292,11 +303,11 @@ while True:
     body = draw.randbytes(draw.choice((0, 10, 5_000, 400_000)))
     if draw.random() < 0.2:
         os.write(ledger, f"deleting {key} -\\n".encode())
-        store.delete("bucket", [key])
+        store.deletions.delete("bucket", key)
         said = "deleted -"
     else:
         os.write(ledger, f"putting {key} {hashlib.md5(body).hexdigest()}\\n".encode())
-        store.put_bytes("bucket", key, body)
+        asyncio.run(store.put("bucket", key, body, Attributes()))
         said = "put " + hashlib.md5(body).hexdigest()
     os.write(ledger, f"{said.split()[0]} {key} {said.split()[1]}\\n".encode())
     os.fsync(ledger)
@@ -333,6 +344,11 @@ def check_against(folder: Path, ledger: Path) -> None:
             if info is not None:
                 with store.open("bucket", key) as file:
                     assert hashlib.md5(file.read()).hexdigest() == info.etag
-        wait_until(lambda: len(files_under(folder)) == len(list(store.list_keys("bucket"))))
+        rows = store.list_versions("bucket", "", "", None, 10_000).rows
+        for row in rows:
+            if not row.marker:
+                with BufferedReader(BodyFile(store.open_body("bucket", row.key, row.version))) as file:
+                    assert hashlib.md5(file.read()).hexdigest() == row.etag
+        wait_until(lambda: len(files_under(folder)) == sum(not row.marker for row in rows))
     finally:
         store.close()

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from kedge.objects.files import Objects
 from tests.objects.conftest import ACCOUNT, files_under
+from tests.objects.putting import put_bytes
 
 ODD = [
     "/",
@@ -51,19 +52,19 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS, body=BODIES)
     def put(self, key, body):
-        self.store.put_bytes("bucket", key, body)
+        put_bytes(self.store, "bucket", key, body)
         self.model[key] = body
 
     @rule(key=KEYS)
     def delete(self, key):
-        self.store.delete("bucket", [key])
+        self.store.deletions.delete("bucket", key)
         self.model.pop(key, None)
 
     @rule(source=KEYS, to=KEYS)
     def copy(self, source, to):
         if source in self.model:
             body = self.store.open_body("bucket", source)
-            self.store.copy(body, "bucket", to, None)
+            self.store.copy(body, "bucket", to, body.info.attributes)
             body.close()
             self.model[to] = self.model[source]
 
@@ -100,5 +101,5 @@ class StoreMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-StoreMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=30, deadline=None)
+StoreMachine.TestCase.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
 TestStore = StoreMachine.TestCase

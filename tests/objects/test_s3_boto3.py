@@ -89,7 +89,7 @@ def test_errors_can_be_caught(s3, bucket):
         s3.head_object(Bucket=bucket, Key="absent")
     assert code_of(error) == ("404", 404)
     with pytest.raises(ClientError) as error:
-        s3.put_object(Bucket=bucket, Key="k", Body=b"x", ServerSideEncryption="aws:kms")
+        s3.put_object(Bucket=bucket, Key="k", Body=b"x", StorageClass="DEEP_ARCHIVE")
     assert code_of(error) == ("NotImplemented", 501)
     with pytest.raises(ClientError) as error:
         s3.get_bucket_tagging(Bucket=bucket)

@@ -116,6 +116,23 @@ async def test_a_part_that_arrives_behind_the_abort_leaves_nothing(folder, s3):
     assert files_under(folder) == []
 
 
+async def test_of_complete_and_abort_at_once_one_wins(folder, s3):
+    for _ in range(10):
+        upload = await begun(s3)
+        parts = await put_parts(s3, upload, [b"x"])
+        done = await asyncio.gather(
+            s3.CompleteMultipartUpload(**upload, MultipartUpload={"Parts": parts}),
+            s3.AbortMultipartUpload(**upload),
+            s3.UploadPart(**upload, PartNumber=2, Body=b"late"),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(each, errors.NoSuchUpload) for each in done[:2]) == 1
+        if isinstance(done[0], dict):
+            assert await s3.read(Bucket="bucket", Key="k") == b"x"
+            await s3.DeleteObject(Bucket="bucket", Key="k")
+        assert files_under(folder) == []
+
+
 @pytest.mark.parametrize("number", [0, 10_001])
 async def test_part_numbers(s3, number):
     with pytest.raises(errors.InvalidArgument):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from kedge.call import Call
 from kedge.errors import AccessDenied
 from kedge.objects.errors import InvalidArgument, KeyTooLong, NotImplementedHere
-from kedge.objects.records import CHECKSUMS, Bucket
+from kedge.objects.records import CHECKSUMS, NULL_VERSION, Bucket, Cause, ObjectInfo
 
 Operation = Callable[[Call, dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -19,26 +20,18 @@ CHECKSUM_MEMBERS = frozenset("Checksum" + name for name in CHECKSUMS)
 CONTENT_MEMBERS = frozenset(
     {"CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType", "Expires"}
 )
-ATTRIBUTE_MEMBERS = CONTENT_MEMBERS | {"Metadata"}
+ATTRIBUTE_MEMBERS = CONTENT_MEMBERS | {"Metadata", "WebsiteRedirectLocation", "StorageClass", "ACL", "Tagging"}
 
 _NEUTRAL = frozenset({"Bucket", "ExpectedBucketOwner", "RequestPayer"})
 """Taken by every operation. RequestPayer only matters for buckets whose requester pays; there are none."""
 _SAME_AS_NOTHING: Mapping[str, frozenset[Any]] = {
-    "ACL": frozenset({"private", "bucket-owner-full-control"}),
-    "StorageClass": frozenset({"STANDARD"}),
-    "TaggingDirective": frozenset({"COPY"}),
     "ObjectLockEnabledForBucket": frozenset({False}),
-    "ObjectOwnership": frozenset({"BucketOwnerEnforced"}),
+    "ObjectLockLegalHoldStatus": frozenset({"OFF"}),
     "BucketKeyEnabled": frozenset({False}),
     "BypassGovernanceRetention": frozenset({False}),
 }
 """Values that ask for what is the case anyway."""
 _SENT_AS = {
-    "ACL": "x-amz-acl",
-    "StorageClass": "x-amz-storage-class",
-    "Tagging": "x-amz-tagging",
-    "TaggingDirective": "x-amz-tagging-directive",
-    "WebsiteRedirectLocation": "x-amz-website-redirect-location",
     "ServerSideEncryption": "x-amz-server-side-encryption",
     "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
     "SSEKMSEncryptionContext": "x-amz-server-side-encryption-context",
@@ -51,13 +44,11 @@ _SENT_AS = {
     "ObjectLockRetainUntilDate": "x-amz-object-lock-retain-until-date",
     "ObjectLockLegalHoldStatus": "x-amz-object-lock-legal-hold",
     "ObjectLockEnabledForBucket": "x-amz-bucket-object-lock-enabled",
-    "ObjectOwnership": "x-amz-object-ownership",
     "GrantFullControl": "x-amz-grant-full-control",
     "GrantRead": "x-amz-grant-read",
     "GrantReadACP": "x-amz-grant-read-acp",
     "GrantWrite": "x-amz-grant-write",
     "GrantWriteACP": "x-amz-grant-write-acp",
-    "VersionId": "versionId",
     "MFA": "x-amz-mfa",
     "WriteOffsetBytes": "x-amz-write-offset-bytes",
     "ChecksumAlgorithm": "x-amz-checksum-algorithm",
@@ -88,13 +79,21 @@ def refuse_unknown(given: Mapping[str, Any], known: frozenset[str] | set[str]) -
 
 
 def owned_bucket(call: Call, name: str, expected_owner: str | None = None) -> Bucket:
-    """The caller's bucket. Blocks. Raises NoSuchBucket, AccessDenied."""
+    """The bucket of that name, if it is the caller's. Blocks. Raises NoSuchBucket, AccessDenied.
+
+    Whom the bucket lets in from elsewhere was decided before an operation is called, and acts in the bucket's account.
+    """
     bucket = call.objects.bucket(name)
-    if bucket.account != call.caller.account:
-        raise AccessDenied(f'Access Denied: the bucket "{name}" belongs to another account.')
     if expected_owner is not None and expected_owner != bucket.account:
         raise AccessDenied(f'Access Denied: the bucket "{name}" does not belong to account {expected_owner}.')
+    if bucket.account != call.caller.account:
+        raise AccessDenied(f'Access Denied: the bucket "{name}" belongs to another account.')
     return bucket
+
+
+def cause_of(call: Call, name: str) -> Cause:
+    """For the event of a change. name: of the operation."""
+    return Cause(name, call.caller.account, call.caller.user_id, call.request_id, call.caller.source_ip)
 
 
 def bucket_of(call: Call, request: Mapping[str, Any]) -> Bucket:
@@ -114,6 +113,19 @@ def key_of(request: Mapping[str, Any]) -> str:
     if size == 0:
         raise InvalidArgument("A key has at least one byte.", ArgumentName="Key", ArgumentValue="")
     return key
+
+
+def version_of(request: Mapping[str, Any]) -> str | None:
+    """The version that a request names. Raises InvalidArgument for what no version can be called."""
+    version: str | None = request.get("VersionId")
+    if version is not None and version != NULL_VERSION and not re.fullmatch(r"[A-Za-z0-9._-]{1,1024}", version):
+        raise InvalidArgument("Invalid version id specified", ArgumentName="versionId", ArgumentValue=version)
+    return version
+
+
+def version_members(bucket: Bucket, info: ObjectInfo) -> dict[str, str]:
+    """x-amz-version-id, where versioning was ever switched on."""
+    return {"VersionId": info.version} if bucket.versioning else {}
 
 
 def owner(account: str) -> dict[str, str]:

@@ -17,13 +17,21 @@ import threading
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedge.objects.records import ObjectInfo, Piece
+from kedge.home import sync_folder
+from kedge.objects.pieces import PieceReader, PieceWriter
+from kedge.objects.records import Encryption, ObjectInfo, Piece
+from kedge.objects.vault import Sealing
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+
+_HASHING_THREADS = 2
+_WORTH_A_THREAD_BYTES = 256 * 1024
 
 
 class Bodies:
@@ -35,11 +43,16 @@ class Bodies:
         self._being_written: set[str] = set()
         self._readers: Counter[str] = Counter()
         self._doomed: set[str] = set()
+        self.hashing = ThreadPoolExecutor(_HASHING_THREADS, "objects-md5")
+        """Works out MD5s while the same bytes are written: it takes as long as all the rest."""
         folder.mkdir(mode=0o700, exist_ok=True)
         for number in range(256):
             (folder / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
         if durable:
             sync_folder(folder)
+
+    def close(self) -> None:
+        self.hashing.shutdown()
 
     def path(self, file: str) -> Path:
         return self._folder / file[:2] / file
@@ -90,12 +103,10 @@ class Bodies:
             self.path(file).unlink(missing_ok=True)
             self._being_written.discard(file)
 
-    def open(self, find: Callable[[], ObjectInfo | None]) -> OpenBody | None:
-        """The body that `find` sees, or None. The lock makes finding and holding one step: no removal comes between."""
+    def open(self, find: Callable[[], ObjectInfo]) -> OpenBody:
+        """The body that `find` sees. The lock makes finding and holding one step: no removal comes between."""
         with self._lock:
             info = find()
-            if info is None:
-                return None
             for piece in info.pieces:
                 self._readers[piece.file] += 1
         return OpenBody(self, info)
@@ -143,13 +154,18 @@ class NewBody:
     `lock` is held by every step, so that abandoning waits for a write that is under way in another thread.
     """
 
-    def __init__(self, bodies: Bodies) -> None:
+    def __init__(self, bodies: Bodies, sealing: Sealing | None = None) -> None:
+        """sealing: what it is encrypted with; None leaves it as it is."""
         self._bodies = bodies
-        self._file: io.FileIO | None = None
+        self._sealing = sealing
+        self._file: PieceWriter | None = None
         self._over = False
-        self._md5 = hashlib.md5(usedforsecurity=False)
+        plain = sealing is None or sealing.encryption.md5_is_etag
+        self._md5 = hashlib.md5(usedforsecurity=False) if plain else None
         self.name = bodies.create()
         self.size = 0
+        self.etag = ""
+        """Once it is sealed: its MD5 in hex, or as many digits that say nothing about it (Encryption.md5_is_etag)."""
         self.lock = threading.RLock()
 
     def write(self, data: Sequence[bytes]) -> None:
@@ -157,13 +173,20 @@ class NewBody:
             if self._over:
                 raise ValueError("the body is sealed or abandoned")
             if self._file is None:
-                self._file = io.FileIO(self._bodies.path(self.name), "xb", opener=_private)
+                data_key = self._sealing.data_key if self._sealing is not None else b""
+                self._file = PieceWriter(self._bodies.path(self.name), data_key)
             joined = b"".join(data)
-            self._md5.update(joined)
             self.size += len(joined)
-            view = memoryview(joined)
-            while view:
-                view = view[self._file.write(view) :]
+            if self._md5 is None or len(joined) < _WORTH_A_THREAD_BYTES:
+                if self._md5 is not None:
+                    self._md5.update(joined)
+                self._file.write(joined)
+                return
+            hashing = self._bodies.hashing.submit(self._md5.update, joined)
+            try:
+                self._file.write(joined)
+            finally:
+                hashing.result()
 
     def seal(self) -> Piece:
         """No more follows; the file survives a power loss once this returns."""
@@ -171,15 +194,14 @@ class NewBody:
             self.write([])
             self._over = True
             assert self._file is not None
-            if self._bodies.durable:
-                os.fsync(self._file.fileno())
-            self._file.close()
+            self._file.finish(durable=self._bodies.durable)
+            self.etag = (self._file.digest if self._md5 is None else self._md5.digest()).hex()
             self._bodies.sync([self.name])
             return Piece(self.name, self.size)
 
     @property
-    def md5(self) -> bytes:
-        return self._md5.digest()
+    def encryption(self) -> Encryption | None:
+        return None if self._sealing is None else self._sealing.encryption
 
     def keep(self) -> None:
         """The index names it."""
@@ -202,10 +224,12 @@ class OpenBody:
 
     def __init__(self, bodies: Bodies, info: ObjectInfo) -> None:
         self.info = info
+        self.data_key = b""
+        """For who opens an encrypted body to set, before the first read."""
         self._bodies = bodies
         self._lock = threading.Lock()
         self._closed = False
-        self._file: io.FileIO | None = None
+        self._file: PieceReader | None = None
         self._number = -1
         self._starts = [0]
         for piece in info.pieces:
@@ -222,10 +246,11 @@ class OpenBody:
             if number != self._number or self._file is None:
                 if self._file is not None:
                     self._file.close()
-                self._file = io.FileIO(self._bodies.path(self.info.pieces[number].file), "rb")
+                    self._file = None
+                piece = self.info.pieces[number]
+                self._file = PieceReader(self._bodies.path(piece.file), piece, self.data_key)
                 self._number = number
-            wanted = min(count, self._starts[number + 1] - offset)
-            data = os.pread(self._file.fileno(), wanted, offset - self._starts[number])
+            data = self._file.read_at(offset - self._starts[number], count)
             if not data:
                 raise OSError(
                     f"a file of the body of {self.info.bucket}/{self.info.key} is shorter than the index says"
@@ -280,16 +305,3 @@ class BodyFile(io.RawIOBase):
         if not self.closed:
             self._body.close()
         super().close()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def sync_folder(folder: Path) -> None:
-    """What was created in it survives a power loss once this returns."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

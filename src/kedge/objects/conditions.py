@@ -30,9 +30,9 @@ def check_read(
         raise PreconditionFailed("If-Unmodified-Since")
     if if_none_match is not None:
         if _names(if_none_match, etag):
-            raise NotModified("The object has the ETag of If-None-Match.")
+            raise NotModified("The object has the ETag of If-None-Match.", etag, modified)
     elif if_modified_since is not None and modified <= if_modified_since:
-        raise NotModified("The object has not changed since If-Modified-Since.")
+        raise NotModified("The object has not changed since If-Modified-Since.", etag, modified)
 
 
 def matches(etag: str, header: str) -> bool:
@@ -45,22 +45,29 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 
     What is not one range of bytes is ignored, as RFC 9110 says. Raises InvalidRange when no byte lies in it.
     """
-    found = re.fullmatch(r"bytes=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", header or "")
+    found = re.fullmatch(r"bytes=\s*([0-9]*)\s*-\s*([0-9]*)\s*", header or "")
     if found is None or found[1] == found[2] == "":
         return None
-    if found[1] == "":
-        start, end = max(0, size - int(found[2])), size
+    first, last = (_number(text) for text in found.groups())
+    if first is None:
+        start, end = max(0, size - (last or 0)), size
     else:
-        start, end = int(found[1]), size if found[2] == "" else min(size, int(found[2]) + 1)
-        if found[2] != "" and int(found[2]) < start:
+        start, end = first, size if last is None else min(size, last + 1)
+        if last is not None and last < start:
             return None
     if start >= end:
         raise InvalidRange(
-            f"The requested range {header} cannot be satisfied: the object has {size} bytes.",
-            RangeRequested=header,
+            f"The requested range {(header or '')[:256]} cannot be satisfied: the object has {size} bytes.",
+            RangeRequested=(header or "")[:256],
             ActualObjectSize=size,
         )
     return start, end - start
+
+
+def _number(text: str) -> int | None:
+    """None for no digit. A number of more digits than any object's size has is as good as the largest of these."""
+    digits = text.lstrip("0")
+    return None if text == "" else int(digits[:20] if len(digits) > 20 else digits or "0")
 
 
 def _names(header: str, etag: str) -> bool:

@@ -5,7 +5,11 @@ Source: the list of error codes in the S3 API reference; messages are ours where
 
 from __future__ import annotations
 
+from datetime import datetime
+from email.utils import format_datetime
+
 from kedge.errors import ServiceError
+from kedge.objects.records import ObjectInfo
 
 
 class NoSuchBucket(ServiceError):
@@ -18,8 +22,37 @@ class NoSuchBucket(ServiceError):
 class NoSuchKey(ServiceError):
     code, status = "NoSuchKey", 404
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, delete_marker: str = "") -> None:
+        """delete_marker: the version of the one that hides the key, if one does."""
         super().__init__("The specified key does not exist.", Key=key)
+        if delete_marker:
+            self.headers = {"x-amz-delete-marker": "true", "x-amz-version-id": delete_marker}
+
+
+class NoSuchVersion(ServiceError):
+    code, status = "NoSuchVersion", 404
+
+    def __init__(self, key: str, version: str) -> None:
+        super().__init__("The specified version does not exist.", Key=key, VersionId=version)
+
+
+class MethodNotAllowed(ServiceError):
+    """A delete marker that is named by its version can only be deleted."""
+
+    code, status = "MethodNotAllowed", 405
+
+    def __init__(self, marker: ObjectInfo) -> None:
+        super().__init__(
+            "The specified method is not allowed against this resource: this version is a delete marker.",
+            Method="GET",
+            ResourceType="DeleteMarker",
+        )
+        self.headers = {
+            "allow": "DELETE",
+            "x-amz-delete-marker": "true",
+            "x-amz-version-id": marker.version,
+            "last-modified": format_datetime(marker.modified.replace(microsecond=0), usegmt=True),
+        }
 
 
 class NoSuchUpload(ServiceError):
@@ -113,13 +146,78 @@ class PreconditionFailed(ServiceError):
 
 
 class NotModified(ServiceError):
-    """An answer without a body."""
+    """An answer without a body, but with what a cache has to know."""
 
     code, status = "NotModified", 304
 
+    def __init__(self, message: str, etag: str = "", modified: datetime | None = None) -> None:
+        super().__init__(message)
+        if modified is not None:
+            self.headers = {
+                "etag": f'"{etag}"',
+                "last-modified": format_datetime(modified.replace(microsecond=0), usegmt=True),
+            }
 
-class NoSuchTagSet(ServiceError):
-    code, status = "NoSuchTagSet", 404
+
+class NoConfiguration(ServiceError):
+    """A bucket without a configuration that was asked for; S3 has a code for each."""
+
+    code, status = "NoSuchConfiguration", 404
+
+    def __init__(self, code: str, message: str, bucket: str) -> None:
+        super().__init__(message, BucketName=bucket)
+        self._code = code
+
+    def named_for(self, protocol: str) -> tuple[str, int]:
+        return self._code, self.status
+
+
+class InvalidTag(ServiceError):
+    code, status = "InvalidTag", 400
+
+
+class BadRequest(ServiceError):
+    code, status = "BadRequest", 400
+
+
+class InvalidStorageClass(ServiceError):
+    code, status = "InvalidStorageClass", 400
+
+
+class MalformedPolicy(ServiceError):
+    code, status = "MalformedPolicy", 400
+
+
+class MalformedAclError(ServiceError):
+    code, status = "MalformedACLError", 400
+
+
+class AclNotSupported(ServiceError):
+    code, status = "AccessControlListNotSupported", 400
+
+
+class InvalidBucketAcl(ServiceError):
+    code, status = "InvalidBucketAclWithObjectOwnership", 400
+
+
+class IllegalVersioning(ServiceError):
+    code, status = "IllegalVersioningConfigurationException", 400
+
+
+class AccessForbidden(ServiceError):
+    """A request of another origin that the bucket's CORS configuration does not allow."""
+
+    code, status = "AccessForbidden", 403
+
+
+class InvalidPolicyDocument(ServiceError):
+    """The policy of a form upload is none, or lacks something."""
+
+    code, status = "InvalidPolicyDocument", 400
+
+
+class MalformedForm(ServiceError):
+    code, status = "MalformedPOSTRequest", 400
 
 
 class NotImplementedHere(ServiceError):

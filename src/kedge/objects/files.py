@@ -11,47 +11,58 @@ slow disk takes none of the control plane's; a body that arrives slowly holds no
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import fcntl
-import hashlib
 import io
 import logging
 import os
-import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from kedge.clock import Clock, SystemClock
-from kedge.objects import index
-from kedge.objects.bodies import Bodies, BodyFile, NewBody, OpenBody, sync_folder
-from kedge.objects.errors import BucketNotEmpty, EntityTooLarge, NoSuchBucket, NoSuchKey, NoSuchUpload, StorageFull
+from kedge.errors import AccessDenied
+from kedge.home import sync_folder
+from kedge.kms.errors import KeyUnavailable
+from kedge.objects import encryption, index, index_buckets, index_uploads, index_versions
+from kedge.objects.bodies import Bodies, BodyFile, NewBody, OpenBody
+from kedge.objects.deletions import Deletions
+from kedge.objects.encryption import CustomerKey, Wanted
+from kedge.objects.errors import BucketNotEmpty, InvalidRequest, NotImplementedHere
+from kedge.objects.events import Events
 from kedge.objects.index import Index
+from kedge.objects.index_buckets import find_bucket
+from kedge.objects.index_versions import find_version
 from kedge.objects.listing import Page, page, start_after
-from kedge.objects.records import CHECKSUMS, Attributes, Bucket, ListedObject, ObjectInfo, Part, Piece, Upload
+from kedge.objects.receiving import CHUNK_BYTES, Body, BodyReader, Work, checksums_of, receiving
+from kedge.objects.records import (
+    BY_PLATFORM,
+    Attributes,
+    Bucket,
+    BucketRef,
+    Cause,
+    Check,
+    Encryption,
+    ListedObject,
+    ListedVersion,
+    ObjectInfo,
+    Piece,
+    Upload,
+)
+from kedge.objects.uploads import Uploads
+from kedge.objects.vault import Sealing, Vault, encryption_of
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 1024 * 1024
-"""A body goes to and from the disk in pieces of about this size; at most three are in memory for one request."""
-THREADS = 8
-LARGEST_PUT_BYTES = 5 * 1024**3
-"""Of one put or one part. Larger objects are made of parts."""
+THREADS = 16
+"""A put waits for the disk most of its time, and those that wait together share one flush."""
 _LOCK_WAIT_S = 3.0
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-Body = AsyncIterable[bytes] | bytes
-BucketRef = Bucket | str
-"""A name, or a bucket found before: then it has to be the same one still, or it is NoSuchBucket."""
-Check = Callable[[ObjectInfo | None], None]
-"""Given the object that is there now; raises what the client is to be answered when that may not be replaced."""
+Change = Callable[[ObjectInfo], Attributes]
+"""Given a version; returns its new tags and ACL, or raises."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -63,100 +74,175 @@ class StoreInUse(Exception):
 class Objects:
     """Plain methods block (platform code calls them in its own thread); `async` ones are for the event loop."""
 
-    def __init__(self, folder: Path, clock: Clock | None = None, *, durable: bool = True) -> None:
-        """durable=False leaves out every fsync: for a store that goes with its process. Raises StoreInUse."""
+    def __init__(
+        self, folder: Path, clock: Clock | None = None, *, durable: bool = True, vault: Vault | None = None
+    ) -> None:
+        """vault: encrypts every body; without one bodies lie as they are, and who asks for more is refused.
+
+        durable=False leaves out every fsync: for a store that goes with its process. Raises StoreInUse.
+        """
         self._clock = clock or SystemClock()
+        self._vault = vault
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._held = _hold(folder / "lock")
         try:
             self._bodies = Bodies(folder / "bodies", durable=durable)
-            self._index = Index(folder / "index.db", durable=durable)
+            self._index = Index(folder / "index.db", durable=durable, committed=lambda: self.events.committed())
             if durable:
                 sync_folder(folder)
                 sync_folder(folder.parent)
         except BaseException:
             os.close(self._held)
             raise
-        self._threads = ThreadPoolExecutor(THREADS, "objects")
+        self._work = Work(THREADS)
+        self.events = Events(self._index, self._clock)
+        self.uploads = Uploads(self._index, self._bodies, self._work, self._clock, self.events.note)
+        self.deletions = Deletions(self._index, self._bodies, self._clock, self.events.note)
         self._closing = threading.Event()
-        self._threads.submit(self._sweep)
+        self._work.submit(self._sweep)
 
     def close(self) -> None:
         """Waits for the steps under way. Nothing may be called after it."""
         self._closing.set()
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._work.close()
+        self._bodies.close()
         self._index.close()
         os.close(self._held)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking step in the store's threads. Cancelled: a step under way still ends, its result is dropped."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: _clean(function, *args, **kwargs)
-        )
+        return await self._work.run(function, *args, **kwargs)
 
     def wipe(self) -> None:
         """Drop every bucket, object and upload at once. The disk's space comes free soon after."""
-        with self._index.write() as db:
-            files = index.clear(db)
-        self._threads.submit(self._bodies.remove, files)
+        self._work.submit(self._bodies.remove, self._index.write(index.clear))
 
     # Buckets
 
     def create_bucket(self, name: str, account: str, region: str) -> bool:
         """Make it unless a bucket has that name, whosever it is. Returns whether it was made."""
-        with self._index.write() as db:
-            if index.bucket_named(db, name) is not None:
+
+        def create(db: sqlite3.Connection) -> bool:
+            if index_buckets.bucket_named(db, name) is not None:
                 return False
-            index.add_bucket(db, name, account, region, self._clock.now())
+            index_buckets.add_bucket(db, name, account, region, self._clock.now())
             return True
+
+        return self._index.write(create)
 
     def bucket(self, name: str) -> Bucket:
         """Raises NoSuchBucket."""
         with self._index.read() as db:
-            return _bucket(db, name)
+            return find_bucket(db, name)
 
-    def buckets(self, account: str) -> list[Bucket]:
-        """Those of an account, by name."""
+    def buckets(self, account: str | None) -> list[Bucket]:
+        """Those of an account, or of all for None, by name."""
         with self._index.read() as db:
-            return index.buckets_of(db, account)
+            return index_buckets.buckets_of(db, account)
+
+    def set_versioning(self, bucket: BucketRef, status: str) -> None:
+        """status: Enabled or Suspended. What is put from now on obeys it. Raises NoSuchBucket."""
+        self._index.write(lambda db: index_buckets.set_versioning(db, find_bucket(db, bucket), status))
+
+    def set_notifications(self, bucket: BucketRef, configuration: str) -> None:
+        """configuration: checked, as JSON. Raises NoSuchBucket."""
+        self._index.write(lambda db: index_buckets.set_notifications(db, find_bucket(db, bucket), configuration))
+
+    def set_encryption(self, bucket: BucketRef, default: str) -> None:
+        """default: Bucket.encryption, for what is put from now on. Raises NoSuchBucket."""
+        self._index.write(lambda db: index_buckets.set_encryption(db, find_bucket(db, bucket), default))
 
     def delete_bucket(self, bucket: BucketRef) -> None:
         """Uploads that nobody completed go with it. Raises BucketNotEmpty."""
-        with self._index.write() as db:
-            found = _bucket(db, bucket)
-            if index.has_objects(db, found):
-                raise BucketNotEmpty(f'The bucket "{found.name}" is not empty.', BucketName=found.name)
-            files: list[str] = []
-            for upload in list(index.scan_uploads(db, found, b"")):
-                files += index.remove_upload(db, found, upload.key, upload.id)
-            index.remove_bucket(db, found)
-        self._bodies.remove(files)
 
-    # Objects
+        def delete(db: sqlite3.Connection) -> list[str]:
+            found = find_bucket(db, bucket)
+            if not index_buckets.is_empty(db, found):
+                raise BucketNotEmpty(
+                    f'The bucket "{found.name}" you tried to delete is not empty.'
+                    + (" You must delete all versions in the bucket." if found.versioning else ""),
+                    BucketName=found.name,
+                )
+            files: list[str] = []
+            for upload in list(index_uploads.scan_uploads(db, found, b"")):
+                files += index_uploads.remove_upload(db, found, upload.key, upload.id)
+            index_buckets.remove_bucket(db, found)
+            return files
+
+        self._bodies.remove(self._index.write(delete))
+
+    # Reading
 
     def head(self, bucket: BucketRef, key: str) -> ObjectInfo | None:
-        """Raises NoSuchBucket."""
+        """What the key shows now. Raises NoSuchBucket."""
         with self._index.read() as db:
-            return index.object_at(db, _bucket(db, bucket), key)
+            return index_versions.version_at(db, find_bucket(db, bucket), key)
+
+    def version(self, bucket: BucketRef, key: str, version: str | None = None) -> ObjectInfo:
+        """What the key shows, or one version of it, with a body. Raises NoSuchKey, NoSuchVersion, MethodNotAllowed."""
+        with self._index.read() as db:
+            return find_version(db, find_bucket(db, bucket), key, version)
 
     def open(self, bucket: BucketRef, key: str) -> io.BufferedReader:
         """The body as a file object that can seek; it stays what it is until closed. Raises NoSuchBucket, NoSuchKey."""
         return io.BufferedReader(BodyFile(self.open_body(bucket, key)), CHUNK_BYTES)
 
-    def open_body(self, bucket: BucketRef, key: str) -> OpenBody:
-        """Close it, though one that is dropped closes itself. Raises NoSuchBucket, NoSuchKey."""
-        found = self._bodies.open(lambda: self.head(bucket, key))
-        if found is None:
-            raise NoSuchKey(key)
-        return found
-
-    def put_bytes(self, bucket: BucketRef, key: str, data: bytes, attributes: Attributes | None = None) -> ObjectInfo:
-        """Raises NoSuchBucket, StorageFull."""
-        body = NewBody(self._bodies)
+    def open_body(
+        self, bucket: BucketRef, key: str, version: str | None = None, customer: CustomerKey | None = None
+    ) -> OpenBody:
+        """Close it, though one that is dropped closes itself. Raises as `version` and `check_key` do."""
+        body = self._bodies.open(lambda: self.version(bucket, key, version))
         try:
-            return _clean(self._commit_object, body, [data], bucket, key, attributes or Attributes(), {}, None)
-        finally:
-            body.abandon()
+            encryption.check_reading(body.info.encryption, customer)
+            if body.info.encryption is not None:
+                body.data_key = self._data_key(body.info, body.info.encryption, customer)
+        except BaseException:
+            body.close()
+            raise
+        return body
+
+    @property
+    def encrypts(self) -> bool:
+        return self._vault is not None
+
+    def check_key(self, info: ObjectInfo, customer: CustomerKey | None) -> None:
+        """Whether the customer's key, if it takes one, is that of the body. Raises InvalidRequest, AccessDenied."""
+        encryption.check_reading(info.encryption, customer)
+        if info.encryption is not None and customer is not None:
+            self._data_key(info, info.encryption, customer)
+
+    def seal(self, bucket: BucketRef, key: str, wanted: Wanted | None = None, data_key: bytes = b"") -> Sealing | None:
+        """What a new body is to be written with; None: as it is. wanted: None asks for the bucket's default.
+
+        data_key: of bytes that are there already. Raises NoSuchBucket, kedge.kms.errors, NotImplementedHere.
+        """
+        owner = self.bucket(bucket) if isinstance(bucket, str) else bucket
+        if wanted is None:
+            wanted = encryption.wanted({}, encryption.from_json(owner.encryption))
+        if self._vault is not None:
+            return self._vault.new(wanted, owner, key, self._clock.now(), data_key)
+        if wanted.algorithm:
+            raise NotImplementedHere(f"This object store has no keys to encrypt with: {wanted.algorithm}.")
+        return None
+
+    def part_key(self, upload: Upload, customer: CustomerKey | None) -> bytes:
+        """The data key of an upload's parts. Raises InvalidRequest, kedge.kms.errors."""
+        encryption.check_part(upload.encryption, customer)
+        if upload.encryption is None:
+            return b""
+        try:
+            return self._data_key(upload, upload.encryption, customer)
+        except AccessDenied:
+            raise InvalidRequest("The provided encryption parameters did not match the ones used originally.") from None
+
+    def _data_key(self, of: ObjectInfo | Upload, sealed: Encryption, customer: CustomerKey | None) -> bytes:
+        if self._vault is None:
+            raise KeyUnavailable(f"This object store has no keys to open {of.bucket}/{of.key} with.")
+        return self._vault.open(sealed, of.bucket, of.key, customer)
+
+    def stream(self, body: OpenBody, start: int, count: int) -> BodyReader:
+        """`count` bytes of it from `start`, as they are asked for. The stream closes the body in the end."""
+        return BodyReader(self._work, body, start, count)
 
     def list_keys(self, bucket: BucketRef, prefix: str = "") -> Iterator[str]:
         """Every key that starts with the prefix, in order; those put or deleted meanwhile may be missed."""
@@ -173,20 +259,33 @@ class Objects:
     ) -> Page[ListedObject]:
         """Raises NoSuchBucket."""
         with self._index.read() as db:
-            owner = _bucket(db, bucket)
+            owner = find_bucket(db, bucket)
             start = start_after(prefix, delimiter, after)
-            return page(lambda first: index.scan_objects(db, owner, first), start, prefix, delimiter, limit)
+            return page(lambda first: index_versions.scan_objects(db, owner, first), start, prefix, delimiter, limit)
 
-    def delete(self, bucket: BucketRef, keys: Sequence[str], check: Check | None = None) -> None:
-        """All of them by one transaction; a key without an object is no error. Raises NoSuchBucket."""
-        with self._index.write() as db:
-            owner = _bucket(db, bucket)
-            files: list[str] = []
-            for key in keys:
-                if check is not None:
-                    check(index.object_at(db, owner, key))
-                files += index.remove_object(db, owner, key)
-        self._bodies.remove(files)
+    def list_versions(
+        self, bucket: BucketRef, prefix: str, delimiter: str, after: tuple[str, str] | None, limit: int
+    ) -> Page[ListedVersion]:
+        """after: (key, version): older versions of that key come first; "" as the version: none of that key."""
+        with self._index.read() as db:
+            owner = find_bucket(db, bucket)
+            key, version = after or ("", "")
+            start = start_after(prefix, delimiter, key if after else None)
+            behind: tuple[str, int] | None = None
+            if version and start == key.encode() + b"\0":
+                sequence = index_versions.sequence_of(version)
+                if sequence is None and (found := index_versions.version_at(db, owner, key, version)) is not None:
+                    sequence = found.sequence
+                if sequence is not None:
+                    start, behind = key.encode(), (key, sequence)
+
+            def scan(first: bytes) -> Iterator[ListedVersion]:
+                here = behind if first == key.encode() else None
+                return index_versions.scan_versions(db, owner, first, here)
+
+            return page(scan, start, prefix, delimiter, limit)
+
+    # Changing
 
     async def put(
         self,
@@ -195,182 +294,20 @@ class Objects:
         body: Body,
         attributes: Attributes,
         check: Check | None = None,
+        cause: Cause = BY_PLATFORM,
+        sealing: Sealing | None = None,
     ) -> ObjectInfo:
         """Store a body to its end. One that raises leaves nothing. `check` is asked when the body is there.
 
+        sealing: what `seal` gave for this bucket and key; None is the bucket's default.
         Raises NoSuchBucket, StorageFull, EntityTooLarge.
         """
-        async with self._receiving(body) as (new, rest):
-            checksums = _checksums(body)
-            return await self.run(self._commit_object, new, rest, bucket, key, attributes, checksums, check)
+        if sealing is None:
+            sealing = await self.run(self.seal, bucket, key)
+        async with receiving(self._bodies, self._work, body, sealing) as (new, rest):
+            return await self.run(self._commit, new, rest, bucket, key, attributes, checksums_of(body), check, cause)
 
-    def copy(
-        self, source: OpenBody, bucket: BucketRef, key: str, attributes: Attributes | None, check: Check | None = None
-    ) -> ObjectInfo:
-        """Put the source's bytes under another key by linking its files, whatever the size.
-
-        attributes: None keeps the source's. Raises NoSuchBucket, StorageFull.
-        """
-        files: list[str] = []
-        try:
-            for piece in source.info.pieces:
-                files.append(self._bodies.link(piece.file))
-            self._bodies.sync(files)
-            with self._index.write() as db:
-                owner = _bucket(db, bucket)
-                if check is not None:
-                    check(index.object_at(db, owner, key))
-                pieces = tuple(Piece(file, piece.size) for file, piece in zip(files, source.info.pieces, strict=True))
-                copied = replace(
-                    source.info, bucket=owner.name, key=key, pieces=pieces, modified=self._clock.now(), upload=""
-                )
-                if attributes is not None:
-                    copied = replace(copied, attributes=attributes)
-                index.name_files(db, files)
-                replaced = index.put_object(db, owner, copied)
-        except BaseException:
-            self._bodies.remove(files)
-            raise
-        self._bodies.settle(files)
-        self._bodies.remove(replaced)
-        return copied
-
-    def stream(self, body: OpenBody, start: int, count: int) -> BodyReader:
-        """`count` bytes of it from `start`, as they are asked for. The stream closes the body in the end."""
-        return BodyReader(self, body, start, count)
-
-    # Multipart uploads
-
-    def create_upload(self, bucket: Bucket, key: str, attributes: Attributes, algorithm: str, kind: str) -> Upload:
-        """Raises NoSuchBucket."""
-        now = self._clock.now()
-        upload = Upload(
-            f"{int(now.timestamp() * 1e6):014x}{secrets.token_hex(16)}",
-            bucket.name,
-            key,
-            now,
-            attributes,
-            algorithm,
-            kind,
-        )
-        with self._index.write() as db:
-            index.add_upload(db, _bucket(db, bucket), upload)
-        return upload
-
-    def upload(self, bucket: BucketRef, key: str, upload: str) -> Upload:
-        """Raises NoSuchBucket, NoSuchUpload."""
-        with self._index.read() as db:
-            return _upload(db, _bucket(db, bucket), key, upload)
-
-    def parts(self, upload: Upload, after: int = 0, limit: int = -1) -> list[Part]:
-        """By number, from the first one > after; limit -1 means all."""
-        with self._index.read() as db:
-            return index.parts_of(db, upload.id, after, limit)
-
-    def list_uploads(
-        self, bucket: BucketRef, prefix: str, delimiter: str, after: tuple[str, str] | None, limit: int
-    ) -> Page[Upload]:
-        """after: (key, upload id): uploads of that key with a greater id come first; "" as the id: none of that key."""
-        with self._index.read() as db:
-            owner = _bucket(db, bucket)
-            key, upload = after or ("", "")
-            start = start_after(prefix, delimiter, key if after else None)
-            if upload and start == key.encode() + b"\0":
-                start = key.encode()
-
-            def scan(first: bytes) -> Iterator[Upload]:
-                rows = index.scan_uploads(db, owner, first)
-                return (row for row in rows if row.key != key or row.id > upload) if upload else rows
-
-            return page(scan, start, prefix, delimiter, limit)
-
-    async def put_part(self, upload: Upload, number: int, body: Body) -> Part:
-        """One put before under that number is replaced. Raises NoSuchUpload, StorageFull, EntityTooLarge."""
-        async with self._receiving(body) as (new, rest):
-            return await self.run(self._commit_part, new, rest, upload, number, _checksums(body))
-
-    def complete(
-        self,
-        bucket: BucketRef,
-        key: str,
-        upload_id: str,
-        choose: Callable[[Upload, Sequence[Part]], tuple[Sequence[Part], Mapping[str, str]]],
-        check: Check | None = None,
-    ) -> ObjectInfo:
-        """Make the parts an object, without touching a byte of them.
-
-        choose: given all parts, returns those of the object, in order, and its checksums; or raises. Completing again
-        what made the present object answers as the first time. Raises NoSuchBucket, NoSuchUpload.
-        """
-        with self._index.write() as db:
-            owner = _bucket(db, bucket)
-            before = index.object_at(db, owner, key)
-            if before is not None and before.upload == upload_id:
-                return before
-            upload = _upload(db, owner, key, upload_id)
-            if check is not None:
-                check(before)
-            parts, checksums = choose(upload, index.parts_of(db, upload.id))
-            digest = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
-            made = ObjectInfo(
-                bucket=owner.name,
-                key=key,
-                size=sum(part.size for part in parts),
-                etag=f"{digest.hexdigest()}-{len(parts)}",
-                modified=self._clock.now(),
-                attributes=upload.attributes,
-                checksums=checksums,
-                checksum_type=upload.checksum_type if checksums else "",
-                pieces=tuple(Piece(part.file, part.size) for part in parts),
-                upload=upload.id,
-            )
-            unused = index.remove_upload(db, owner, key, upload.id, [piece.file for piece in made.pieces])
-            unused += index.put_object(db, owner, made)
-        self._bodies.remove(unused)
-        return made
-
-    def abort(self, bucket: BucketRef, key: str, upload_id: str) -> None:
-        """Raises NoSuchBucket, NoSuchUpload."""
-        with self._index.write() as db:
-            owner = _bucket(db, bucket)
-            _upload(db, owner, key, upload_id)
-            files = index.remove_upload(db, owner, key, upload_id)
-        self._bodies.remove(files)
-
-    @asynccontextmanager
-    async def _receiving(self, body: Body) -> AsyncIterator[tuple[NewBody, list[bytes]]]:
-        """Write what arrives while more arrives. Yields the new body and its last bytes, not yet written."""
-        new = NewBody(self._bodies)
-        batch: list[bytes] = []
-        size = whole = 0
-        writing: asyncio.Future[None] | None = None
-        try:
-            if isinstance(body, bytes):
-                batch.append(body)
-            else:
-                async for chunk in body:
-                    batch.append(chunk)
-                    size += len(chunk)
-                    whole += len(chunk)
-                    if whole > LARGEST_PUT_BYTES:
-                        raise too_large(whole)
-                    if size >= CHUNK_BYTES:
-                        if writing is not None:
-                            await writing
-                        writing = asyncio.ensure_future(self.run(new.write, batch))
-                        writing.add_done_callback(_look_at_error)
-                        batch, size = [], 0
-            if writing is not None:
-                await writing
-            yield new, batch
-        except Exception:
-            await self.run(new.abandon)
-            raise
-        except BaseException:  # cancelled: a thread may still write or commit, and abandoning waits for it
-            self._threads.submit(new.abandon)
-            raise
-
-    def _commit_object(
+    def _commit(
         self,
         new: NewBody,
         rest: Sequence[bytes],
@@ -379,48 +316,116 @@ class Objects:
         attributes: Attributes,
         checksums: Mapping[str, str],
         check: Check | None,
+        cause: Cause,
     ) -> ObjectInfo:
         with new.lock:
-            piece = _seal(new, rest)
-            with self._index.write() as db:
-                owner = _bucket(db, bucket)
-                if check is not None:
-                    check(index.object_at(db, owner, key))
-                made = ObjectInfo(
-                    bucket=owner.name,
-                    key=key,
-                    size=piece.size,
-                    etag=new.md5.hex(),
-                    modified=self._clock.now(),
-                    attributes=attributes,
-                    checksums=checksums,
-                    checksum_type="FULL_OBJECT" if checksums else "",
-                    pieces=(piece,),
-                )
-                index.name_files(db, [piece.file])
-                replaced = index.put_object(db, owner, made)
+            new.write(rest)
+            piece = new.seal()
+            kind = "FULL_OBJECT" if checksums else ""
+            name = bucket if isinstance(bucket, str) else bucket.name
+            now, etag = self._clock.now(), new.etag
+            new_one = ObjectInfo(name, key, piece.size, etag, now, attributes, checksums, kind, (piece,))
+            new_one = replace(new_one, encryption=new.encryption)
+            action = "ObjectCreated:Post" if cause.name == "POST Object" else "ObjectCreated:Put"
+            made, replaced = self._index.write(lambda db: self._add(db, bucket, new_one, check, action, cause))
             new.keep()
         self._bodies.remove(replaced)
         return made
 
-    def _commit_part(
+    def copy(
         self,
-        new: NewBody,
-        rest: Sequence[bytes],
-        upload: Upload,
-        number: int,
-        checksums: Mapping[str, str],
-    ) -> Part:
-        with new.lock:
-            piece = _seal(new, rest)
-            with self._index.write() as db:
-                _upload(db, _bucket(db, upload.bucket), upload.key, upload.id)
-                part = Part(number, piece.size, new.md5.hex(), self._clock.now(), checksums, piece.file)
-                index.name_files(db, [piece.file])
-                replaced = index.put_part(db, upload.id, part)
-            new.keep()
+        source: OpenBody,
+        bucket: BucketRef,
+        key: str,
+        attributes: Attributes,
+        check: Check | None = None,
+        *,
+        checksums: Mapping[str, str] | None = None,
+        cause: Cause = BY_PLATFORM,
+        sealing: Sealing | None = None,
+    ) -> ObjectInfo:
+        """Put the source's bytes under another key: by linking its files, whatever the size, where that can be.
+
+        They are written anew when the copy's encryption is of another kind, whose ETag is another.
+        checksums: None keeps the source's. sealing: what `seal` gave for this bucket and key, and for the source's data
+        key; None is the bucket's default. Raises NoSuchBucket, StorageFull.
+        """
+        files: list[str] = []
+        try:
+            if sealing is None:
+                sealing = self.seal(bucket, key, data_key=source.data_key)
+            name = bucket if isinstance(bucket, str) else bucket.name
+            made = replace(
+                source.info, bucket=name, key=key, modified=self._clock.now(), upload="", attributes=attributes,
+                encryption=encryption_of(sealing),
+            )  # fmt: skip
+            if _alike(source.info.encryption, sealing):
+                for piece in source.info.pieces:
+                    files.append(self._bodies.link(piece.file))
+                self._bodies.sync(files)
+                pieces = tuple(replace(piece, file=file) for file, piece in zip(files, source.info.pieces, strict=True))
+                made = replace(made, pieces=pieces)
+            else:
+                piece, etag = self._rewritten(source, sealing)
+                files.append(piece.file)
+                made = replace(made, pieces=(piece,), etag=etag)
+            if checksums is not None:
+                made = replace(made, checksums=checksums, checksum_type="FULL_OBJECT" if checksums else "")
+            copied, replaced = self._index.write(
+                lambda db: self._add(db, bucket, made, check, "ObjectCreated:Copy", cause)
+            )
+        except BaseException:
+            self._bodies.remove(files)
+            raise
+        self._bodies.settle(files)
         self._bodies.remove(replaced)
-        return part
+        return copied
+
+    def _rewritten(self, source: OpenBody, sealing: Sealing | None) -> tuple[Piece, str]:
+        """A new file with the source's bytes, and its ETag. The file is the caller's."""
+        new, at = NewBody(self._bodies, sealing), 0
+        try:
+            while at < source.info.size:
+                data = source.read_at(at, CHUNK_BYTES)
+                new.write([data])
+                at += len(data)
+            return new.seal(), new.etag
+        except BaseException:
+            new.abandon()
+            raise
+
+    def _add(
+        self,
+        db: sqlite3.Connection,
+        bucket: BucketRef,
+        made: ObjectInfo,
+        check: Check | None,
+        action: str,
+        cause: Cause,
+    ) -> tuple[ObjectInfo, list[str]]:
+        owner = find_bucket(db, bucket)
+        if check is not None:
+            check(index_versions.version_at(db, owner, made.key))
+        index.name_files(db, [piece.file for piece in made.pieces])
+        made, replaced = index_versions.put_version(db, owner, made)
+        self.events.note(db, owner, action, made, cause)
+        return made, replaced
+
+    def change_attributes(
+        self, bucket: BucketRef, key: str, version: str | None, change: Change, event: str, cause: Cause
+    ) -> ObjectInfo:
+        """Tags or ACL of a version that is there. event: its name, "" for none. Raises as `version` does."""
+
+        def apply(db: sqlite3.Connection) -> ObjectInfo:
+            owner = find_bucket(db, bucket)
+            found = find_version(db, owner, key, version)
+            changed = replace(found, attributes=change(found))
+            index_versions.set_attributes(db, owner, changed)
+            if event:
+                self.events.note(db, owner, event, changed, cause)
+            return changed
+
+        return self._index.write(apply)
 
     def _sweep(self) -> None:
         try:
@@ -436,83 +441,11 @@ class Objects:
             return index.files_starting(db, prefix)
 
 
-class BodyReader:
-    """Bytes of an open body for the event loop. It closes the body at the end; `aclose` does it before."""
-
-    def __init__(self, objects: Objects, body: OpenBody, start: int, count: int) -> None:
-        self._objects = objects
-        self._body = body
-        self._at = start
-        self._left = count
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._left == 0:
-            await self.aclose()
-            raise StopAsyncIteration
-        data = await self._objects.run(self._body.read_at, self._at, min(CHUNK_BYTES, self._left))
-        self._at += len(data)
-        self._left -= len(data)
-        return data
-
-    async def aclose(self) -> None:
-        """May be called at any time and more than once. Waits for a read that is under way."""
-        self._left = 0
-        await self._objects.run(self._body.close)
-
-
-def _bucket(db: sqlite3.Connection, bucket: BucketRef) -> Bucket:
-    name = bucket if isinstance(bucket, str) else bucket.name
-    found = index.bucket_named(db, name)
-    if found is None or (isinstance(bucket, Bucket) and found.id != bucket.id):
-        raise NoSuchBucket(name)
-    return found
-
-
-def _upload(db: sqlite3.Connection, bucket: Bucket, key: str, upload: str) -> Upload:
-    found = index.upload_at(db, bucket, key, upload)
-    if found is None:
-        raise NoSuchUpload(upload)
-    return found
-
-
-def _seal(new: NewBody, rest: Sequence[bytes]) -> Piece:
-    new.write(rest)
-    return new.seal()
-
-
-def _checksums(body: Body) -> dict[str, str]:
-    """What the stream has verified. It knows at its end."""
-    found: Mapping[str, str] = getattr(body, "checksums", {})
-    return {name: value for name, value in found.items() if name in CHECKSUMS}
-
-
-def too_large(size: int) -> EntityTooLarge:
-    return EntityTooLarge(
-        f"The body has at least {size} bytes; at most {LARGEST_PUT_BYTES} are taken at once. Upload it in parts.",
-        ProposedSize=size,
-        MaxSizeAllowed=LARGEST_PUT_BYTES,
-    )
-
-
-def _clean(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    try:
-        return function(*args, **kwargs)
-    except (OSError, sqlite3.OperationalError) as error:
-        full = error.errno in _FULL if isinstance(error, OSError) else error.sqlite_errorcode == sqlite3.SQLITE_FULL
-        if not full:
-            raise
-        raise StorageFull(
-            "The disk of the object store is full; nothing of this request was stored. Free space, then try again."
-        ) from error
-
-
-def _look_at_error(writing: asyncio.Future[None]) -> None:
-    """So that a write nobody waits for any more, because the body itself failed, is not reported as forgotten."""
-    if not writing.cancelled():
-        writing.exception()
+def _alike(source: Encryption | None, copy: Sealing | None) -> bool:
+    """Whether a copy can share the bytes of its source, and its ETag."""
+    if source is None or copy is None:
+        return source is None and copy is None
+    return source.md5_is_etag == copy.encryption.md5_is_etag
 
 
 def _hold(path: Path) -> int:

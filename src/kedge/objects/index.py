@@ -2,32 +2,44 @@
 
 One SQLite file. A key is a BLOB: SQLite orders those by their bytes, and any key is kept exactly. What the index does
 not name does not exist, so a body becomes visible, whole, by one transaction. Times are microseconds since 1970.
+
+`object` has what a listing shows: the newest version of each key that is not a delete marker. `version` has all others,
+so that a listing costs what it shows, however many older versions lie behind it.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
-from kedge.objects.records import Attributes, Bucket, ListedObject, ObjectInfo, Part, Piece, Upload
-
-FORMAT = 1
+FORMAT = 2
 """Kept in SQLite's user_version."""
 
-_SCHEMA = """
+_VERSION_COLUMNS = """
+    bucket INTEGER NOT NULL, key BLOB NOT NULL, version TEXT NOT NULL, sequence INTEGER NOT NULL,
+    marker INTEGER NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL, modified INTEGER NOT NULL,
+    checksums TEXT NOT NULL, checksum_type TEXT NOT NULL, upload TEXT NOT NULL, storage_class TEXT NOT NULL,
+    attributes TEXT NOT NULL, tags TEXT NOT NULL, pieces TEXT NOT NULL"""
+_VERSIONS = f"""
+CREATE TABLE object ({_VERSION_COLUMNS}, PRIMARY KEY (bucket, key)) WITHOUT ROWID;
+CREATE TABLE version ({_VERSION_COLUMNS}, PRIMARY KEY (bucket, key, sequence)) WITHOUT ROWID;
+CREATE UNIQUE INDEX version_by_id ON version (bucket, key, version);
+CREATE TABLE event (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, at INTEGER NOT NULL, account TEXT NOT NULL,
+    region TEXT NOT NULL, source TEXT NOT NULL, detail_type TEXT NOT NULL, detail TEXT NOT NULL);
+"""
+_SCHEMA = f"""
 CREATE TABLE bucket (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, account TEXT NOT NULL, region TEXT NOT NULL,
-    created INTEGER NOT NULL);
-CREATE TABLE object (
-    bucket INTEGER NOT NULL, key BLOB NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL, modified INTEGER NOT NULL,
-    checksums TEXT NOT NULL, checksum_type TEXT NOT NULL, upload TEXT NOT NULL, attributes TEXT NOT NULL,
-    pieces TEXT NOT NULL, PRIMARY KEY (bucket, key)) WITHOUT ROWID;
+    created INTEGER NOT NULL, versioning TEXT NOT NULL DEFAULT '', notifications TEXT NOT NULL DEFAULT '',
+    encryption TEXT NOT NULL DEFAULT '');
+{_VERSIONS}
 CREATE TABLE upload (
     bucket INTEGER NOT NULL, key BLOB NOT NULL, id TEXT NOT NULL, started INTEGER NOT NULL, attributes TEXT NOT NULL,
     checksum_algorithm TEXT NOT NULL, checksum_type TEXT NOT NULL, PRIMARY KEY (bucket, key, id)) WITHOUT ROWID;
@@ -36,31 +48,58 @@ CREATE TABLE part (
     checksums TEXT NOT NULL, file TEXT NOT NULL, PRIMARY KEY (upload, number)) WITHOUT ROWID;
 CREATE TABLE body (file TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-_OBJECT = "key, size, etag, modified, checksums, checksum_type, upload, attributes, pieces"
-_UPLOAD = "key, id, started, attributes, checksum_algorithm, checksum_type"
-_PART = "number, size, etag, modified, checksums, file"
+_FROM_1 = f"""
+ALTER TABLE bucket ADD COLUMN versioning TEXT NOT NULL DEFAULT '';
+ALTER TABLE bucket ADD COLUMN notifications TEXT NOT NULL DEFAULT '';
+ALTER TABLE bucket ADD COLUMN encryption TEXT NOT NULL DEFAULT '';
+ALTER TABLE object RENAME TO object_of_format_1;
+{_VERSIONS}
+INSERT INTO object SELECT bucket, key, 'null', modified, 0, size, etag, modified, checksums, checksum_type, upload,
+    'STANDARD', attributes, '', pieces FROM object_of_format_1;
+DROP TABLE object_of_format_1;
+"""  # noqa: S608 (fixed texts)
+_STEPS = {0: _SCHEMA, 1: _FROM_1}
+"""Format found -> what makes it the newest. 0 is an empty file."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_TOGETHER = 64
+"""Changes that are committed by one transaction."""
+
+T = TypeVar("T")
 
 
 class IndexRefused(Exception):
     """The index cannot be used; the message says why."""
 
 
+class _Waiting(Generic[T]):
+    """A change that waits for its commit, and then what came of it."""
+
+    def __init__(self, change: Callable[[sqlite3.Connection], T]) -> None:
+        self.change = change
+        self.done = False
+        self.result: T | None = None
+        self.error: BaseException | None = None
+
+
 class Index:
     """Connections: one that writes, and as many idle ones that read as threads have read at once."""
 
-    def __init__(self, path: Path, *, durable: bool) -> None:
+    def __init__(self, path: Path, *, durable: bool, committed: Callable[[], None] = lambda: None) -> None:
+        """committed: called after each transaction, by the thread that made it. Raises IndexRefused."""
         self._path = path
+        self._committed = committed
         self._durable = durable
         self._writing = threading.Lock()
+        self._waiting: deque[_Waiting[Any]] = deque()
         self._idle: list[sqlite3.Connection] = []
         self._writer = self._connect()
         try:
             (found,) = self._writer.execute("PRAGMA user_version").fetchone()
             if found > FORMAT:
                 raise IndexRefused(f"The object index has format {found}; this release reads up to {FORMAT}.")
-            if found == 0:
-                self._writer.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {FORMAT};COMMIT;")
+            if found < FORMAT:
+                self._writer.executescript(f"BEGIN;{_STEPS[found]}PRAGMA user_version = {FORMAT};COMMIT;")
         except BaseException:
             self._writer.close()
             raise
@@ -76,18 +115,49 @@ class Index:
         finally:
             self._idle.append(connection)
 
-    @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: committed, and on the disk, when the block ends; nothing of it when the block raises."""
+    def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Make a change; it is on the disk when this returns. One that raises changes nothing.
+
+        Changes of several threads that come while one is being committed are committed together, by whichever thread
+        is first to have the writer: a flush of the disk costs the same for one and for many. So a change does nothing
+        but read and write the index, and does not wait.
+        """
+        mine = _Waiting(change)
+        self._waiting.append(mine)
         with self._writing:
+            while not mine.done:
+                self._commit([self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_TOGETHER))])
+        if mine.error is not None:
+            raise mine.error
+        return cast(T, mine.result)
+
+    def _commit(self, batch: list[_Waiting[Any]]) -> None:
+        try:
             self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+            for each in batch:
+                self._make(each)
+            self._writer.execute("COMMIT")
+            self._committed()
+        except BaseException as error:  # noqa: BLE001 (every one of those who wait is told)
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            for each in batch:
+                each.error = each.error or error
+        finally:
+            for each in batch:
+                each.done = True
+
+    def _make(self, waiting: _Waiting[Any]) -> None:
+        """Raises only what ends the transaction for all."""
+        self._writer.execute("SAVEPOINT one")
+        try:
+            waiting.result = waiting.change(self._writer)
+        except BaseException as error:
+            waiting.error = error
+            if not self._writer.in_transaction:  # a full disk: SQLite has rolled back by itself
                 raise
+            self._writer.execute("ROLLBACK TO one")
+        self._writer.execute("RELEASE one")
 
     def close(self) -> None:
         with self._writing:
@@ -103,165 +173,15 @@ class Index:
         return connection
 
 
-def bucket_named(db: sqlite3.Connection, name: str) -> Bucket | None:
-    row = db.execute("SELECT id, name, account, region, created FROM bucket WHERE name = ?", (name,)).fetchone()
-    return None if row is None else Bucket(row[0], row[1], row[2], row[3], _time(row[4]))
-
-
-def buckets_of(db: sqlite3.Connection, account: str) -> list[Bucket]:
-    """By name."""
-    rows = db.execute(
-        "SELECT id, name, account, region, created FROM bucket WHERE account = ? ORDER BY name", (account,)
-    )
-    return [Bucket(row[0], row[1], row[2], row[3], _time(row[4])) for row in rows]
-
-
-def add_bucket(db: sqlite3.Connection, name: str, account: str, region: str, created: datetime) -> None:
-    db.execute(
-        "INSERT INTO bucket (name, account, region, created) VALUES (?, ?, ?, ?)",
-        (name, account, region, _number(created)),
-    )
-
-
-def remove_bucket(db: sqlite3.Connection, bucket: Bucket) -> None:
-    db.execute("DELETE FROM bucket WHERE id = ?", (bucket.id,))
-
-
-def has_objects(db: sqlite3.Connection, bucket: Bucket) -> bool:
-    return db.execute("SELECT 1 FROM object WHERE bucket = ? LIMIT 1", (bucket.id,)).fetchone() is not None
-
-
-def object_at(db: sqlite3.Connection, bucket: Bucket, key: str) -> ObjectInfo | None:
-    row = db.execute(f"SELECT {_OBJECT} FROM object WHERE bucket = ? AND key = ?", (bucket.id, key.encode())).fetchone()  # noqa: S608
-    if row is None:
-        return None
-    return ObjectInfo(
-        bucket=bucket.name,
-        key=key,
-        size=row[1],
-        etag=row[2],
-        modified=_time(row[3]),
-        checksums=json.loads(row[4]),
-        checksum_type=row[5],
-        upload=row[6],
-        attributes=_attributes(row[7]),
-        pieces=tuple(Piece(file, size) for file, size in json.loads(row[8])),
-    )
-
-
-def put_object(db: sqlite3.Connection, bucket: Bucket, info: ObjectInfo) -> list[str]:
-    """Make it the object at its key. Returns the files of the one that it replaces."""
-    before = remove_object(db, bucket, info.key)
-    db.execute(
-        f"INSERT INTO object (bucket, {_OBJECT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-        (
-            bucket.id,
-            info.key.encode(),
-            info.size,
-            info.etag,
-            _number(info.modified),
-            json.dumps(dict(info.checksums)),
-            info.checksum_type,
-            info.upload,
-            json.dumps([dict(info.attributes.headers), dict(info.attributes.metadata)]),
-            json.dumps([(piece.file, piece.size) for piece in info.pieces]),
-        ),
-    )
-    return before
-
-
-def remove_object(db: sqlite3.Connection, bucket: Bucket, key: str) -> list[str]:
-    """Returns its files; none when there was no object."""
-    where = (bucket.id, key.encode())
-    row = db.execute("SELECT pieces FROM object WHERE bucket = ? AND key = ?", where).fetchone()
-    if row is None:
-        return []
-    db.execute("DELETE FROM object WHERE bucket = ? AND key = ?", where)
-    return _forget_files(db, [file for file, _ in json.loads(row[0])])
-
-
-def scan_objects(db: sqlite3.Connection, bucket: Bucket, start: bytes) -> Iterator[ListedObject]:
-    """In the order of the keys, from the first one >= start. Rows are read as they are asked for."""
-    for key, size, etag, modified, checksums, kind in db.execute(
-        "SELECT key, size, etag, modified, checksums, checksum_type FROM object"
-        " WHERE bucket = ? AND key >= ? ORDER BY key",
-        (bucket.id, start),
-    ):
-        algorithms = tuple(json.loads(checksums)) if kind else ()
-        yield ListedObject(key.decode(), size, etag, _time(modified), algorithms, kind)
-
-
-def add_upload(db: sqlite3.Connection, bucket: Bucket, upload: Upload) -> None:
-    db.execute(
-        f"INSERT INTO upload (bucket, {_UPLOAD}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-        (
-            bucket.id,
-            upload.key.encode(),
-            upload.id,
-            _number(upload.started),
-            json.dumps([dict(upload.attributes.headers), dict(upload.attributes.metadata)]),
-            upload.checksum_algorithm,
-            upload.checksum_type,
-        ),
-    )
-
-
-def upload_at(db: sqlite3.Connection, bucket: Bucket, key: str, upload: str) -> Upload | None:
-    row = db.execute(
-        f"SELECT {_UPLOAD} FROM upload WHERE bucket = ? AND key = ? AND id = ?",  # noqa: S608
-        (bucket.id, key.encode(), upload),
-    ).fetchone()
-    return None if row is None else _upload(bucket, row)
-
-
-def scan_uploads(db: sqlite3.Connection, bucket: Bucket, start: bytes) -> Iterator[Upload]:
-    """By key, and by the time of its start for one key."""
-    for row in db.execute(
-        f"SELECT {_UPLOAD} FROM upload WHERE bucket = ? AND key >= ? ORDER BY key, id",  # noqa: S608
-        (bucket.id, start),
-    ):
-        yield _upload(bucket, row)
-
-
-def remove_upload(db: sqlite3.Connection, bucket: Bucket, key: str, upload: str, keep: Iterable[str] = ()) -> list[str]:
-    """Remove it with its parts. Returns the files of the parts, those to keep excepted."""
-    kept = set(keep)
-    files = [file for (file,) in db.execute("SELECT file FROM part WHERE upload = ?", (upload,)) if file not in kept]
-    db.execute("DELETE FROM part WHERE upload = ?", (upload,))
-    db.execute("DELETE FROM upload WHERE bucket = ? AND key = ? AND id = ?", (bucket.id, key.encode(), upload))
-    return _forget_files(db, files)
-
-
-def put_part(db: sqlite3.Connection, upload: str, part: Part) -> list[str]:
-    """Returns the file of the part that it replaces."""
-    before = db.execute("SELECT file FROM part WHERE upload = ? AND number = ?", (upload, part.number)).fetchall()
-    db.execute(
-        f"INSERT OR REPLACE INTO part (upload, {_PART}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-        (
-            upload,
-            part.number,
-            part.size,
-            part.etag,
-            _number(part.modified),
-            json.dumps(dict(part.checksums)),
-            part.file,
-        ),
-    )
-    return _forget_files(db, [file for (file,) in before])
-
-
-def parts_of(db: sqlite3.Connection, upload: str, after: int = 0, limit: int = -1) -> list[Part]:
-    """By number, those with a number > after."""
-    rows = db.execute(
-        f"SELECT {_PART} FROM part WHERE upload = ? AND number > ? ORDER BY number LIMIT ?",  # noqa: S608
-        (upload, after, limit),
-    )
-    return [Part(row[0], row[1], row[2], _time(row[3]), json.loads(row[4]), row[5]) for row in rows]
-
-
 def name_files(db: sqlite3.Connection, files: Iterable[str]) -> None:
     """Record that these files are in use: a sweep spares them."""
     db.executemany("INSERT INTO body (file) VALUES (?)", [(file,) for file in files])
+
+
+def forget_files(db: sqlite3.Connection, files: list[str]) -> list[str]:
+    """The opposite. Returns them: they may be removed once the transaction has ended."""
+    db.executemany("DELETE FROM body WHERE file = ?", [(file,) for file in files])
+    return files
 
 
 def files_starting(db: sqlite3.Connection, prefix: str) -> set[str]:
@@ -273,28 +193,14 @@ def files_starting(db: sqlite3.Connection, prefix: str) -> set[str]:
 def clear(db: sqlite3.Connection) -> list[str]:
     """Remove everything. Returns the files of all bodies."""
     files = [file for (file,) in db.execute("SELECT file FROM body")]
-    for table in ("bucket", "object", "upload", "part", "body"):
+    for table in ("bucket", "object", "version", "upload", "part", "body", "event"):
         db.execute(f"DELETE FROM {table}")  # noqa: S608 (a fixed name)
     return files
 
 
-def _forget_files(db: sqlite3.Connection, files: list[str]) -> list[str]:
-    db.executemany("DELETE FROM body WHERE file = ?", [(file,) for file in files])
-    return files
-
-
-def _upload(bucket: Bucket, row: tuple[Any, ...]) -> Upload:
-    return Upload(row[1], bucket.name, row[0].decode(), _time(row[2]), _attributes(row[3]), row[4], row[5])
-
-
-def _attributes(text: str) -> Attributes:
-    headers, metadata = json.loads(text)
-    return Attributes(headers, metadata)
-
-
-def _number(moment: datetime) -> int:
+def as_number(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def _time(number: int) -> datetime:
+def as_time(number: int) -> datetime:
     return _EPOCH + timedelta(microseconds=number)

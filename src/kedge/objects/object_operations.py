@@ -1,29 +1,39 @@
-"""One object: put, get, head, copy and delete."""
+"""Changing one object: put, copy and delete."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
-from email.utils import format_datetime, parsedate_to_datetime
+from dataclasses import replace
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import unquote
 
 from kedge.call import Call
+from kedge.errors import ServiceError
+from kedge.objects import encryption, key_use, tags
 from kedge.objects.access import (
     CONTENT_MEMBERS,
     bucket_of,
+    cause_of,
     checksum_members,
     key_of,
     owned_bucket,
     quoted,
     refuse_unknown,
     shown,
+    version_members,
+    version_of,
 )
+from kedge.objects.acl import checked_object_acl
 from kedge.objects.bodies import OpenBody
-from kedge.objects.conditions import byte_range, check_read, matches
+from kedge.objects.checksums import TYPES
+from kedge.objects.conditions import check_read, matches
+from kedge.objects.encryption import Wanted
 from kedge.objects.errors import (
     InvalidArgument,
-    InvalidPartNumber,
     InvalidRequest,
+    InvalidStorageClass,
     KeyTooLong,
     MalformedXML,
     MetadataTooLarge,
@@ -32,122 +42,184 @@ from kedge.objects.errors import (
     NotModified,
     PreconditionFailed,
 )
-from kedge.objects.files import LARGEST_PUT_BYTES, Body, Check, too_large
-from kedge.objects.records import Attributes, ObjectInfo
+from kedge.objects.receiving import CHUNK_BYTES, LARGEST_PUT_BYTES, Body, too_large
+from kedge.objects.records import STANDARD, Attributes, Bucket, Check, Deleted, ObjectInfo
+from kedge.objects.vault import Sealing, encryption_of
+from kedge.wire import checksums
 
 METADATA_BYTES = 2048
 LARGEST_DELETE = 1000
-_DEFAULT_TYPE = "binary/octet-stream"
-_OVERRIDES = {
-    "ResponseCacheControl": "CacheControl",
-    "ResponseContentDisposition": "ContentDisposition",
-    "ResponseContentEncoding": "ContentEncoding",
-    "ResponseContentLanguage": "ContentLanguage",
-    "ResponseContentType": "ContentType",
-    "ResponseExpires": "Expires",
-}
-READ_MEMBERS = frozenset(
-    {"Key", "IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince", "Range", "PartNumber", "ChecksumMode"}
-) | frozenset(_OVERRIDES)
+STORAGE_CLASSES = frozenset(
+    {STANDARD, "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"}
+)
+"""Labels only. Those whose objects cannot be read at once, such as GLACIER, are refused."""
 
 
 async def put_object(call: Call, request: dict[str, Any]) -> dict[str, Any]:
+    return await put(call, request, "PutObject")
+
+
+async def put(call: Call, request: dict[str, Any], name: str) -> dict[str, Any]:
+    """name: what an event calls it."""
     key, attributes, body = key_of(request), attributes_of(request), body_of(request)
     check = write_check(request)
 
-    def may_begin() -> Any:
+    def may_begin() -> tuple[Bucket, Wanted, Sealing | None]:
         bucket = bucket_of(call, request)
+        asked = encryption.wanted(request, encryption.from_json(bucket.encryption))
+        checked_object_acl(call.store, bucket, attributes.acl)
         if check is not None:  # asked again when the body is there; now it saves a client sending it in vain
             check(call.objects.head(bucket, key))
-        return bucket
+        sealing = call.objects.seal(bucket, key, asked)
+        key_use.require(call, encryption_of(sealing), bucket.name, key, "kms:GenerateDataKey")
+        return bucket, asked, sealing
 
-    made = await call.objects.put(await call.objects.run(may_begin), key, body, attributes, check)
-    return {"ETag": quoted(made.etag), **checksum_members(made.checksums, made.checksum_type)}
-
-
-async def get_object(call: Call, request: dict[str, Any]) -> dict[str, Any]:
-    """The answer's Body is a kedge.objects.files.BodyReader: read it to its end or call its `aclose`.
-
-    ContentRange is there if and only if the answer is a part of the object (206).
-    """
-    key = key_of(request)
-    body = await call.objects.run(lambda: call.objects.open_body(bucket_of(call, request), key))
-    try:
-        result, start, count = _answer(body.info, request)
-    except BaseException:
-        await call.objects.run(body.close)
-        raise
-    return {**result, "Body": call.objects.stream(body, start, count)}
-
-
-async def head_object(call: Call, request: dict[str, Any]) -> dict[str, Any]:
-    key = key_of(request)
-    info = await call.objects.run(lambda: call.objects.head(bucket_of(call, request), key))
-    if info is None:
-        raise NoSuchKey(key)
-    return _answer(info, request)[0]
+    bucket, asked, sealing = await call.objects.run(may_begin)
+    made = await call.objects.put(bucket, key, body, attributes, check, cause_of(call, name), sealing)
+    return {
+        "ETag": quoted(made.etag),
+        **version_members(bucket, made),
+        **checksum_members(made.checksums, made.checksum_type),
+        **encryption.written(made.encryption, asked),
+    }
 
 
 async def delete_object(call: Call, request: dict[str, Any]) -> dict[str, Any]:
-    key, check = key_of(request), write_check(request)
-    await call.objects.run(lambda: call.objects.delete(bucket_of(call, request), [key], check))
-    return {}
+    key, version, check = key_of(request), version_of(request), delete_check(request.get("IfMatch"))
+    cause = cause_of(call, "DeleteObject")
+    done = await call.objects.run(
+        lambda: call.objects.deletions.delete(bucket_of(call, request), key, version, check, cause)
+    )
+    result: dict[str, Any] = {"DeleteMarker": True} if done.marker else {}
+    return result | ({"VersionId": done.version} if done.version else {})
 
 
 async def delete_objects(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     wanted = request["Delete"].get("Objects") or []
     if not 1 <= len(wanted) <= LARGEST_DELETE:
         raise MalformedXML(f"The request names {len(wanted)} keys; it has to name 1 to {LARGEST_DELETE}.")
-    keys, errors = [], []
+    asked: list[tuple[str, str | None, Check | None]] = []
+    errors: list[dict[str, Any]] = []
     for each in wanted:
-        refuse_unknown(each, {"Key"})
+        refuse_unknown(each, {"Key", "VersionId", "ETag"})
         try:
-            keys.append(key_of(each))
+            asked.append((key_of(each), version_of(each), delete_check(each.get("ETag"))))
         except (KeyTooLong, InvalidArgument) as error:
-            errors.append({"Key": each["Key"], "Code": error.code, "Message": error.message})
-    await call.objects.run(lambda: call.objects.delete(bucket_of(call, request), keys))
+            errors.append(_failed(each["Key"], each.get("VersionId"), error))
+    cause = cause_of(call, "DeleteObjects")
+    done = await call.objects.run(lambda: call.objects.deletions.delete_all(bucket_of(call, request), asked, cause))
+    deleted: list[dict[str, Any]] = []
+    for (key, version, _), outcome in zip(asked, done, strict=True):
+        if isinstance(outcome, Deleted):
+            deleted.append(_done(outcome, version))
+        elif isinstance(outcome, ServiceError):
+            errors.append(_failed(key, version, outcome))
+        else:
+            raise outcome
     result: dict[str, Any] = {"Errors": errors} if errors else {}
     if not request["Delete"].get("Quiet"):
-        result["Deleted"] = [{"Key": key} for key in keys]
+        result["Deleted"] = deleted
     return result
 
 
+def _done(outcome: Deleted, version: str | None) -> dict[str, Any]:
+    entry: dict[str, Any] = {"Key": outcome.key}
+    if version is not None:
+        entry["VersionId"] = version
+    if outcome.marker:
+        entry |= {"DeleteMarker": True, "DeleteMarkerVersionId": outcome.version}
+    return entry
+
+
+def _failed(key: str, version: str | None, error: ServiceError) -> dict[str, Any]:
+    entry = {"Key": key, "Code": error.named_for("s3")[0], "Message": error.message}
+    return entry | ({"VersionId": version} if version is not None else {})
+
+
 async def copy_object(call: Call, request: dict[str, Any]) -> dict[str, Any]:
-    """The copy shares the source's bytes on the disk, and has its ETag and checksums, whatever the size."""
+    """The copy shares the source's bytes on the disk where it can (Objects.copy), and has its checksums."""
     key, check = key_of(request), write_check(request)
-    source_bucket, source_key = copy_source(request)
-    directive = request.get("MetadataDirective", "COPY")
-    if directive not in ("COPY", "REPLACE"):
-        raise InvalidArgument(
-            f'Unknown metadata directive "{directive}"; it has to be COPY or REPLACE.',
-            ArgumentName="x-amz-metadata-directive",
-            ArgumentValue=directive,
-        )
-    if directive == "COPY" and (source_bucket, source_key) == (request["Bucket"], key):
+    source_bucket, source_key, source_version = copy_source(request)
+    replaces = _directive(request, "MetadataDirective", "x-amz-metadata-directive")
+    retags = _directive(request, "TaggingDirective", "x-amz-tagging-directive")
+    changes = (
+        replaces or retags or source_version or request.get("StorageClass") or "WebsiteRedirectLocation" in request
+    )
+    sealed_anew = bool(request.keys() & (encryption.WRITE_MEMBERS | encryption.CUSTOMER_MEMBERS))
+    if not (changes or sealed_anew) and (source_bucket, source_key) == (request["Bucket"], key):
         raise InvalidRequest(
             "This copy request is illegal because it is trying to copy an object to itself without changing the "
             "object's metadata, storage class, website redirect location or encryption attributes."
         )
-    attributes = attributes_of(request) if directive == "REPLACE" else None
+    said = attributes_of(request)
+    algorithm = request.get("ChecksumAlgorithm")
+    if algorithm is not None and algorithm not in TYPES:
+        raise InvalidRequest(f"x-amz-checksum-algorithm is {algorithm}; it has to be one of {', '.join(TYPES)}.")
 
-    def copy() -> ObjectInfo:
+    def copy() -> tuple[Bucket, ObjectInfo, str, Wanted]:
         bucket = bucket_of(call, request)
-        source = open_source(call, request, source_bucket, source_key)
+        asked = encryption.wanted(request, encryption.from_json(bucket.encryption))
+        checked_object_acl(call.store, bucket, said.acl)
+        source = open_source(call, request, source_bucket, source_key, source_version)
         try:
             if source.info.size > LARGEST_PUT_BYTES:
                 raise too_large(source.info.size)
-            return call.objects.copy(source, bucket, key, attributes, check)
+            kept = source.info.attributes
+            attributes = replace(
+                said if replaces else replace(kept, acl=said.acl, storage_class=said.storage_class),
+                tags=said.tags if retags else kept.tags,
+            )
+            if not replaces and "WebsiteRedirectLocation" in said.headers:
+                redirect = {"WebsiteRedirectLocation": said.headers["WebsiteRedirectLocation"]}
+                attributes = replace(attributes, headers={**attributes.headers, **redirect})
+            sealing = call.objects.seal(bucket, key, asked, source.data_key)
+            key_use.require(call, encryption_of(sealing), bucket.name, key, "kms:GenerateDataKey")
+            made = call.objects.copy(
+                source, bucket, key, attributes, check,
+                checksums=None if algorithm is None else _checksum(source, algorithm),
+                cause=cause_of(call, "CopyObject"), sealing=sealing,
+            )  # fmt: skip
+            source_shown = source.info.version if call.objects.bucket(source_bucket).versioning else ""
+            return bucket, made, source_shown, asked
         finally:
             source.close()
 
-    made = await call.objects.run(copy)
+    bucket, made, source_shown, asked = await call.objects.run(copy)
     return {
         "CopyObjectResult": {
             "ETag": quoted(made.etag),
             "LastModified": shown(made.modified),
             **checksum_members(made.checksums, made.checksum_type),
-        }
+        },
+        **({"CopySourceVersionId": source_shown} if source_shown else {}),
+        **version_members(bucket, made),
+        **encryption.written(made.encryption, asked),
     }
+
+
+def _checksum(source: OpenBody, algorithm: str) -> dict[str, str]:
+    """Of the whole body, which is read unless its checksum is known. Blocks."""
+    known = source.info.checksums.get(algorithm)
+    if known is not None and source.info.checksum_type == "FULL_OBJECT":
+        return {algorithm: known}
+    digest, at = checksums.new(algorithm), 0
+    while at < source.info.size:
+        data = source.read_at(at, CHUNK_BYTES)
+        digest.update(data)
+        at += len(data)
+    return {algorithm: base64.b64encode(digest.digest()).decode()}
+
+
+def _directive(request: Mapping[str, Any], member: str, header: str) -> bool:
+    """Whether it is REPLACE. Raises InvalidArgument."""
+    directive = request.get(member, "COPY")
+    if directive not in ("COPY", "REPLACE"):
+        raise InvalidArgument(
+            f'Unknown {header.removeprefix("x-amz-").replace("-", " ")} "{directive}"; it has to be COPY or REPLACE.',
+            ArgumentName=header,
+            ArgumentValue=directive,
+        )
+    return bool(directive == "REPLACE")
 
 
 def body_of(request: Mapping[str, Any]) -> Body:
@@ -160,9 +232,9 @@ def body_of(request: Mapping[str, Any]) -> Body:
 
 
 def attributes_of(request: Mapping[str, Any]) -> Attributes:
-    """Raises MetadataTooLarge."""
+    """Raises MetadataTooLarge, InvalidStorageClass, NotImplementedHere, and what tags raise."""
     headers: dict[str, str] = {}
-    for name in CONTENT_MEMBERS & request.keys():
+    for name in (CONTENT_MEMBERS | {"WebsiteRedirectLocation"}) & request.keys():
         value = request[name]
         headers[name] = value if isinstance(value, str) else format_datetime(value, usegmt=True)
     if "ContentEncoding" in headers:  # aws-chunked says how the body travelled, not what it is
@@ -178,7 +250,24 @@ def attributes_of(request: Mapping[str, Any]) -> Attributes:
             Size=size,
             MaxSizeAllowed=METADATA_BYTES,
         )
-    return Attributes(headers, metadata)
+    labels = tags.of_header(request["Tagging"]) if request.get("Tagging") else {}
+    return Attributes(headers, metadata, _storage_class(request), request.get("ACL") or "", labels)
+
+
+def _storage_class(request: Mapping[str, Any]) -> str:
+    wanted: str = request.get("StorageClass") or STANDARD
+    if wanted in ("GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS", "FSX_ONTAP"):
+        raise NotImplementedHere(
+            f"The storage class {wanted} is not implemented here; these are: {', '.join(sorted(STORAGE_CLASSES))}.",
+            Header="x-amz-storage-class",
+        )
+    if wanted not in STORAGE_CLASSES:
+        raise InvalidStorageClass(
+            f'The storage class you specified is not valid: "{wanted}"; '
+            f"these are: {', '.join(sorted(STORAGE_CLASSES))}.",
+            StorageClassRequested=wanted,
+        )
+    return wanted
 
 
 def write_check(request: Mapping[str, Any]) -> Check | None:
@@ -203,11 +292,21 @@ def write_check(request: Mapping[str, Any]) -> Check | None:
     return check
 
 
-def copy_source(request: Mapping[str, Any]) -> tuple[str, str]:
-    """(bucket, key) of x-amz-copy-source. Raises InvalidArgument, NotImplementedHere."""
-    path, _, version = request["CopySource"].partition("?versionId=")
-    if version:
-        raise NotImplementedHere("versionId in x-amz-copy-source: there are no versions here.", Header="versionId")
+def delete_check(if_match: str | None) -> Check | None:
+    """If-Match of a delete: what it names has to be what the key shows."""
+    if if_match is None:
+        return None
+
+    def check(present: ObjectInfo | None) -> None:
+        if present is None or not matches(present.etag, if_match):
+            raise PreconditionFailed("If-Match")
+
+    return check
+
+
+def copy_source(request: Mapping[str, Any]) -> tuple[str, str, str | None]:
+    """(bucket, key, version) of x-amz-copy-source. Raises InvalidArgument."""
+    path, found, version = request["CopySource"].partition("?versionId=")
     bucket, _, key = unquote(path, errors="surrogateescape").removeprefix("/").partition("/")
     if not bucket or not key:
         raise InvalidArgument(
@@ -215,14 +314,15 @@ def copy_source(request: Mapping[str, Any]) -> tuple[str, str]:
             ArgumentName="x-amz-copy-source",
             ArgumentValue=request["CopySource"],
         )
-    return bucket, key_of({"Key": key})
+    return bucket, key_of({"Key": key}), version_of({"VersionId": unquote(version)}) if found else None
 
 
-def open_source(call: Call, request: Mapping[str, Any], bucket: str, key: str) -> OpenBody:
+def open_source(call: Call, request: Mapping[str, Any], bucket: str, key: str, version: str | None) -> OpenBody:
     """The body to copy from, if the conditions on it hold. Blocks. Raises NoSuchKey, PreconditionFailed, ..."""
     owner = owned_bucket(call, bucket, request.get("ExpectedSourceBucketOwner"))
-    source = call.objects.open_body(owner, key)
+    source = call.objects.open_body(owner, key, version, encryption.customer_key(request, "CopySource"))
     try:
+        key_use.require(call, source.info.encryption, bucket, key, "kms:Decrypt")
         check_read(
             source.info.etag,
             source.info.modified,
@@ -238,51 +338,3 @@ def open_source(call: Call, request: Mapping[str, Any], bucket: str, key: str) -
         source.close()
         raise
     return source
-
-
-def _answer(info: ObjectInfo, request: Mapping[str, Any]) -> tuple[dict[str, Any], int, int]:
-    """(result without a body, first byte, number of bytes). Raises NotModified, PreconditionFailed, InvalidRange."""
-    check_read(
-        info.etag,
-        info.modified,
-        if_match=request.get("IfMatch"),
-        if_none_match=request.get("IfNoneMatch"),
-        if_modified_since=request.get("IfModifiedSince"),
-        if_unmodified_since=request.get("IfUnmodifiedSince"),
-    )
-    if request.get("Range") is not None and request.get("PartNumber") is not None:
-        raise InvalidRequest("Cannot specify both Range header and partNumber query parameter.")
-    result: dict[str, Any] = {
-        "AcceptRanges": "bytes",
-        "LastModified": shown(info.modified),
-        "ETag": quoted(info.etag),
-        "ContentType": _DEFAULT_TYPE,
-        **info.attributes.headers,
-        "Metadata": dict(info.attributes.metadata),
-    }
-    if "Expires" in result:
-        result["Expires"] = parsedate_to_datetime(result["Expires"])
-    result |= {member: request[name] for name, member in _OVERRIDES.items() if name in request}
-    part = request.get("PartNumber")
-    chosen = byte_range(request.get("Range"), info.size) if part is None else _part_range(info, part)
-    if part is not None and "-" in info.etag:
-        result["PartsCount"] = len(info.pieces)
-    if chosen is None and part is None and request.get("ChecksumMode") == "ENABLED":
-        result |= checksum_members(info.checksums, info.checksum_type)
-    start, count = chosen or (0, info.size)
-    if chosen is not None:
-        result["ContentRange"] = f"bytes {start}-{start + count - 1}/{info.size}"
-    result["ContentLength"] = count
-    return result, start, count
-
-
-def _part_range(info: ObjectInfo, number: int) -> tuple[int, int] | None:
-    """Where a part lies; an object that was put at once is its own first part. None: a part without a byte."""
-    if not 1 <= number <= len(info.pieces):
-        raise InvalidPartNumber(
-            f"The requested partnumber {number} is not satisfiable: the object has {len(info.pieces)}.",
-            PartNumberRequested=number,
-            ActualPartCount=len(info.pieces),
-        )
-    count = info.pieces[number - 1].size
-    return (sum(piece.size for piece in info.pieces[: number - 1]), count) if count else None

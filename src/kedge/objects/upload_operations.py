@@ -9,10 +9,14 @@ from urllib.parse import quote
 
 from kedge.call import Call
 from kedge.errors import BadDigest
-from kedge.objects.access import bucket_of, checksum_members, key_of, owner, quoted, shown
+from kedge.objects import encryption, key_use
+from kedge.objects.access import bucket_of, cause_of, checksum_members, key_of, owner, quoted, shown, version_members
+from kedge.objects.acl import checked_object_acl
+from kedge.objects.bodies import OpenBody
 from kedge.objects.bucket_operations import LARGEST_PAGE, at_most, check_encoding, encoded
 from kedge.objects.checksums import TYPES, of_parts
 from kedge.objects.conditions import byte_range
+from kedge.objects.encryption import CustomerKey, Wanted
 from kedge.objects.errors import (
     EntityTooSmall,
     InvalidArgument,
@@ -22,9 +26,10 @@ from kedge.objects.errors import (
     InvalidRequest,
     MalformedXML,
 )
-from kedge.objects.files import LARGEST_PUT_BYTES, too_large
 from kedge.objects.object_operations import attributes_of, body_of, copy_source, open_source, write_check
-from kedge.objects.records import CHECKSUMS, Part, Upload
+from kedge.objects.receiving import LARGEST_PUT_BYTES, too_large
+from kedge.objects.records import CHECKSUMS, Bucket, ObjectInfo, Part, Upload
+from kedge.objects.vault import encryption_of
 from kedge.wire import checksums
 
 SMALLEST_PART_BYTES = 5 * 1024**2
@@ -35,31 +40,48 @@ MOST_PARTS = 10_000
 async def create_multipart_upload(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     key, attributes = key_of(request), attributes_of(request)
     algorithm, kind = _checksum_of(request)
-    upload = await call.objects.run(
-        lambda: call.objects.create_upload(bucket_of(call, request), key, attributes, algorithm, kind)
-    )
+
+    def create() -> tuple[Upload, Wanted]:
+        bucket = bucket_of(call, request)
+        asked = encryption.wanted(request, encryption.from_json(bucket.encryption))
+        checked_object_acl(call.store, bucket, attributes.acl)
+        sealing = call.objects.seal(bucket, key, asked)
+        sealed = encryption_of(sealing)
+        key_use.require(call, sealed, bucket.name, key, "kms:GenerateDataKey")
+        return call.objects.uploads.create(bucket, key, attributes, algorithm, kind, sealed), asked
+
+    upload, asked = await call.objects.run(create)
     result = {"Bucket": upload.bucket, "Key": upload.key, "UploadId": upload.id}
-    return result | _checksum_kind(upload)
+    return result | _checksum_kind(upload) | encryption.written(upload.encryption, asked)
 
 
 async def upload_part(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     number = _part_number(request)
-    body = body_of(request)
-    upload = await call.objects.run(_find, call, request)
-    part = await call.objects.put_part(upload, number, _Summed(body, upload.checksum_algorithm))
-    return {"ETag": quoted(part.etag), **{"Checksum" + name: value for name, value in part.checksums.items()}}
+    body, customer = body_of(request), encryption.customer_key(request)
+    upload, data_key = await call.objects.run(_find_with_key, call, request, customer)
+    part = await call.objects.uploads.put_part(upload, number, _Summed(body, upload.checksum_algorithm), data_key)
+    return {
+        "ETag": quoted(part.etag),
+        **{"Checksum" + name: value for name, value in part.checksums.items()},
+        **encryption.members(upload.encryption, customer),
+    }
 
 
 async def upload_part_copy(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     number = _part_number(request)
-    source_bucket, source_key = copy_source(request)
-    upload = await call.objects.run(_find, call, request)
+    source_bucket, source_key, version = copy_source(request)
+    customer = encryption.customer_key(request)
+    upload, data_key = await call.objects.run(_find_with_key, call, request, customer)
 
-    source = await call.objects.run(open_source, call, request, source_bucket, source_key)
+    def open_it() -> tuple[OpenBody, str]:
+        opened = open_source(call, request, source_bucket, source_key, version)
+        return opened, opened.info.version if call.objects.bucket(source_bucket).versioning else ""
+
+    source, source_version = await call.objects.run(open_it)
     try:
         start, count = _source_range(request.get("CopySourceRange"), source.info.size)
         stream = call.objects.stream(source, start, count)
-        part = await call.objects.put_part(upload, number, _Summed(stream, upload.checksum_algorithm))
+        part = await call.objects.uploads.put_part(upload, number, _Summed(stream, upload.checksum_algorithm), data_key)
     finally:
         await call.objects.run(source.close)
     return {
@@ -67,35 +89,46 @@ async def upload_part_copy(call: Call, request: dict[str, Any]) -> dict[str, Any
             "ETag": quoted(part.etag),
             "LastModified": shown(part.modified),
             **{"Checksum" + name: value for name, value in part.checksums.items()},
-        }
+        },
+        **({"CopySourceVersionId": source_version} if source_version else {}),
+        **encryption.members(upload.encryption, customer),
     }
 
 
 async def complete_multipart_upload(call: Call, request: dict[str, Any]) -> dict[str, Any]:
-    key, check = key_of(request), write_check(request)
+    key, check, customer = key_of(request), write_check(request), encryption.customer_key(request)
     wanted = (request.get("MultipartUpload") or {}).get("Parts") or []
     if not 1 <= len(wanted) <= MOST_PARTS:
         raise MalformedXML(f"The request names {len(wanted)} parts; an object has 1 to {MOST_PARTS}.")
 
     def choose(upload: Upload, present: Sequence[Part]) -> tuple[Sequence[Part], Mapping[str, str]]:
         parts = chosen_parts(wanted, present)
+        key_use.require(call, upload.encryption, upload.bucket, upload.key, "kms:Decrypt")
+        if customer is not None:
+            call.objects.part_key(upload, customer)
         return parts, _whole_checksum(upload, parts, request)
 
-    made = await call.objects.run(
-        lambda: call.objects.complete(bucket_of(call, request), key, request["UploadId"], choose, check)
-    )
+    cause = cause_of(call, "CompleteMultipartUpload")
+
+    def complete() -> tuple[Bucket, ObjectInfo]:
+        bucket = bucket_of(call, request)
+        return bucket, call.objects.uploads.complete(bucket, key, request["UploadId"], choose, check, cause)
+
+    bucket, made = await call.objects.run(complete)
     return {
         "Location": f"/{made.bucket}/{quote(key)}",
         "Bucket": made.bucket,
         "Key": key,
         "ETag": quoted(made.etag),
+        **version_members(bucket, made),
         **checksum_members(made.checksums, made.checksum_type),
+        **encryption.completed(made.encryption),
     }
 
 
 async def abort_multipart_upload(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     key = key_of(request)
-    await call.objects.run(lambda: call.objects.abort(bucket_of(call, request), key, request["UploadId"]))
+    await call.objects.run(lambda: call.objects.uploads.abort(bucket_of(call, request), key, request["UploadId"]))
     return {}
 
 
@@ -110,7 +143,7 @@ async def list_multipart_uploads(call: Call, request: dict[str, Any]) -> dict[st
     def find() -> dict[str, Any]:
         bucket = bucket_of(call, request)
         after = (key_marker, id_marker) if key_marker else None
-        page = call.objects.list_uploads(bucket, prefix, delimiter, after, most)
+        page = call.objects.uploads.list_page(bucket, prefix, delimiter, after, most)
         result: dict[str, Any] = {
             "Bucket": bucket.name,
             "KeyMarker": encoded(request, key_marker),
@@ -123,7 +156,7 @@ async def list_multipart_uploads(call: Call, request: dict[str, Any]) -> dict[st
                     "Key": encoded(request, upload.key),
                     "UploadId": upload.id,
                     "Initiated": shown(upload.started),
-                    "StorageClass": "STANDARD",
+                    "StorageClass": upload.attributes.storage_class,
                     "Owner": shared,
                     "Initiator": shared,
                     **_checksum_kind(upload),
@@ -146,7 +179,7 @@ async def list_multipart_uploads(call: Call, request: dict[str, Any]) -> dict[st
 
 
 async def list_parts(call: Call, request: dict[str, Any]) -> dict[str, Any]:
-    most = at_most(request, "MaxParts", LARGEST_PAGE)
+    most, customer = at_most(request, "MaxParts", LARGEST_PAGE), encryption.customer_key(request)
     marker = request.get("PartNumberMarker") or 0
     try:
         after = int(marker)
@@ -161,7 +194,9 @@ async def list_parts(call: Call, request: dict[str, Any]) -> dict[str, Any]:
 
     def find() -> tuple[Upload, list[Part]]:
         upload = _find(call, request)
-        return upload, call.objects.parts(upload, after, most + 1)
+        if customer is not None:
+            call.objects.part_key(upload, customer)
+        return upload, call.objects.uploads.parts(upload, after, most + 1)
 
     upload, parts = await call.objects.run(find)
     shared = owner(call.caller.account)
@@ -175,7 +210,7 @@ async def list_parts(call: Call, request: dict[str, Any]) -> dict[str, Any]:
         "IsTruncated": bool(shown_parts) and len(parts) > most,
         "Initiator": shared,
         "Owner": shared,
-        "StorageClass": "STANDARD",
+        "StorageClass": upload.attributes.storage_class,
         "Parts": [
             {
                 "PartNumber": part.number,
@@ -272,7 +307,13 @@ def _checksum_kind(upload: Upload) -> dict[str, str]:
 
 
 def _find(call: Call, request: Mapping[str, Any]) -> Upload:
-    return call.objects.upload(bucket_of(call, request), key_of(request), request["UploadId"])
+    return call.objects.uploads.get(bucket_of(call, request), key_of(request), request["UploadId"])
+
+
+def _find_with_key(call: Call, request: Mapping[str, Any], customer: CustomerKey | None) -> tuple[Upload, bytes]:
+    upload = _find(call, request)
+    key_use.require(call, upload.encryption, upload.bucket, upload.key, "kms:Decrypt")
+    return upload, call.objects.part_key(upload, customer)
 
 
 def _part_number(request: Mapping[str, Any]) -> int:
