@@ -2,26 +2,71 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from kedge.serving.runtimes.base import LoadError, Runtime
-from kedge.serving.runtimes.images import SCRIPT, SKLEARN
+from kedge.serving.runtimes.images import (
+    CATBOOST,
+    FRAMEWORKS,
+    HUGGINGFACE,
+    LIGHTGBM,
+    MLFLOW,
+    ONNX,
+    SCRIPT,
+    SKLEARN,
+    TORCH,
+    XGBOOST,
+    version_note,
+)
+from kedge.serving.runtimes.readiness import probe
+
+__all__ = ["IMAGE", "NAMES", "LoadError", "default_accept", "load", "probe", "running_note"]
+
+log = logging.getLogger(__name__)
+
+IMAGE = "KEDGE_IMAGE"
+"""The variable that tells an instance which image its model names."""
+NAMES = (SKLEARN, SCRIPT, XGBOOST, LIGHTGBM, CATBOOST, ONNX, TORCH, MLFLOW, HUGGINGFACE)
 
 
 def load(name: str, artifact: Path, environment: Mapping[str, str]) -> Runtime:
     """The runtime with its model loaded from the artifact's folder. Raises LoadError.
 
-    "sklearn" serves the artifact's script when it has one, as SageMaker's image does, else its model file.
+    A framework serves the artifact's script when it has one, as SageMaker's images do, else its model file. An MLflow
+    folder is served by its MLmodel, whatever else it holds.
     """
     # Imported here: whoever only asks for an image's runtime shall not pay for numpy and scikit-learn.
-    from kedge.serving.runtimes import script, sklearn
+    from kedge.serving.runtimes import script
 
+    if name not in NAMES:
+        raise LoadError(f"The runtime {name} is not known; there are {', '.join(NAMES)}.")
     if not artifact.is_dir():
         raise LoadError(f"The artifact {artifact.name} is not there.")
-    if name == SCRIPT:
-        return script.load(artifact, environment)
-    if name == SKLEARN:
-        found = script.find(artifact, environment)
-        return script.load(artifact, environment) if found else sklearn.load(artifact, environment)
-    raise LoadError(f"The runtime {name} is not known; there are {SKLEARN} and {SCRIPT}.")
+    if note := running_note(name, environment.get(IMAGE, "")):
+        log.warning("%s", note)
+    if name == SCRIPT or (name != MLFLOW and script.find(artifact, environment) is not None):
+        return script.load(artifact, environment, name)
+    if name == HUGGINGFACE:
+        raise LoadError(
+            "The artifact has no code/inference.py. Kedge builds no Hugging Face pipeline by itself: add a script with "
+            "model_fn, and name transformers in code/requirements.txt."
+        )
+    module = importlib.import_module(f"kedge.serving.runtimes.{name}")
+    found: Runtime = module.load(artifact, environment)
+    return found
+
+
+def running_note(name: str, image: str) -> str:
+    """`images.version_note` with the version that is installed in this process's environment."""
+    from kedge.serving.runtimes import model_files
+
+    framework = FRAMEWORKS.get(name, "")
+    return version_note(image, model_files.installed(framework)) if image and framework else ""
+
+
+def default_accept(name: str) -> str:
+    """The format of an answer when neither the request nor the model's environment names one."""
+    return "text/csv" if name == XGBOOST else "application/json"

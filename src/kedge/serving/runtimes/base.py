@@ -97,10 +97,14 @@ def as_outcome(error: BaseException) -> InvocationError:
     if isinstance(error, InvocationError):
         return error
     log.error("the model raised", exc_info=error)
-    status = getattr(error, "status_code", 500)
+    try:
+        status = getattr(error, "status_code", 500)
+    except BaseException:  # noqa: BLE001 (a property of the script's own may raise whatever it likes)
+        status = 500
     return ModelFailure(last_line(error), status if isinstance(status, int) and 400 <= status <= 599 else 500)
 
 
 def last_line(error: BaseException) -> str:
-    """As the last line of the traceback says it: "ValueError: text"."""
-    return " ".join(traceback.format_exception_only(error)[-1].split()) or type(error).__name__
+    """As the last line of the traceback says it: "ValueError: text". A stack of C++ frames in the text is left out."""
+    text = traceback.format_exception_only(error)[-1].partition("\nStack trace:")[0]
+    return " ".join(text.split()) or type(error).__name__

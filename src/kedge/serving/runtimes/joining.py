@@ -7,13 +7,17 @@ is known not to depend on the others (`rows_are_independent`).
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from kedge.serving.runtimes.base import BadInput, TooLarge
+
 MAX_ROWS = 4096
 """Of one call of the model: bounds its memory and how long the first of a batch waits for the last."""
+MAX_CELLS = 64 * 1024 * 1024
+"""Of a sparse body made dense: a few bytes could claim any number of columns."""
 
 _TREES = ("DecisionTree", "ExtraTree", "RandomForest", "ExtraTrees")
 _BOOSTED_REGRESSORS = ("GradientBoostingRegressor", "HistGradientBoostingRegressor")
@@ -67,6 +71,24 @@ def split(prediction: object, datas: list[Any]) -> list[object] | None:
     if not isinstance(prediction, np.ndarray) or prediction.ndim == 0 or len(prediction) != ends[-1]:
         return None
     return list(np.split(prediction, ends[:-1]))
+
+
+def dense(table: Sequence[Mapping[int, float]], width: int) -> np.ndarray[Any, Any]:
+    """Rows of column to value as an array of shape (rows, width), where what is not there is NaN.
+
+    width 0 takes that of the widest row. Raises BadInput for a column beyond the width, TooLarge past MAX_CELLS.
+    """
+    widest = max((max(row, default=-1) for row in table), default=-1) + 1
+    if width and widest > width:
+        raise BadInput(f"A row has the column {widest - 1}; the model takes {width}, counted from 0.")
+    width = width or widest
+    if len(table) * width > MAX_CELLS:
+        raise TooLarge(f"{len(table)} rows of {width} columns are too many for one request; send fewer rows.")
+    array = np.full((len(table), width), np.nan, dtype=np.float32)
+    for number, row in enumerate(table):
+        if row:
+            array[number, list(row)] = list(row.values())
+    return array
 
 
 def rows_are_independent(model: Any, method: str) -> bool:

@@ -47,16 +47,21 @@ def text(body: bytes, content_type: str) -> str:
         raise BadInput(f"The body is not UTF-8 text: byte {error.start} is 0x{body[error.start]:02x}.") from error
 
 
-def decode(body: bytes, content_type: str, columns: Sequence[str] | None = None) -> np.ndarray[Any, Any]:
+def decode(
+    body: bytes, content_type: str, columns: Sequence[str] | None = None, also: Sequence[str] = ()
+) -> np.ndarray[Any, Any]:
     """The body as an array: float64 when every value is a number (a missing one is NaN), else objects.
 
     content_type: empty means JSON. columns: the model's column names, in whose order a row's JSON object is put.
+    also: further types that the caller reads itself, for the message.
     Raises UnsupportedContentType and BadInput.
     """
     kind = media_type(content_type) or JSON
     kind = _ALIASES.get(kind, kind)
     if kind not in FORMATS:
-        raise UnsupportedContentType(f"Content type {kind} is not supported; send one of {', '.join(FORMATS)}.")
+        raise UnsupportedContentType(
+            f"Content type {kind} is not supported; send one of {', '.join((*FORMATS, *also))}."
+        )
     if not body:
         raise BadInput("The body is empty; rows of values were expected.")
     if kind == NPY:
@@ -152,6 +157,45 @@ def _from_csv(content: str) -> np.ndarray[Any, Any]:
         return np.array([[float(field) if field.strip() else math.nan for field in row] for row in table])
     except ValueError:
         return np.array(table, dtype=object)
+
+
+def parsed(body: bytes, content_type: str) -> Any:
+    """A JSON body's value. Raises UnsupportedContentType and BadInput."""
+    return _json(text(body, content_type).removeprefix(_WINDOWS_BOM), "The body")
+
+
+def array(data: Any) -> np.ndarray[Any, Any]:
+    """Nested lists as an array, as `decode` makes it of JSON. Raises BadInput."""
+    return _array(data, None)
+
+
+def libsvm(content: str) -> list[dict[int, float]]:
+    """Each line's columns and values: `[LABEL] [qid:N] COLUMN:VALUE ... [# comment]`. Raises BadInput.
+
+    Columns are taken as they are numbered; what is not named is missing. A line with a label alone is a row too.
+    """
+    table = []
+    for number, line in enumerate(content.split("\n"), 1):
+        entries = line.partition("#")[0].split()
+        if not entries:
+            continue
+        row = {}
+        for place, entry in enumerate(entries):
+            column, colon, value = entry.partition(":")
+            if (not colon and place == 0) or column == "qid":
+                continue
+            try:
+                row[_column(column)] = float(value)
+            except ValueError as error:
+                raise BadInput(f"Line {number} is not LIBSVM: {entry[:80]!r} is not COLUMN:VALUE.") from error
+        table.append(row)
+    return table
+
+
+def _column(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        raise ValueError(text)
+    return int(text)
 
 
 def _from_npy(body: bytes) -> np.ndarray[Any, Any]:

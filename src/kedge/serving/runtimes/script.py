@@ -9,13 +9,12 @@ import importlib.util
 import inspect
 import logging
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
-from kedge.serving.runtimes import payload, sklearn
+from kedge.serving.runtimes import defaults, images, payload, tabular
 from kedge.serving.runtimes.base import Answer, Invocation, LoadError, ModelFailure, Outcomes, last_line
 from kedge.serving.runtimes.context import Context
 from kedge.serving.runtimes.steps import in_steps
@@ -43,21 +42,24 @@ Handler = Callable[..., Any]
 
 
 class ScriptRuntime:
-    def __init__(self, module: ModuleType, artifact: Path, environment: Mapping[str, str]) -> None:
-        """Calls model_fn. Raises LoadError."""
+    def __init__(
+        self, module: ModuleType, artifact: Path, environment: Mapping[str, str], runtime: str = images.SCRIPT
+    ) -> None:
+        """Calls model_fn. runtime: the framework whose defaults stand in for missing handlers. Raises LoadError."""
         self._handlers = handlers(module)
+        self._defaults = defaults.of(runtime)
         self._default_accept = environment.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or payload.JSON
         self._model_dir = str(artifact)
         self.joinable = getattr(module, "KEDGE_JOINABLE", False) is True and "transform_fn" not in self._handlers
-        self.takes = sklearn.TAKES if self.joinable else 1
+        self.takes = tabular.TAKES if self.joinable else 1
         context = Context(Invocation(b""), self._model_dir)
         try:
             if before := self._handlers.get("pre_model_fn"):
                 before(self._model_dir, context)
             if load_model := self._handlers.get("model_fn"):
-                self._model = load_model(self._model_dir, context)
+                self._model = self._defaults.ready(load_model(self._model_dir, context))
             else:
-                self._model = sklearn.load_model(artifact, environment)
+                self._model = self._defaults.ready(self._defaults.load(artifact, environment))
             if warm_up := self._handlers.get("model_warmup_fn"):
                 warm_up(self._model_dir, self._model, context)
         except LoadError:
@@ -75,20 +77,20 @@ class ScriptRuntime:
         handler = self._handlers.get("input_fn")
         request = call.request
         if handler is None:
-            return payload.decode(request.body, request.content_type)
+            return self._defaults.decode(request.body, request.content_type, self._model)
         return handler(_body(request), request.content_type or payload.JSON, call)
 
     def _predict(self, data: object, call: Context | None) -> object:
         handler = self._handlers.get("predict_fn")
         if handler is None:
-            return self._model.predict(data)
+            return self._defaults.predict(data, self._model)
         return handler(data, self._model, call or Context(Invocation(b""), self._model_dir))
 
     def _output(self, prediction: object, call: Context) -> Answer:
         handler = self._handlers.get("output_fn")
         if handler is None:
             kind = payload.negotiate(call.request.accept, self._default_accept)
-            return self._respond((payload.encode(prediction, kind), kind), call)
+            return self._respond((payload.encode(self._defaults.plain(prediction), kind), kind), call)
         return self._respond(handler(prediction, self._accept(call), call), call)
 
     def _transform(self, _: object, call: Context | None) -> object:
@@ -142,12 +144,12 @@ def find(artifact: Path, environment: Mapping[str, str]) -> Path | None:
     raise LoadError(f"SAGEMAKER_PROGRAM is {program}, but the artifact has no code/{relative}.{hint}")
 
 
-def load(artifact: Path, environment: Mapping[str, str]) -> ScriptRuntime:
+def load(artifact: Path, environment: Mapping[str, str], runtime: str = images.SCRIPT) -> ScriptRuntime:
     """Raises LoadError; one without a script too."""
     script = find(artifact, environment)
     if script is None:
         raise LoadError("The artifact has no code/inference.py, and SAGEMAKER_PROGRAM names no other script.")
-    return ScriptRuntime(imported(script, artifact), artifact, environment)
+    return ScriptRuntime(imported(script, artifact), artifact, environment, runtime)
 
 
 def imported(script: Path, artifact: Path) -> ModuleType:
@@ -201,13 +203,25 @@ def _with_context(name: str, function: Any) -> Handler:
 
 def failed(error: BaseException, artifact: Path) -> LoadError:
     """One sentence with the exception and the place in the artifact's code where it was raised."""
-    log.error("the script failed while the model was loaded", exc_info=error)
-    place = ""
-    for frame in traceback.extract_tb(error.__traceback__):
-        file = Path(frame.filename)
-        if file.is_relative_to(artifact) or file.is_relative_to(artifact.resolve()):
-            place = f" ({file.name}, line {frame.lineno}, in {frame.name})"
-    return LoadError(f"{last_line(error)[:1024]}{place}")
+    place, own, step = "", None, error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        if _is_of(artifact, code.co_filename):
+            place = f" ({Path(code.co_filename).name}, line {step.tb_lineno}, in {code.co_name})"
+            own = own or step
+        step = step.tb_next
+    if isinstance(error, SyntaxError) and error.filename and _is_of(artifact, error.filename):
+        place = f" ({Path(error.filename).name}, line {error.lineno})"
+    # The frames of this package are left out: who reads this wrote the script, and the end of it is a FailureReason.
+    log.error("the script failed while the model was loaded", exc_info=(type(error), error, own))
+    hint = ""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        hint = f" Name the package that holds {error.name.partition('.')[0]} in the archive's code/requirements.txt."
+    return LoadError(f"{last_line(error)[:1024]}{place}{'.' + hint if hint else ''}")
+
+
+def _is_of(artifact: Path, file: str) -> bool:
+    return Path(file).is_relative_to(artifact) or Path(file).is_relative_to(artifact.resolve())
 
 
 def _below(artifact: Path, folder: PurePosixPath) -> Path:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import pickle
-import platform
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kedge.serving.runtimes import joining, payload
-from kedge.serving.runtimes.base import Answer, Invocation, LoadError, Outcomes, last_line
+from kedge.serving.runtimes import images, joining, model_files, payload, tabular
+from kedge.serving.runtimes.base import Answer, Invocation, LoadError, Outcomes
 from kedge.serving.runtimes.steps import in_steps
 
 log = logging.getLogger(__name__)
 
 NAMES = ("model.joblib", "model.pkl", "model.pickle", "model.skops")
-SUFFIXES = (".joblib", ".pkl", ".pickle", ".skops")
-METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples", "transform")
-TAKES = 1024
+SUFFIXES = (*model_files.PICKLES, ".skops")
+FRAMEWORK = images.FRAMEWORKS[images.SKLEARN]
+TAKES = tabular.TAKES
 _LONGEST_SEARCH_BYTES = 64 * 1024 * 1024
 
 
@@ -31,18 +29,14 @@ class SklearnRuntime:
 
     def __init__(self, model: Any, environment: Mapping[str, str]) -> None:
         """Raises LoadError when the model cannot do what the environment asks for."""
-        self._method = environment.get("KEDGE_PREDICT_METHOD") or "predict"
-        if self._method not in METHODS:
-            raise LoadError(f"KEDGE_PREDICT_METHOD is {self._method}; it has to be one of {', '.join(METHODS)}.")
-        call = getattr(model, self._method, None)
-        if not callable(call):
-            raise LoadError(f"The model is a {type(model).__name__}, which has no {self._method}.")
-        self._call: Callable[[Any], object] = call
+        self._call = tabular.method_of(model, environment)
         self._default_accept = environment.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or payload.JSON
         names = getattr(model, "feature_names_in_", None)
         self._columns: list[str] | None = None if names is None else [str(name) for name in names]
         self._pandas = _pandas_for(model) if self._columns else None
-        self.joinable = self._pandas is None and _joinable(model, self._method, environment)
+        self.joinable = self._pandas is None and tabular.joinable(
+            environment, joining.rows_are_independent(model, environment.get("KEDGE_PREDICT_METHOD") or "predict")
+        )
         self.takes = TAKES if self.joinable else 1
         _one_core_per_call(model)
         # Rows arrive without names, in the order of training; saying so on every request would only fill the log.
@@ -73,56 +67,24 @@ def load(artifact: Path, environment: Mapping[str, str]) -> SklearnRuntime:
 
 def load_model(artifact: Path, environment: Mapping[str, str]) -> Any:
     """The object in the artifact's model file. Raises LoadError."""
-    path = find(sorted(entry.name for entry in artifact.iterdir() if entry.is_file()))
-    file = artifact / path
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            model = _read(file, environment)
-        except LoadError:
-            raise
-        except BaseException as error:
-            log.exception("%s cannot be loaded", path)
-            raise LoadError(f"{path} cannot be loaded: {last_line(error)} ({_versions(file)}).") from error
-    written_by = {version for warning in caught if (version := _written_by(warning.message))}
-    for version in sorted(written_by):
-        log.warning("%s was written by scikit-learn %s; this is %s: results may differ", path, version, _installed())
-    for warning in caught:
-        if not _written_by(warning.message):
-            log.warning("while %s was loaded: %s", path, warning.message)
-    return model
+    file = artifact / model_files.pick(model_files.in_root(artifact), NAMES, SUFFIXES)
 
+    def read(file: Path) -> Any:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = _read_skops(file, environment) if file.suffix == ".skops" else model_files.unpickle(file)
+        here = model_files.installed(FRAMEWORK)
+        for version in sorted({version for warning in caught if (version := _written_by(warning.message))}):
+            pin = images.pinning(FRAMEWORK, version)
+            log.warning(
+                "%s was written by scikit-learn %s; this is %s: results may differ. %s", file.name, version, here, pin
+            )
+        for warning in caught:
+            if not _written_by(warning.message):
+                log.warning("while %s was loaded: %s", file.name, warning.message)
+        return model
 
-def find(names: Sequence[str]) -> str:
-    """The model file among the files of the artifact's root. PURE. Raises LoadError."""
-    named = [name for name in NAMES if name in names] or [name for name in names if name.endswith(SUFFIXES)]
-    if len(named) == 1:
-        return named[0]
-    if named:
-        raise LoadError(f"The artifact holds several models: {', '.join(named)}. Leave one, or name it {NAMES[0]}.")
-    held = ", ".join(names[:10]) or "no file"
-    raise LoadError(f"The artifact's root holds no model: {held}. Expected {', '.join(NAMES)}, or code/inference.py.")
-
-
-def _read(file: Path, environment: Mapping[str, str]) -> Any:
-    if file.suffix == ".skops":
-        return _read_skops(file, environment)
-    if file.suffix == ".joblib":
-        import joblib
-
-        return joblib.load(file)
-    try:
-        with file.open("rb") as stream:
-            return pickle.load(stream)  # noqa: S301 (model code is foreign code: the instance is what is confined)
-    except (pickle.UnpicklingError, ValueError, KeyError, IndexError, EOFError) as error:
-        # joblib.dump is often given a name that ends with .pkl; only joblib reads its arrays and compression.
-        import joblib
-
-        try:
-            return joblib.load(file)
-        except Exception:
-            log.debug("joblib cannot read %s either", file.name, exc_info=True)
-            raise error from None
+    return model_files.read(file, FRAMEWORK, read, _version_in)
 
 
 def _read_skops(file: Path, environment: Mapping[str, str]) -> Any:
@@ -146,19 +108,11 @@ def _written_by(warning: object) -> str | None:
     return None if version is None else str(version)
 
 
-def _versions(file: Path) -> str:
-    found = None
+def _version_in(file: Path) -> str:
+    """A pickle holds the version as the text that follows this key."""
     with file.open("rb") as stream:
-        # A pickle holds the version as the text that follows this key.
         found = re.search(rb"_sklearn_version.{1,8}?(\d+\.\d+[\w.]*)", stream.read(_LONGEST_SEARCH_BYTES), re.DOTALL)
-    written = f"written by scikit-learn {found[1].decode()}; " if found else ""
-    return f"{written}this is scikit-learn {_installed()} on Python {platform.python_version()}"
-
-
-def _installed() -> str:
-    import sklearn
-
-    return str(sklearn.__version__)
+    return found[1].decode() if found else ""
 
 
 def _pandas_for(model: Any) -> Any:
@@ -177,13 +131,6 @@ def _by_name(part: Any) -> bool:
         if isinstance(each, Sequence) and any(isinstance(column, str) or callable(column) for column in each):
             return True
     return False
-
-
-def _joinable(model: Any, method: str, environment: Mapping[str, str]) -> bool:
-    declared = environment.get("KEDGE_JOINABLE", "").lower()
-    if declared not in ("", "true", "false"):
-        raise LoadError(f"KEDGE_JOINABLE is {declared}; it has to be true or false.")
-    return declared == "true" if declared else joining.rows_are_independent(model, method)
 
 
 def _one_core_per_call(model: Any) -> None:

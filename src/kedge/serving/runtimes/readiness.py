@@ -1,0 +1,65 @@
+"""The probe: a request of the model's own that it has to answer before it gets anybody else's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kedge.serving.runtimes import likeness
+from kedge.serving.runtimes.base import Answer, Invocation, InvocationError, LoadError, Runtime
+
+FOLDER = "probe"
+MAX_PROBE_BYTES = 6 * 1024 * 1024
+_TYPES = {
+    ".json": "application/json",
+    ".csv": "text/csv",
+    ".jsonl": "application/jsonlines",
+    ".npy": "application/x-npy",
+    ".libsvm": "text/libsvm",
+    ".txt": "text/plain",
+}
+
+
+def probe(runtime: Runtime, artifact: Path) -> None:
+    """Ask the model what the artifact's probe/request.* holds; nothing when there is no such file.
+
+    The ending gives the content type; an unknown one is application/octet-stream. With a probe/response.*, whose ending
+    gives the Accept, the answer has to be equal: JSON by value, numbers within 1e-6 of one another, anything else byte
+    by byte. Raises LoadError when the model gives an error or another answer.
+    """
+    request = _probe_file(artifact, "request")
+    if request is None:
+        return
+    response = _probe_file(artifact, "response")
+    accept = "" if response is None else _TYPES.get(response.suffix, "")
+    invocation = Invocation(
+        body=_read(request), content_type=_TYPES.get(request.suffix, "application/octet-stream"), accept=accept
+    )
+    outcome = next((found for group in runtime.answer([invocation]) for _, found in group), None)
+    if outcome is None or isinstance(outcome, InvocationError):
+        said = "nothing" if outcome is None else f"{outcome.status}: {outcome.message[:512]}"
+        raise LoadError(f"The model was loaded, but answered {FOLDER}/{request.name} with {said}")
+    if outcome.status >= 300:
+        raise LoadError(f"The model was loaded, but answered {FOLDER}/{request.name} with status {outcome.status}.")
+    if response is not None and not likeness.alike(outcome.body, _read(response)):
+        raise LoadError(
+            f"The model was loaded, but its answer to {FOLDER}/{request.name} is not that of {FOLDER}/{response.name}: "
+            f"{_start(outcome)}"
+        )
+
+
+def _probe_file(artifact: Path, stem: str) -> Path | None:
+    found = sorted(path for path in (artifact / FOLDER).glob(f"{stem}.*") if path.is_file())
+    if len(found) > 1:
+        raise LoadError(f"{FOLDER} holds {', '.join(path.name for path in found)}; leave one.")
+    return found[0] if found else None
+
+
+def _read(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > MAX_PROBE_BYTES:
+        raise LoadError(f"{FOLDER}/{path.name} has {size} bytes; at most {MAX_PROBE_BYTES} are allowed.")
+    return path.read_bytes()
+
+
+def _start(answer: Answer) -> str:
+    return answer.body[:200].decode(errors="backslashreplace")
