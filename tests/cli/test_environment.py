@@ -53,6 +53,10 @@ def test_bash_forgets_what_is_unset() -> None:
     assert subprocess.run(["bash", "-euc", script], capture_output=True, check=True).stdout == b"none none\n"
 
 
+def test_what_is_set_is_not_unset() -> None:
+    assert not set(environment.EXPORTED) & set(environment.LEFTOVERS)
+
+
 @pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
 def test_fish_reads_back_quotes() -> None:
     script = "\n".join([*environment.exports({"A": "it's \\ $x"}, "fish"), "printf %s $A"])

@@ -107,6 +107,7 @@ def test_env_is_all_that_an_unmodified_sdk_needs(kedge: Kedge) -> None:
         {sys.executable} -c "$ASK"
         eval "$({sys.executable} -m kedge env)"
         echo "$NO_PROXY"
+        echo "$SAGEMAKER_ROLE_ARN"
         cat "$SAGEMAKER_USER_CONFIG_OVERRIDE"
         eval "$({sys.executable} -m kedge env --unset)"
         echo "${{AWS_ENDPOINT_URL-gone}} ${{NO_PROXY-gone}}"
@@ -119,7 +120,7 @@ def test_env_is_all_that_an_unmodified_sdk_needs(kedge: Kedge) -> None:
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert lines[0] == f"{kedge.account} []"
-    assert lines[1] == "x,127.0.0.1"
+    assert lines[1:3] == ["x,127.0.0.1", kedge.role_arn]
     assert f"        DefaultS3Bucket: '{kedge.bucket}'" in lines
     assert lines[-1] == "gone x"
 

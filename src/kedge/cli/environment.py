@@ -18,6 +18,7 @@ LEFTOVERS = (
     "AWS_ENDPOINT_URL_SAGEMAKER",
     "AWS_ENDPOINT_URL_STS",
     "AWS_ENDPOINT_URL_IAM",
+    "AWS_ENDPOINT_URL_KMS",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
@@ -32,8 +33,11 @@ EXPORTED = (
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
     "AWS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
     "SAGEMAKER_USER_CONFIG_OVERRIDE",
+    "SAGEMAKER_ROLE_ARN",
 )
+"""In this order. Node.js takes no AWS_CA_BUNDLE. SAGEMAKER_ROLE_ARN stands for the SDK's get_execution_role()."""
 
 _NUMERIC = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where to connect, not to listen)
 

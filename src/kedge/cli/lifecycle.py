@@ -45,6 +45,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="For programs
 @click.option("--tls-cert", type=click.Path(dir_okay=False), help="PEM file of a certificate chain; means --tls.")
 @click.option("--tls-key", type=click.Path(dir_okay=False), help="PEM file of its private key.")
 @click.option("--ephemeral", is_flag=True, default=None, help="State goes with the process.")
+@click.option("--require-sandbox", is_flag=True, default=None, help="Refuse to start without every layer of it.")
 @click.option("--insecure-no-auth", is_flag=True, help="Check no signatures; loopback only.")
 @click.option("--until-stdin-closes", is_flag=True, hidden=True, help="End with the process that started this one.")
 @json_option
@@ -112,6 +113,8 @@ def status(data: Path | None, as_json: bool) -> None:
         click.echo("The supervisor is dead: `kedge up` takes over what still runs, `kedge down` ends it.")
     if found.get("auth_required") is False:
         click.echo("Signatures are NOT checked (--insecure-no-auth).")
+    if missing := found.get("sandbox", {}).get("missing"):
+        click.echo(f"The sandbox around instances lacks: {', '.join(missing).replace('_', ' ')} (`kedge doctor`).")
     click.echo()
     click.echo(table(["ROLE", "PID"], [(each["role"], each["pid"] or "-") for each in found.get("roles", [])]))
     if instances := found.get("instances", []):
@@ -149,8 +152,9 @@ def env(data: Path | None, shell: str, unset: bool, as_json: bool) -> None:
         defaults = server.data_dir / "sagemaker-sdk" / "config.yaml"
         defaults.parent.mkdir(mode=0o700, exist_ok=True)
         write_whole(defaults, environment.sdk_configuration(server.bucket, server.role_arn).encode())
-        chosen = (api, inference, server.access_key_id, server.secret_access_key, server.region, server.region)
-        exported = zip(environment.EXPORTED, (*chosen, server.ca_bundle, str(defaults)), strict=True)
+        reach = (api, inference, server.access_key_id, server.secret_access_key, server.region, server.region)
+        trust = (server.ca_bundle, server.ca_bundle)
+        exported = zip(environment.EXPORTED, (*reach, *trust, str(defaults), server.role_arn), strict=True)
         values = {name: value for name, value in exported if value}
         host = urlsplit(api).hostname or ""
         proxies = {name: environment.with_host(text, host) for name, text in proxies.items()}

@@ -1,0 +1,81 @@
+# The AWS CLI, version 1 or 2, as a person types it. Arguments: the folder with the files of tests.clients.models.
+set -eu
+files=$1
+scheme=${AWS_ENDPOINT_URL%%:*}
+name=cli-$(aws --version 2>&1 | sed -E 's|aws-cli/([0-9]).*|\1|')-$scheme
+image=683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3
+same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'" >&2; exit 1; }; }
+fails() {
+    if said=$("${@:2}" 2>&1); then echo "was to fail: ${*:2}" >&2; exit 1; fi
+    case $said in *"$1"*) ;; *) echo "'$1' is not in: $said" >&2; exit 1 ;; esac
+}
+
+same "$(aws sts get-caller-identity --query Account --output text)" "$(echo "$SAGEMAKER_ROLE_ARN" | cut -d: -f5)"
+
+# s3: buckets, single files, large ones by parts, streams, folders.
+aws s3 mb "s3://$name" >&2
+fails BucketAlreadyOwnedByYou aws s3api create-bucket --bucket "$name" --region eu-west-1 \
+    --create-bucket-configuration LocationConstraint=eu-west-1
+mkdir -p tree/a tree/b
+echo one >tree/a/1.txt
+echo two >"tree/b/2 é+.txt"
+head -c 20000000 /dev/urandom >tree/large
+aws s3 cp --quiet "$files/whole.tar.gz" "s3://$name/model.tar.gz"
+echo streamed | aws s3 cp --quiet - "s3://$name/stream"
+same "$(aws s3 cp "s3://$name/stream" -)" streamed
+aws s3 sync --quiet tree "s3://$name/tree"
+same "$(aws s3 sync --dryrun tree "s3://$name/tree")" ""
+echo longer >tree/a/1.txt
+rm "tree/b/2 é+.txt"
+aws s3 sync --quiet --delete tree "s3://$name/tree"
+rm -rf back
+aws s3 sync --quiet "s3://$name/tree" back
+diff -r tree/a back/a
+cmp tree/large back/large
+same "$(aws s3 ls --recursive "s3://$name/tree/" | awk '{print $3, $4}')" "7 tree/a/1.txt
+20000000 tree/large"
+same "$(aws s3 ls "s3://$name/" | awk '{print $NF}' | tr '\n' ' ')" "tree/ model.tar.gz stream "
+aws s3 cp --quiet "s3://$name/tree/large" "s3://$name/copy"
+aws s3 mv --quiet "s3://$name/copy" "s3://$name/moved"
+same "$(aws s3api head-object --bucket "$name" --key moved --query ContentLength)" 20000000
+same "$(curl -sS ${AWS_CA_BUNDLE:+--cacert "$AWS_CA_BUNDLE"} "$(aws s3 presign "s3://$name/stream" --expires-in 60)")" streamed
+aws s3api put-object --bucket "$name" --key tagged --body tree/a/1.txt --content-type text/x-one --metadata k=v >&2
+same "$(aws s3api head-object --bucket "$name" --key tagged --query '[ContentType,Metadata.k]' --output text)" "text/x-one	v"
+same "$(aws s3api list-objects-v2 --bucket "$name" --page-size 2 --query 'length(Contents)')" 6
+fails "Not Found" aws s3api head-object --bucket "$name" --key none
+fails BucketNotEmpty aws s3 rb "s3://$name"
+
+# iam
+trust='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"sagemaker.amazonaws.com"},"Action":"sts:AssumeRole"}]}'
+role=$(aws iam create-role --role-name "$name" --assume-role-policy-document "$trust" --query Role.Arn --output text)
+aws iam attach-role-policy --role-name "$name" --policy-arn arn:aws:iam::aws:policy/AmazonSageMakerFullAccess
+
+# sagemaker
+aws sagemaker create-model --model-name "$name" --execution-role-arn "$role" \
+    --primary-container "Image=$image,ModelDataUrl=s3://$name/model.tar.gz,Environment={GREETING=cli}" >&2
+aws sagemaker create-endpoint-config --endpoint-config-name "$name" --production-variants \
+    "VariantName=v,ModelName=$name,InitialInstanceCount=1,InstanceType=ml.t3.medium" >&2
+aws sagemaker create-endpoint --endpoint-name "$name" --endpoint-config-name "$name" >&2
+aws sagemaker wait endpoint-in-service --endpoint-name "$name"
+same "$(aws sagemaker describe-endpoint --endpoint-name "$name" --query EndpointStatus --output text)" InService
+echo '[[5.1,3.5,1.4,0.2],[6.7,3.0,5.2,2.3]]' >rows.json
+aws sagemaker-runtime invoke-endpoint --endpoint-name "$name" --content-type application/json --body fileb://rows.json \
+    answer.json >&2
+same "$(cat answer.json)" '{"by": "cli", "labels": [0, 2]}'
+echo 5.1,3.5,1.4,0.2 >rows.csv
+same "$(aws sagemaker-runtime invoke-endpoint --endpoint-name "$name" --content-type text/csv --accept text/csv \
+    --body fileb://rows.csv --query InvokedProductionVariant --output text answer.csv)" v
+same "$(cat answer.csv)" 0
+aws sagemaker add-tags --resource-arn "$(aws sagemaker describe-model --model-name "$name" --query ModelArn --output text)" \
+    --tags Key=team,Value=a >&2
+fails "Could not find" aws sagemaker describe-endpoint --endpoint-name none
+same "$(aws sagemaker list-endpoints --name-contains "$name" --query 'Endpoints[].EndpointName' --output text)" "$name"
+
+aws sagemaker delete-endpoint --endpoint-name "$name"
+aws sagemaker wait endpoint-deleted --endpoint-name "$name"
+aws sagemaker delete-endpoint-config --endpoint-config-name "$name"
+aws sagemaker delete-model --model-name "$name"
+aws iam detach-role-policy --role-name "$name" --policy-arn arn:aws:iam::aws:policy/AmazonSageMakerFullAccess
+aws iam delete-role --role-name "$name"
+aws s3 rm --quiet --recursive "s3://$name/tree"
+aws s3 rb --force "s3://$name" >&2

@@ -1,0 +1,168 @@
+"""SageMaker Python SDK 2. Arguments: what to deploy, and the folder with the files of tests.clients.models."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy
+import sagemaker
+from sagemaker.deserializers import CSVDeserializer, JSONDeserializer
+from sagemaker.multidatamodel import MultiDataModel
+from sagemaker.pipeline import PipelineModel
+from sagemaker.serializers import CSVSerializer, JSONSerializer
+from sagemaker.sklearn import SKLearnModel
+from sagemaker.xgboost import XGBoostModel
+
+FILES = Path(sys.argv[2])
+SCRIPT = str(FILES / "code" / "inference.py")
+ROWS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
+ROLE = os.environ["SAGEMAKER_ROLE_ARN"]
+
+session = sagemaker.Session()
+scheme = session.sagemaker_client.meta.endpoint_url.split(":")[0]
+bucket = session.default_bucket()
+
+
+def uploaded(archive, name):
+    return session.upload_data(str(FILES / archive), bucket=bucket, key_prefix=f"sdk2/{scheme}/{name}")
+
+
+def started(predictor):
+    session.wait_for_endpoint(predictor.endpoint_name, poll=1)
+    predictor.serializer, predictor.deserializer = JSONSerializer(), JSONDeserializer()
+    return predictor
+
+
+def gone(predictor, *models):
+    predictor.delete_endpoint()
+    for model in models:
+        model.delete_model()
+    found = session.sagemaker_client.list_endpoints(NameContains=predictor.endpoint_name)["Endpoints"]
+    assert {each["EndpointStatus"] for each in found} <= {"Deleting"}, found
+
+
+def sklearn():
+    """The defaults of the SDK all the way: it waits by itself, and rows travel as NumPy's own format."""
+    model = SKLearnModel(
+        model_data=uploaded("bare.tar.gz", "sklearn"),
+        role=ROLE,
+        entry_point=str(FILES / "code" / "loads.py"),
+        framework_version="1.2-1",
+        py_version="py3",
+    )
+    predictor = model.deploy(initial_instance_count=1, instance_type="ml.m5.large")
+    labels = predictor.predict(numpy.array(ROWS))
+    assert labels.tolist() == [0, 2], labels
+
+    second = SKLearnModel(
+        model_data=uploaded("bare.tar.gz", "sklearn"),
+        role=ROLE,
+        entry_point=SCRIPT,
+        framework_version="1.2-1",
+        env={"GREETING": "second"},
+        sagemaker_session=session,
+    )
+    second.create(instance_type="ml.m5.large")
+    predictor.update_endpoint(model_name=second.name, initial_instance_count=1, instance_type="ml.m5.large", wait=False)
+    started(predictor)
+    assert predictor.predict(ROWS) == {"by": "second", "labels": [0, 2]}
+    predictor.serializer, predictor.deserializer = CSVSerializer(), CSVDeserializer()
+    assert predictor.predict(ROWS) == [["0"], ["2"]]
+    gone(predictor, model, second)
+
+
+def plain():
+    """Any image with any archive: what is in the archive decides."""
+    model = sagemaker.Model(
+        image_uri=sagemaker.image_uris.retrieve("sklearn", session.boto_region_name, version="1.2-1"),
+        model_data=uploaded("whole.tar.gz", "plain"),
+        role=ROLE,
+        env={"GREETING": "plain"},
+        predictor_cls=sagemaker.Predictor,
+    )
+    predictor = started(model.deploy(1, "ml.m5.large", wait=False))
+    assert predictor.predict(ROWS) == {"by": "plain", "labels": [0, 2]}
+    gone(predictor, model)
+
+
+def folder():
+    """A source_dir with modules beside the entry point."""
+    model = SKLearnModel(
+        model_data=uploaded("bare.tar.gz", "folder"),
+        role=ROLE,
+        source_dir=str(FILES / "project"),
+        entry_point="serve.py",
+        framework_version="1.2-1",
+        dependencies=[str(FILES / "code" / "loads.py")],
+    )
+    predictor = started(model.deploy(1, "ml.m5.large", wait=False))
+    assert predictor.predict(ROWS) == {"label": [0, 2]}
+    gone(predictor, model)
+
+
+def xgboost():
+    """The framework's model class with a script. What the script loads is up to it."""
+    model = XGBoostModel(
+        model_data=uploaded("bare.tar.gz", "xgboost"),
+        role=ROLE,
+        entry_point=SCRIPT,
+        framework_version="1.7-1",
+        env={"GREETING": "xgb"},
+    )
+    predictor = started(model.deploy(1, "ml.m5.large", wait=False))
+    assert predictor.predict(ROWS) == {"by": "xgb", "labels": [0, 2]}
+    gone(predictor, model)
+
+
+def multi():
+    """Two archives behind one endpoint, one of them added while it serves."""
+    container = SKLearnModel(
+        model_data=uploaded("bare.tar.gz", "multi-code"),
+        role=ROLE,
+        entry_point=SCRIPT,
+        framework_version="1.2-1",
+        sagemaker_session=session,
+    )
+    prefix = f"s3://{bucket}/sdk2/{scheme}/many/"
+    model = MultiDataModel(f"sdk2-many-{scheme}", prefix, model=container, sagemaker_session=session)
+    model.add_model(str(FILES / "bare.tar.gz"), "a/first.tar.gz")
+    predictor = started(model.deploy(1, "ml.m5.large", wait=False))
+    assert predictor.predict(ROWS, target_model="a/first.tar.gz")["labels"] == [0, 2]
+    model.add_model(str(FILES / "scaler.tar.gz"), "scaler.tar.gz")
+    assert sorted(model.list_models()) == ["a/first.tar.gz", "scaler.tar.gz"]
+    scaled = predictor.predict(ROWS, target_model="scaler.tar.gz")["labels"]
+    assert abs(scaled[0][0] + 0.900681) < 1e-5, scaled
+    try:
+        predictor.predict(ROWS, target_model="none.tar.gz")
+    except session.sagemaker_runtime_client.exceptions.ClientError as error:
+        code = error.response["Error"]["Code"]
+    assert code == "ValidationError"
+    gone(predictor, model)
+
+
+def pipeline():
+    """A scaler, then a classifier of what it sends on."""
+    parts = [
+        SKLearnModel(
+            model_data=uploaded(f"{name}.tar.gz", "pipeline"),
+            role=ROLE,
+            entry_point=SCRIPT,
+            framework_version="1.2-1",
+            env={"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv"},
+            sagemaker_session=session,
+        )
+        for name in ("scaler", "scaled")
+    ]
+    model = PipelineModel(parts, role=ROLE, name=f"sdk2-pipeline-{scheme}", sagemaker_session=session)
+    predictor = model.deploy(1, "ml.m5.large", wait=False) or sagemaker.Predictor(model.endpoint_name, session)
+    predictor = started(predictor)
+    predictor.serializer, predictor.deserializer = CSVSerializer(), CSVDeserializer()
+    assert predictor.predict(ROWS) == [["0"], ["2"]]
+    description = session.sagemaker_client.describe_model(ModelName=model.name)
+    assert len(description["Containers"]) == 2, json.dumps(description, default=str)
+    gone(predictor, model)
+
+
+SCENARIOS = {each.__name__: each for each in (sklearn, plain, folder, xgboost, multi, pipeline)}
+SCENARIOS[sys.argv[1]]()

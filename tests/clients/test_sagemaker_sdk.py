@@ -1,0 +1,15 @@
+"""SageMaker Python SDK, 2 and 3: deploy, predict, update and delete."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize("what", ["sklearn", "plain", "folder", "xgboost", "multi", "pipeline"])
+def test_sdk_2(machine, artifacts, what):
+    machine.program("sagemaker-2", "sdk2", what, artifacts)
+
+
+@pytest.mark.parametrize("what", ["core", "builder"])
+def test_sdk_3(machine, artifacts, what):
+    machine.program("sagemaker-3", "sdk3", what, artifacts)
