@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -41,10 +42,14 @@ class WorkerSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     cores: float = 1.0
     labels: Mapping[str, str] = field(default_factory=dict)
+    listener: int = -1
 
 
 def run(spec: WorkerSpec, status_fd: int) -> int:
-    """DO: serve | fail | crash | crash-once | sleep | deaf | eat. What it sees goes to seen.json in its folder."""
+    """DO: serve | fail | crash | crash-once | sleep | deaf | eat | grow | rt-signal.
+
+    What it sees goes to seen.json in its folder.
+    """
 
     def tell(**state: Any) -> None:
         Path(spec.state_file).write_text(json.dumps(state))
@@ -58,7 +63,12 @@ def run(spec: WorkerSpec, status_fd: int) -> int:
         "session": os.getsid(0) == os.getpid(),
         "parent": os.getppid(),
         "draw": random.random(),
+        "own": dict(spec.environment),
+        "host_name": socket.gethostname(),
+        "etc": [],
     }
+    with contextlib.suppress(PermissionError):
+        seen["etc"] = sorted(os.listdir("/etc"))
     Path("seen.json").write_text(json.dumps(seen))
     print(f"doing {do}")
     marker = Path("been-here")
@@ -70,13 +80,25 @@ def run(spec: WorkerSpec, status_fd: int) -> int:
         os.kill(os.getpid(), signal.SIGSEGV)
     if do == "eat":
         sys.stdout.write(f"{len(bytearray(os.urandom(1 << 20) * 200))}")
+    if do == "grow":
+        grown = []
+        while len(grown) < 400:
+            grown.append(bytearray(os.urandom(1 << 20)))
+            time.sleep(0.002)
+        time.sleep(60)
+    if do == "rt-signal":
+        os.kill(os.getpid(), signal.SIGRTMIN + 3)
     if do == "sleep":
         time.sleep(60)
     if do == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(spec.socket)
-    listener.listen()
+    if spec.listener >= 0:
+        listener = socket.socket(fileno=spec.listener)
+        Path(spec.socket).with_name(".early").rename(spec.socket)
+    else:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(spec.socket)
+        listener.listen()
     tell(state="ready", pid=os.getpid())
     while True:
         signal.pause()

@@ -134,19 +134,38 @@ def test_places_for_control_groups_of_both_versions():
     mounts = "tmpfs /sys tmpfs rw 0 0\ncgroup /v1/memory cgroup rw,memory 0 0\ncgroup2 /v2 cgroup2 rw 0 0\n"
     own = "5:cpu,memory:/user/x\n0::/slice/y\n"
     assert cgroup._places(mounts, own) == [
-        (Path("/v1/memory/user/x"), 1),
-        (Path("/v1/memory"), 1),
-        (Path("/v2/slice/y"), 2),
-        (Path("/v2"), 2),
+        (2, {"memory": [Path("/v2/slice/y"), Path("/v2")]}),
+        (1, {"memory": [Path("/v1/memory/user/x"), Path("/v1/memory")]}),
     ]
+    # A server that has moved itself makes its groups where it was.
+    moved = cgroup._places(mounts, "0::/slice/y/kedge-server\n")
+    assert moved[0] == (2, {"memory": [Path("/v2/slice/y"), Path("/v2")]})
     assert cgroup.find("x", Path("/none"), Path("/none")) is None
 
 
-def test_a_group_of_version_2_is_read(tmp_path):
-    groups = cgroup.MemoryGroups(tmp_path / "kedge-x", 2)
-    procs = groups.make("t", 1000)
-    assert procs == tmp_path / "kedge-x" / "t" / "cgroup.procs"
-    assert (procs.parent / "memory.max").read_text() == "1000"
+def test_a_group_of_version_2_is_made_and_read(tmp_path):
+    folder = tmp_path / "kedge-x"
+    folder.mkdir()
+    (folder / "cgroup.subtree_control").write_text("memory pids")
+    groups = cgroup.Groups({"memory": folder, "pids": folder}, 2)
+    (file,) = groups.make("t", 1000, 50)
+    group = Path(file).parent
+    assert file == str(folder / "t" / "cgroup.procs")
+    assert (group / "memory.max").read_text() == "1000"
+    assert (group / "pids.max").read_text() == "50"
     assert not groups.killed("t")
-    (procs.parent / "memory.events").write_text("low 0\noom 1\noom_kill 1\n")
+    (group / "memory.events").write_text("low 0\noom 1\noom_kill 1\n")
     assert groups.killed("t")
+
+
+def test_groups_of_version_2_are_found_where_limits_are_handed_down(tmp_path):
+    base = tmp_path / "slice"
+    base.mkdir()
+    mounts, own = tmp_path / "mounts", tmp_path / "own"
+    mounts.write_text(f"cgroup2 {tmp_path} cgroup2 rw 0 0\n")
+    own.write_text("0::/slice\n")
+    assert cgroup.find("x", mounts, own) is None  # no such file: this is no control group
+    (base / "cgroup.subtree_control").write_text("cpu memory pids")
+    # What the kernel does when a folder is made cannot be imitated, so the group below is refused.
+    assert cgroup.find("x", mounts, own) is None
+    assert sorted(each.name for each in base.iterdir()) == ["cgroup.subtree_control"]

@@ -8,8 +8,9 @@ import socket
 
 import pytest
 
-from kedge.compute import lines
-from kedge.compute.lines import LineError, Lines, receive_now, send_now
+from kedge.compute import messages
+from kedge.compute.lines import Lines
+from kedge.compute.messages import LineError, receive_now, send_now
 
 
 def pair() -> tuple[Lines, Lines]:
@@ -76,4 +77,4 @@ def test_the_same_without_a_loop():
         os.close(lent.pop())
         left.close()
         assert receive_now(right, lent) is None
-    assert lines.MAX_LINE_BYTES > 1 << 20
+    assert messages.MAX_LINE_BYTES > 1 << 20

@@ -51,7 +51,7 @@ def test_up_status_and_down(server: Server):
     status = server.status()
     assert status["running"]
     assert status["pid"] == server.ready["pid"] == server.pid("supervisor")
-    tasks = ["supervisor", "control", "router-0", "router-1", "forkserver"]
+    tasks = ["supervisor", "control", "router-0", "router-1", "keeper", "forkserver"]
     assert [each["task"] for each in status["roles"]] == tasks
     assert json.loads(server.home.run_file.read_bytes())["pid"] == server.ready["pid"]
     pids = server.pids()
@@ -70,10 +70,10 @@ def test_up_status_and_down(server: Server):
 def test_keys_are_for_nobody_below(server: Server):
     server.up(KEDGE_ROOT_ACCESS_KEY="AKIAROOT", KEDGE_ROOT_SECRET_KEY="root-secret")
     assert server.ready["secret_access_key"] == "root-secret"
-    for task in ("control", "router-0", "forkserver"):
+    for task in ("control", "router-0", "keeper", "forkserver"):
         environment = Path(f"/proc/{server.pid(task)}/environ").read_bytes()
         assert b"root-secret" not in environment
-        assert (b"SECRET_OF_THE_OPERATOR" in environment) == (task != "forkserver")
+        assert (b"SECRET_OF_THE_OPERATOR" in environment) == (task not in ("keeper", "forkserver"))
 
 
 @pytest.mark.parametrize("task", ["control", "router-0"])
@@ -138,7 +138,7 @@ async def test_an_instance_that_was_just_starting_is_adopted_too(server: Server)
     await engine.start(spec("slow", "sleep"))
     pid = until(lambda: server.status()["instances"][0]["pid"])
     server.kill_supervisor()
-    (server.data / "tasks" / "slow" / "state.json").write_text('{"state": "ready"}')
+    (server.data / "tasks" / "slow" / "report" / "state.json").write_text('{"state": "ready"}')
     server.up()
     assert (await reached(engine, "slow", READY)).pid == pid
     await engine.close()
@@ -273,7 +273,7 @@ async def test_ephemeral_dies_whole_and_its_folder_goes_at_the_next_start(server
     server.up("--ephemeral")
     await started(server, "one")
     pids, folder = server.pids(), server.data
-    assert len(pids) == 5
+    assert len(pids) == 6
     server.kill_supervisor()
     until(lambda: all(gone(pid) for pid in pids), "the end of every process")
     assert folder.exists()

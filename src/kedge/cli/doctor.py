@@ -28,6 +28,8 @@ _DEGRADED = {
     "proc": "processes that no record claims are not found",
     "peer_pid": "who connects to the supervisor is known by its own word only",
     "punch_hole": "an instance's old output goes all at once",
+    "control_groups": "memory of instances is bounded by a watchdog that looks twice a second",
+    "own_proc": "an instance is shown the processes of this container, which it cannot touch",
     "fork_server": "each instance imports scikit-learn itself: it starts in seconds, not milliseconds",
 }
 _ENOUGH_BYTES = 1_000_000_000
@@ -54,8 +56,7 @@ def doctor(data: Path | None, as_json: bool) -> None:
     folder = data_folder(data)
     findings = [
         _python(),
-        *_kernel(),
-        _sandbox(),
+        *_kernel(require_sandbox=settings.require_sandbox),
         _botocore(importlib.metadata.version("botocore")),
         _disk(folder),
         _port(settings.host, settings.api_port, "API port", folder),
@@ -75,17 +76,25 @@ def _python() -> Finding:
     return Finding("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
 
 
-def _kernel() -> list[Finding]:
-    from kedge.compute import linux
+def _kernel(*, require_sandbox: bool) -> list[Finding]:
+    from kedge.compute import linux, sandbox
 
-    return [
-        Finding(name.replace("_", " "), "ok" if works else "degraded", "" if works else _DEGRADED.get(name, "missing"))
-        for name, works in linux.probe().as_dict().items()
+    able = linux.probe()
+    works = able.as_dict()
+    lost = {**_DEGRADED, **{name: f"off: {text}" for name, text in sandbox.LAYERS.items()}}
+    findings = [
+        Finding(name.replace("_", " "), "ok" if there else "degraded", "" if there else lost[name])
+        for name, there in works.items()
     ]
+    return [*findings, _sandbox(len(sandbox.LAYERS), able.missing_layers(), require=require_sandbox)]
 
 
-def _sandbox() -> Finding:
-    return Finding("sandbox", "degraded", "not there yet: instances run as this user, with a clean environment")
+def _sandbox(layers: int, missing: list[str], *, require: bool) -> Finding:
+    if not missing:
+        return Finding("sandbox", "ok", f"all {layers} layers work")
+    names = ", ".join(name.replace("_", " ") for name in missing)
+    detail = f"{layers - len(missing)} of {layers} layers work; missing: {names}"
+    return Finding("sandbox", "problem" if require else "degraded", detail)
 
 
 def _botocore(version: str) -> Finding:

@@ -24,12 +24,28 @@ class TaskState(StrEnum):
 
 
 @dataclass(frozen=True)
+class Container:
+    """One of several containers of a task. Each runs in a process of its own, beside the others."""
+
+    name: str
+    """Its ContainerHostname, or container-1, container-2, ... by its place."""
+    runtime: str
+    artifact_sha256: str
+    """As TaskSpec's; "" where `many_models`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    many_models: bool = False
+    """It loads models when they are asked for by name (TaskStatus.wants), each from a folder of its own."""
+    keeps_models: bool = True
+    """Whether such a model stays loaded after it has answered."""
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """What to run. Equal specs have equal hashes, so that starting twice is starting once."""
 
     id: str
     runtime: str
-    """A name of kedge.serving.runtimes, for example "sklearn"."""
+    """A name of kedge.serving.runtimes, for example "sklearn"; "" where `containers` say what runs."""
     artifact_uri: str
     artifact_sha256: str
     """The hash under which models/artifact.py has put the unpacked artifact into the node's cache."""
@@ -42,13 +58,32 @@ class TaskSpec:
     """account, region, endpoint (its name), variant, fleet."""
     start_timeout_s: float = 240.0
     stop_grace_s: float = 30.0
+    containers: tuple[Container, ...] = ()
+    """Not empty: the task is these, and the runtime and the artifact above are empty."""
+    direct: bool = False
+    """A request goes to the one container that it names; otherwise through all of them in turn."""
+    execution_role: str = ""
+    """ARN of the role whose temporary credentials it can ask for; "" where it gets none."""
+    network_isolation: bool = False
+    """It reaches no network at all, the API port neither."""
+
+    @property
+    def artifacts(self) -> frozenset[str]:
+        """The hashes of all artifacts that it reads."""
+        hashes = {self.artifact_sha256, *(each.artifact_sha256 for each in self.containers)}
+        return frozenset(each for each in hashes if each)
+
+    @property
+    def many_models(self) -> bool:
+        """Whether further models come into its folder while it runs."""
+        return any(each.many_models for each in self.containers)
 
     def digest(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> TaskSpec:
-        return cls(**fields)
+        return cls(**{**fields, "containers": tuple(Container(**each) for each in fields.get("containers", ()))})
 
 
 @dataclass(frozen=True)
@@ -63,6 +98,9 @@ class TaskStatus:
     """Why it failed or last died: one sentence, then the last lines of its output."""
     restarts: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+    wants: Mapping[str, str] = field(default_factory=dict)
+    """Models that it asked for and has not let go yet: the name of the folder (below DATA/tasks/ID/models) in which it
+    looks for one, CONTAINER-TOKEN with the container's place, to the model's name."""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from kedge.compute import instance_types
+from kedge.compute import gpus, instance_types
 from kedge.compute.base import Capacity
 from kedge.compute.instance_types import InstanceType
 from kedge.config import SettingError, Settings
@@ -21,7 +20,7 @@ def of_machine(settings: Settings) -> Capacity:
     return Capacity(
         cores=_cores() * settings.cpu_overcommit,
         memory_bytes=int(_memory_bytes() * settings.memory_overcommit),
-        gpus=_gpus(),
+        gpus=gpus.count(settings.gpus),
     )
 
 
@@ -48,10 +47,3 @@ def _memory_bytes() -> int:
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
             found.append(int(Path(path).read_text()))
     return min(found)
-
-
-def _gpus() -> int:
-    """NVIDIA GPUs whose driver runs; nvidia-smi is not needed."""
-    with contextlib.suppress(OSError):
-        return len(list(Path("/proc/driver/nvidia/gpus").iterdir()))
-    return sum(bool(re.fullmatch(r"nvidia\d+", entry.name)) for entry in Path("/dev").iterdir())

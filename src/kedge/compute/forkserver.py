@@ -4,9 +4,11 @@
 
 It is exec'ed with a clean environment and never held a key. It imports and does nothing else: no prediction, no fit, no
 thread, since a fork after OpenMP has run hangs. Over its socket (JSON lines) it says {"ready": PID} once, and then
-answers each {"fork": REQUEST} that lends a status pipe and an output file by {"pid": N} or {"error": TEXT}.
+answers each {"fork": ENTRY} that lends a status pipe, an output file, a request and namespaces by {"pid": N} or
+{"error": TEXT}. It does not read the request, which may hold a model's secrets: the instance does.
 
-An instance is forked twice, so that it falls to the supervisor (a subreaper) and outlives this process.
+An instance is forked twice: so it falls to the supervisor (a subreaper) and outlives this process, and the process in
+between enters the namespaces.
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from kedge.compute.instance import Request, become_forked
-from kedge.compute.lines import receive_now, send_now
+from kedge.compute import sandbox
+from kedge.compute.instance import Entry, become_forked, enter
+from kedge.compute.messages import receive_now, send_now
 
 THREADS_FOUND = 3
 """Exit status: a thread runs here, so nothing can be forked any more; the supervisor starts another one."""
+_OWN = 3
+"""Descriptors that every instance is lent: status pipe, output, request."""
 
 
 def main() -> None:
@@ -33,6 +38,7 @@ def main() -> None:
     parser.add_argument("modules", nargs="*", help="imported ahead; one that is not installed is left out")
     options = parser.parse_args()
     _import(options.modules)
+    sandbox.prepare()
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -59,7 +65,7 @@ def _serve(sock: socket.socket) -> None:
         if _threads() != 1:
             sys.exit(THREADS_FOUND)
         try:
-            answer: dict[str, Any] = {"pid": _fork_twice(sock, Request(**message["fork"]), *lent)}
+            answer: dict[str, Any] = {"pid": _fork_twice(sock, Entry(**message["fork"]), lent)}
         except (OSError, TypeError, KeyError, ValueError) as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         finally:
@@ -68,14 +74,14 @@ def _serve(sock: socket.socket) -> None:
         send_now(sock, answer)
 
 
-def _fork_twice(sock: socket.socket, request: Request, status_fd: int, output_fd: int) -> int:
+def _fork_twice(sock: socket.socket, entry: Entry, lent: Sequence[int]) -> int:
     """The pid of the instance. Raises OSError when the machine has no room for it."""
     sys.stdout.flush()
     sys.stderr.flush()
     read_end, write_end = os.pipe()
     forker = os.fork()
     if forker == 0:
-        _fork_and_end(sock, request, status_fd, output_fd, write_end)
+        _fork_and_end(sock, entry, lent, write_end)
     os.close(write_end)
     with open(read_end, "rb") as pipe:
         told = pipe.read().decode()
@@ -85,13 +91,14 @@ def _fork_twice(sock: socket.socket, request: Request, status_fd: int, output_fd
     return int(told)
 
 
-def _fork_and_end(sock: socket.socket, request: Request, status_fd: int, output_fd: int, write_end: int) -> NoReturn:
+def _fork_and_end(sock: socket.socket, entry: Entry, lent: Sequence[int], write_end: int) -> NoReturn:
     forker = os.getpid()
     try:
+        enter(entry, lent[_OWN:])
         instance = os.fork()
         if instance == 0:
             sock.detach()  # its number is closed below and will mean another file
-            become_forked(request, status_fd, output_fd, forker)
+            become_forked(entry, lent[:_OWN], forker)
         os.write(write_end, str(instance).encode())
     except OSError as error:
         os.write(write_end, str(error).encode())

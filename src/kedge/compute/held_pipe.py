@@ -20,6 +20,13 @@ def die_with_supervisor() -> None:
         threading.Thread(target=_watch, args=(int(held),), name="held-pipe", daemon=True).start()
 
 
+def forget() -> None:
+    """Let go of the pipe: something else sees to the end."""
+    held = os.environ.pop(VARIABLE, "")
+    if held:
+        os.close(int(held))
+
+
 def _watch(descriptor: int) -> None:
     while os.read(descriptor, 1):
         pass

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
 import os
+import shutil
+import socket
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
-from kedge.compute import output
+from kedge.compute import gpus, orders, output
 from kedge.compute.base import TaskSpec
-from kedge.compute.cgroup import MemoryGroups
+from kedge.compute.cgroup import Groups
 from kedge.compute.children import Children
+from kedge.compute.environments import Environment, EnvironmentFailed, Environments, Needs
 from kedge.compute.fork_client import CannotFork, ForkFailed, ForkServer
-from kedge.compute.instance import Request
+from kedge.compute.instance import Entry, Request
+from kedge.compute.keeper import URI
+from kedge.compute.keeper_client import Keeper, NoSandbox, Sandbox
+from kedge.compute.linux import Capabilities
+from kedge.compute.orders import Addresses, Bounds, Plan, Share
 from kedge.compute.process_id import ProcessId
-from kedge.compute.records import OUTPUT, STATE, WORK
+from kedge.compute.records import MODELS, OUTPUT, STATE, TEMPORARY, WORK
+from kedge.compute.sandbox import Confinement
 from kedge.home import Home
 
 HOME_MARK = "KEDGE_HOME_ID"
 """Every process of a data directory carries this variable; what carries it and stands in no record is ended."""
 TASK_MARK = "KEDGE_TASK_ID"
+IMAGE = "KEDGE_IMAGE"
+"""Of a container's environment: the image that its model names. kedge.serving.runtimes reads it too."""
 _FORK_TRIES = 3
 _KEPT_VARIABLES = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _KEPT_PREFIXES = ("LC_", "PYTHON")
@@ -42,6 +53,10 @@ class Launched:
     """Of one that ended at once, where the kernel told."""
     reports: int
     """Descriptor of the status pipe, to be closed by the caller."""
+    gate: ProcessId | None = None
+    """The first process of its sandbox."""
+    line: socket.socket | None = None
+    """A sandbox that is to end with this process does so when this is closed; the caller's too."""
 
 
 class LaunchFailed(Exception):
@@ -71,19 +86,63 @@ def worker_fields(home: Home, spec: TaskSpec) -> dict[str, Any]:
     return {
         "id": spec.id,
         "runtime": spec.runtime,
-        "artifact_dir": str(home.artifacts / spec.artifact_sha256),
+        "artifact_dir": str(home.artifacts / spec.artifact_sha256) if spec.artifact_sha256 else "",
         "environment": {**own, **spec.environment, **marks},
         "socket": str(home.instance_socket(spec.id)),
         "cores": spec.cores,
         "work_dir": str(folder / WORK),
         "state_file": str(folder / STATE),
         "labels": dict(spec.labels),
+        **(_containers(home, spec) if spec.containers else {}),
     }
+
+
+def _containers(home: Home, spec: TaskSpec) -> dict[str, Any]:
+    return {
+        "memory_bytes": spec.memory_bytes,
+        "containers": [
+            {
+                "name": each.name,
+                "runtime": each.runtime,
+                "artifact_dir": str(home.artifacts / each.artifact_sha256) if each.artifact_sha256 else "",
+                "environment": dict(each.environment),
+                "many_models": each.many_models,
+                "keeps_models": each.keeps_models,
+            }
+            for each in spec.containers
+        ],
+        "direct": spec.direct,
+        "models_dir": str(home.tasks / spec.id / MODELS) if spec.many_models else "",
+    }
+
+
+def _needs(home: Home, spec: TaskSpec) -> Needs:
+    """A pipeline's containers share one environment, with what each of them asks for."""
+    folders = [home.artifacts / each / "code" for each in sorted(spec.artifacts)]
+    runtimes = {spec.artifact_sha256: spec.runtime, **{each.artifact_sha256: each.runtime for each in spec.containers}}
+    for sha256, runtime in sorted(runtimes.items()):
+        if runtime == "mlflow" and sha256:
+            # Its requirements lie beside MLmodel, in the root or in the one folder.
+            found = [*(home.artifacts / sha256).glob("MLmodel"), *(home.artifacts / sha256).glob("*/MLmodel")]
+            folders += [path.parent for path in found[:1]]
+    variables = [spec.environment, *(each.environment for each in spec.containers)]
+    images = [each[IMAGE] for each in variables if IMAGE in each]
+    return Needs(images[0] if images else "", tuple(folders), spec.network_isolation)
 
 
 def _own_environment(home: Home, task_id: str) -> dict[str, str]:
     work = str(home.tasks / task_id / WORK)
     return {"HOME": work, "TMPDIR": work, HOME_MARK: home_id(home), TASK_MARK: task_id}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine offers for instances, and what the operator wants of it."""
+
+    capabilities: Capabilities
+    groups: Groups | None
+    network: str = orders.API_ONLY
+    """One of orders.NETWORKS."""
 
 
 class Launcher:
@@ -94,92 +153,210 @@ class Launcher:
         home: Home,
         children: Children,
         module: str,
+        keeper: Keeper,
         fork_server: ForkServer | None,
-        groups: MemoryGroups | None,
+        machine: Machine,
+        environments: Environments,
         *,
         tied: bool,
     ) -> None:
         self._home = home
         self._children = children
         self._module = module
+        self._keeper = keeper
         self._fork_server = fork_server
-        self._groups = groups
+        self._machine = machine
+        self._environments = environments
         self._tied = tied
+        self._addresses: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
+        self.beginning: set[ProcessId] = environments.working
+        """Gates whose instance is being started, and what installs for one; they stand in no record yet."""
 
-    async def launch(self, spec: TaskSpec) -> Launched:
-        """Raises LaunchFailed. Cancelling it leaves a process that no record claims; the caller has those ended."""
-        folder = self._home.tasks / spec.id
-        try:
-            (folder / WORK).mkdir(mode=0o700, parents=True, exist_ok=True)
-            (folder / STATE).unlink(missing_ok=True)
-            self._home.instance_socket(spec.id).unlink(missing_ok=True)
-            read_end, write_end = os.pipe()
-        except OSError as error:
-            raise LaunchFailed(str(error)) from error
-        try:
-            log_file = output.open_for_append(folder / OUTPUT)
+    def serve_at(self, addresses: Addresses) -> None:
+        """Where the server is; nothing is launched before this is known."""
+        self._addresses.set_result(addresses)
+
+    async def launch(self, spec: TaskSpec, given: Sequence[int] = ()) -> Launched:
+        """given: indices of its GPUs.
+
+        Raises LaunchFailed. Cancelling it leaves a process that no record claims; the caller has those ended."""
+        addresses = await asyncio.shield(self._addresses)
+        groups: list[str] = []
+        with contextlib.ExitStack() as stack:
             try:
-                pid = await self._start(self._request(spec), write_end, log_file)
-            finally:
-                os.close(log_file)
-        except (OSError, ForkFailed) as error:
-            os.close(read_end)
-            raise LaunchFailed(str(error)) from error
-        except BaseException:
-            os.close(read_end)
-            raise
-        finally:
-            os.close(write_end)
-        os.set_blocking(read_end, False)
-        process = self._children.claim(pid)
-        return Launched(process, None if process else self._children.exit_status(pid), read_end)
+                self._prepare(spec)
+                if self._machine.groups is not None:
+                    groups = self._machine.groups.make(spec.id, spec.memory_bytes, orders.MAX_PROCESSES)
+                read_end, write_end = os.pipe()
+                stack.callback(os.close, write_end)
+                reading = stack.enter_context(contextlib.ExitStack())
+                reading.callback(os.close, read_end)
+                log_file = output.open_for_append(self._home.tasks / spec.id / OUTPUT)
+                stack.callback(os.close, log_file)
+                log_path = self._home.tasks / spec.id / OUTPUT
+                environment = await self._environments.prepare(_needs(self._home, spec), log_path)
+                plan = orders.plan(
+                    self._home,
+                    spec,
+                    self._bounds(groups),
+                    addresses,
+                    self._machine.network,
+                    self._share(given),
+                    tied=self._tied,
+                    readable=environment.readable if environment else (),
+                )
+                if plan.problem:
+                    raise LaunchFailed(plan.problem)
+                sandbox = await self._keeper.make(plan.order)
+                stack.callback(sandbox.close_namespaces)
+                closing = stack.enter_context(contextlib.ExitStack())
+                closing.callback(sandbox.close)
+                if sandbox.gate is not None:
+                    self.beginning.add(sandbox.gate)
+                    stack.callback(self.beginning.discard, sandbox.gate)
+                request = self._request(spec, plan, sandbox, environment)
+                pid = await self._start(request, environment, sandbox, groups, write_end, log_file)
+            except (OSError, ForkFailed, NoSandbox, EnvironmentFailed) as error:
+                raise LaunchFailed(str(error).removesuffix(".")) from error
+            process = self._children.claim(pid)
+            line = None
+            if process is not None:
+                sandbox.tell(process)
+                if self._tied:
+                    line = sandbox.line
+                    closing.pop_all()
+            os.set_blocking(read_end, False)
+            reading.pop_all()
+            status = None if process else self._children.exit_status(pid)
+            return Launched(process, status, read_end, sandbox.gate, line)
 
     def out_of_memory(self, task_id: str) -> bool:
-        return self._groups is not None and self._groups.killed(task_id)
+        return self._machine.groups is not None and self._machine.groups.killed(task_id)
+
+    def end_rest(self, task_id: str) -> None:
+        """Kill what an instance that has ended left behind, where that can be known."""
+        if self._machine.groups is not None:
+            self._machine.groups.kill(task_id)
 
     def clean(self, task_id: str) -> None:
-        """What lies outside the task's folder."""
-        if self._groups is not None:
-            self._groups.remove(task_id)
-        with contextlib.suppress(OSError):
-            self._home.instance_socket(task_id).unlink(missing_ok=True)
+        """What lies outside the task's folder, and what was private to the process that has ended."""
+        if self._machine.groups is not None:
+            self._machine.groups.remove(task_id)
+        folder = self._home.tasks / task_id
+        for private in (self._home.instance_socket(task_id).parent, folder / WORK, folder / TEMPORARY):
+            shutil.rmtree(private, ignore_errors=True)
 
-    def _request(self, spec: TaskSpec) -> Request:
-        group: Path | None = None
-        if self._groups is not None and spec.memory_bytes:
-            self._groups.remove(spec.id)  # a new group: its count of ends for lack of memory begins at none
-            group = self._groups.make(spec.id, spec.memory_bytes)
-        return Request(
-            module=self._module,
-            worker=worker_fields(self._home, spec),
-            environment=instance_environment(os.environ, self._home, spec.id),
-            work_dir=str(self._home.tasks / spec.id / WORK),
-            cgroup_file=str(group or ""),
-            supervisor=os.getpid() if self._tied else 0,
+    def _prepare(self, spec: TaskSpec) -> None:
+        folder = self._home.tasks / spec.id
+        if self._machine.groups is not None:
+            self._machine.groups.remove(spec.id)  # a new group: its count of ends for lack of memory begins at none
+        for place in orders.places(self._home, spec):
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / STATE).unlink(missing_ok=True)
+        # What the process before this one had asked for, none of which the new one knows.
+        shutil.rmtree(folder / MODELS, ignore_errors=True)
+        if spec.many_models:
+            (folder / MODELS).mkdir(mode=0o700, exist_ok=True)
+        self._home.instance_socket(spec.id).unlink(missing_ok=True)
+
+    def _share(self, given: Sequence[int]) -> Share:
+        """What the sandbox shows of these GPUs."""
+        known = gpus.found() if given else []
+        return Share(gpus.visible(given, known), gpus.devices(given, known), gpus.system_paths(given))
+
+    def _bounds(self, groups: Sequence[str]) -> Bounds:
+        found = self._machine.groups
+        layers = self._machine.capabilities.as_dict()
+        # Without it nobody could be told when the instance ends.
+        layers["pid_namespace"] = layers["pid_namespace"] and layers["pidfd"]
+        return Bounds(
+            layers,
+            os.getuid(),
+            groups,
+            counts_processes=found is not None and "pids" in found.folders,
         )
 
-    async def _start(self, request: Request, status: int, log_file: int) -> int:
-        for attempt in range(_FORK_TRIES):
-            if self._fork_server is None:
-                break
-            try:
-                return await self._fork_server.fork(request, status, log_file)
-            except CannotFork:
-                self._fork_server = None
-            except ForkFailed as error:
-                if attempt == _FORK_TRIES - 1:
-                    raise
-                log.warning("fork of %s failed, trying again: %s", request.worker["id"], error)
-        return self._fresh(request, status, log_file)
+    def _request(self, spec: TaskSpec, plan: Plan, sandbox: Sandbox, environment: Environment | None) -> Request:
+        worker = worker_fields(self._home, spec)
+        worker["socket"] = plan.socket
+        worker["environment"] = {**plan.environment, **sandbox.environment, **worker["environment"], **plan.marks}
+        return Request(
+            module=self._module,
+            worker=worker,
+            environment={
+                **instance_environment(os.environ, self._home, spec.id),
+                **(environment.variables if environment else {}),
+            },
+            work_dir=str(self._home.tasks / spec.id / WORK),
+            confinement=asdict(_with_port_of_credentials(plan.confinement, sandbox)),
+        )
 
-    def _fresh(self, request: Request, status: int, log_file: int) -> int:
-        with tempfile.TemporaryFile("w+") as file:
-            json.dump(request.as_dict(), file)
-            file.flush()
-            file.seek(0)
-            command = [
-                *(sys.executable, "-P", "-m", "kedge.compute.instance"),
-                *("--request-fd", str(file.fileno()), "--status-fd", str(status)),
-            ]
-            descriptors = [file.fileno(), status]
-            return self._children.spawn(command, request.environment, output=log_file, descriptors=descriptors).pid
+    async def _start(
+        self,
+        request: Request,
+        environment: Environment | None,
+        sandbox: Sandbox,
+        groups: Sequence[str],
+        status: int,
+        log_file: int,
+    ) -> int:
+        entered = [name for name, _ in sandbox.namespaces]
+        alone = self._tied and "pid" not in entered
+        entry = Entry(entered, groups, os.getpid() if alone else 0)
+        descriptors = [descriptor for _, descriptor in sandbox.namespaces]
+        with _file_of(request.as_dict()) as request_file:
+            for attempt in range(_FORK_TRIES):
+                if self._fork_server is None or environment is not None:
+                    break
+                try:
+                    return await self._fork_server.fork(entry, [status, log_file, request_file, *descriptors])
+                except CannotFork:
+                    self._fork_server = None
+                except ForkFailed as error:
+                    if attempt == _FORK_TRIES - 1:
+                        raise
+                    log.warning("fork of %s failed, trying again: %s", request.worker["id"], error)
+            # An environment's packages run nothing before the sandbox is there: -S, and `instance` turns site on.
+            python = [environment.python, "-P", "-S"] if environment else [sys.executable, "-P"]
+            return self._fresh(python, request, entry, descriptors, request_file, status, log_file)
+
+    def _fresh(
+        self,
+        python: Sequence[str],
+        request: Request,
+        entry: Entry,
+        descriptors: Sequence[int],
+        request_file: int,
+        status: int,
+        log_file: int,
+    ) -> int:
+        command = [
+            *(*python, "-m", "kedge.compute.instance", "--entry", json.dumps(entry.as_dict())),
+            *("--request-fd", str(request_file), "--status-fd", str(status)),
+            *(word for each in descriptors for word in ("--namespace-fd", str(each))),
+        ]
+        lent = [request_file, status, *descriptors]
+        return self._children.spawn(command, request.environment, output=log_file, descriptors=lent).pid
+
+
+def _with_port_of_credentials(confinement: Confinement, sandbox: Sandbox) -> Confinement:
+    port = urlsplit(sandbox.environment.get(URI, "")).port
+    if confinement.connect_to is None or port is None:
+        return confinement
+    return replace(confinement, connect_to=[*confinement.connect_to, port])
+
+
+@contextlib.contextmanager
+def _file_of(fields: Mapping[str, Any]) -> Iterator[int]:
+    """A descriptor of a file without a name that holds them as JSON; in memory, where the system can."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("request", os.MFD_CLOEXEC)
+    else:
+        descriptor, name = tempfile.mkstemp()
+        os.unlink(name)
+    try:
+        os.write(descriptor, json.dumps(fields).encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,26 +1,15 @@
-"""JSON objects, one a line, over a Unix socket; a line may lend file descriptors (SCM_RIGHTS).
-
-The language between the supervisor, the roles and the fork server. Made for asyncio; `send_now` and `receive_now` are
-the same for a program without a loop.
-"""
+"""What `messages` has, for asyncio."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-MAX_LINE_BYTES = 8 * 1024 * 1024
-MAX_DESCRIPTORS = 8
-_PART_BYTES = 64 * 1024
-
-
-class LineError(Exception):
-    """The peer does not speak this language; the connection cannot go on."""
+from kedge.compute.messages import MAX_LINE_BYTES, LineError, as_line, from_line, receive_some, send_some
 
 
 class Lines:
@@ -42,7 +31,7 @@ class Lines:
             if self._searched > MAX_LINE_BYTES:
                 raise LineError(f"a line of more than {MAX_LINE_BYTES} bytes")
             try:
-                data = _receive(self._socket, self.lent)
+                data = receive_some(self._socket, self.lent)
             except BlockingIOError:
                 await self._possible("reader")
                 continue
@@ -54,15 +43,15 @@ class Lines:
         line = bytes(self._received[:end])
         del self._received[: end + 1]
         self._searched = 0
-        return _object(line)
+        return from_line(line)
 
     async def write(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Raises OSError when the peer is gone. Lines of several writers do not mix."""
-        data = memoryview(_bytes(message))
+        data = memoryview(as_line(message))
         async with self._writing:
             while data:
                 try:
-                    sent = _send(self._socket, data, descriptors)
+                    sent = send_some(self._socket, data, descriptors)
                 except BlockingIOError:
                     await self._possible("writer")
                     continue
@@ -104,54 +93,3 @@ class Lines:
 def _finish(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def send_now(sock: socket.socket, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
-    """Write one line to a blocking socket."""
-    data = memoryview(_bytes(message))
-    while data:
-        sent = _send(sock, data, descriptors)
-        data, descriptors = data[sent:], ()
-
-
-def receive_now(sock: socket.socket, lent: list[int]) -> dict[str, Any] | None:
-    """Read one line from a blocking socket; None at the end. The peer waits for the answer before it sends another."""
-    received = bytearray()
-    while not received.endswith(b"\n"):
-        if len(received) > MAX_LINE_BYTES:
-            raise LineError(f"a line of more than {MAX_LINE_BYTES} bytes")
-        data = _receive(sock, lent)
-        if not data:
-            return None
-        received += data
-    return _object(bytes(received))
-
-
-def _receive(sock: socket.socket, lent: list[int]) -> bytes:
-    data, descriptors, _, _ = socket.recv_fds(sock, _PART_BYTES, MAX_DESCRIPTORS, _CLOSE_ON_EXEC)
-    for descriptor in descriptors:
-        os.set_inheritable(descriptor, False)
-    lent.extend(descriptors)
-    return data
-
-
-def _send(sock: socket.socket, data: memoryview, descriptors: Sequence[int]) -> int:
-    part = data[:_PART_BYTES]
-    return socket.send_fds(sock, [part], list(descriptors)) if descriptors else sock.send(part)
-
-
-def _bytes(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except ValueError as error:
-        raise LineError("a line that is not JSON") from error
-    if not isinstance(found, dict):
-        raise LineError("a line that is no object")
-    return found
-
-
-_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)

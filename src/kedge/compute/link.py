@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from kedge.compute import held_pipe
-from kedge.compute.lines import LineError, Lines
+from kedge.compute.lines import Lines
+from kedge.compute.messages import LineError
 from kedge.home import Home
 
 RETRY_S = 0.1

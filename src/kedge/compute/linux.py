@@ -9,7 +9,7 @@ import signal
 import socket
 from dataclasses import asdict, dataclass
 
-from kedge.compute.process_id import has_proc, pidfd_works
+from kedge.compute import cgroup, sandbox
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -37,6 +37,24 @@ class Capabilities:
     """The oldest output of an instance is given back to the disk; otherwise all of it at once."""
     fork_server: bool
     """Instances are forked from a process that has imported scikit-learn; otherwise each one imports it."""
+    control_groups: bool
+    """The memory and the number of processes of an instance are bounded by the kernel; otherwise by a watchdog."""
+    own_proc: bool
+    """A pid namespace can have a /proc of its own; otherwise an instance is shown that of outside."""
+    user_namespace: bool
+    """This and the following are the layers of `kedge.compute.sandbox.LAYERS`."""
+    mount_namespace: bool
+    pid_namespace: bool
+    network_namespace: bool
+    ipc_namespace: bool
+    uts_namespace: bool
+    landlock: bool
+    seccomp: bool
+    no_new_privileges: bool
+
+    def missing_layers(self) -> list[str]:
+        """Of the sandbox."""
+        return [name for name in sandbox.LAYERS if not getattr(self, name)]
 
     def as_dict(self) -> dict[str, bool]:
         return asdict(self)
@@ -44,6 +62,9 @@ class Capabilities:
 
 def probe() -> Capabilities:
     """Asks the kernel and changes nothing."""
+    # Here, since it brings asyncio along, without which the small processes that use the rest of this start faster.
+    from kedge.compute.process_id import has_proc, pidfd_works
+
     prctl = _prctl() is not None
     subreaper = prctl and _subreaper_known()
     return Capabilities(
@@ -54,6 +75,9 @@ def probe() -> Capabilities:
         peer_pid=hasattr(socket, "SO_PEERCRED"),
         punch_hole=_fallocate() is not None,
         fork_server=subreaper and has_proc(),
+        control_groups=cgroup.find("probe") is not None,
+        own_proc=sandbox.own_proc_works(),
+        **{name: name in sandbox.probe() for name in sandbox.LAYERS},
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from kedge import errors
 from kedge.compute import capacity
 from kedge.compute.base import Capacity, TaskSpec, TaskState, TaskStatus
-from kedge.compute.lines import LineError, Lines
+from kedge.compute.lines import Lines
+from kedge.compute.messages import LineError
 from kedge.compute.tasks import from_wire
 from kedge.config import DEFAULTS, Settings
 from kedge.home import Home

@@ -15,9 +15,16 @@ from kedge.compute.process_id import ProcessId
 from kedge.home import Home
 
 RECORD = "record.json"
-STATE = "state.json"
+STATE = "report/state.json"
+"""In a folder of its own: the instance may write there, and not beside the record."""
 OUTPUT = "output.log"
 WORK = "work"
+TEMPORARY = "tmp"
+"""What the instance sees as /tmp."""
+ROOT = "root"
+"""An empty folder on which its view of the file system is put together."""
+MODELS = "models"
+"""Where a multi-model instance finds what it asks for while it runs."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,11 @@ class TaskRecord:
     restarts: int = 0
     ever_ready: bool = False
     reason: str = ""
+    wants: Mapping[str, str] = field(default_factory=dict)
+    gpus: tuple[int, ...] = ()
+    """Indices of the GPUs that are its own for as long as it is on record."""
+    gate: ProcessId | None = None
+    """The first process of its sandbox, which ends after it."""
 
     def status(self) -> TaskStatus:
         return TaskStatus(
@@ -43,6 +55,7 @@ class TaskRecord:
             reason=self.reason,
             restarts=self.restarts,
             labels=self.spec.labels,
+            wants=self.wants,
         )
 
 
@@ -94,6 +107,8 @@ def read_task(path: Path) -> TaskRecord | None:
                 "spec": TaskSpec.of(fields["spec"]),
                 "state": TaskState(fields["state"]),
                 "process": _process(fields["process"]),
+                "gate": _process(fields.get("gate")),
+                "gpus": tuple(fields.get("gpus", ())),
             }
         )
     except (OSError, ValueError, TypeError, KeyError):

@@ -1,6 +1,6 @@
 """What an instance says of itself: JSON lines in its status pipe, and the last of them in its state file.
 
-    {"state": "ready"}    {"state": "failed", "reason": "..."}
+    {"state": "ready"}    {"state": "failed", "reason": "..."}    {"wants": {FOLDER: MODEL, ...}}
 
 The pipe ends with the supervisor that made it; a later one reads the file.
 """
@@ -11,12 +11,17 @@ import asyncio
 import contextlib
 import json
 import os
+import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 Report = dict[str, Any]
-_MAX_LINE_BYTES = 256 * 1024
+MAX_WANTS = 1024
+_MAX_LINE_BYTES = 2 * 1024 * 1024
+_MAX_MODEL_CHARACTERS = 1024
+_FOLDER = re.compile(r"[0-9]{1,2}-[0-9a-f]{1,32}")
 _POLL_S = 0.05
 
 
@@ -62,11 +67,12 @@ class StatusPipe:
 
 
 class StateFile:
-    """Looks into the file until it says how the start went."""
+    """Looks into the file until it says how the start went; where it `goes_on`, as long as the instance lives."""
 
-    def __init__(self, path: Path, heard: Callable[[Report], None]) -> None:
+    def __init__(self, path: Path, heard: Callable[[Report], None], *, goes_on: bool = False) -> None:
         self._path = path
         self._heard = heard
+        self._goes_on = goes_on
         self._said = b""
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -82,16 +88,37 @@ class StateFile:
             self._timer.cancel()
             self._timer = None
         with contextlib.suppress(OSError):
-            said = self._path.read_bytes()
+            said = _read(self._path)
             if said != self._said:
                 self._said = said
                 _tell(said, self._heard)
-        if not self._said:
+        if not self._said or self._goes_on:
             self._timer = self._loop.call_later(_POLL_S, self._look)
 
 
+def wants_of(report: Report) -> dict[str, str] | None:
+    """The models that an instance says that it wants, by folder; None when it says nothing of that, or nonsense."""
+    said = report.get("wants")
+    if not isinstance(said, dict) or len(said) > MAX_WANTS:
+        return None
+    return {
+        name: model
+        for name, model in said.items()
+        if _FOLDER.fullmatch(name) and isinstance(model, str) and 0 < len(model) <= _MAX_MODEL_CHARACTERS
+    }
+
+
+def _read(path: Path) -> bytes:
+    """A bounded part of it. The folder is the instance's: what lies there may be a pipe, a link or without an end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _MAX_LINE_BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    finally:
+        os.close(descriptor)
+
+
 def _tell(line: bytes, heard: Callable[[Report], None]) -> None:
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(line)
         if isinstance(found, dict):
             heard(found)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,11 +17,13 @@ from kedge.compute.children import Children
 from kedge.compute.launcher import Launcher, LaunchFailed
 from kedge.compute.process_id import ProcessId
 from kedge.compute.records import OUTPUT, STATE, TaskRecord, write_task
-from kedge.compute.reports import Report, Reports, StateFile, StatusPipe
+from kedge.compute.reports import Report, Reports, StateFile, StatusPipe, wants_of
 from kedge.home import Home
 
 REASON_LINES = 20
 REASON_CHARACTERS = 8192
+_REST_ENDS_WITHIN_S = 5.0
+"""Of a sandbox, once its instance has ended; then it is killed."""
 _LAST_WORDS_S = 1.0
 """How long an instance that said that it failed may take to end by itself."""
 
@@ -57,6 +60,8 @@ class Task:
         self._leaving: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
         self._told = asyncio.Event()
+        self._line: socket.socket | None = None
+        self._over_memory = False
         self._failure = ""
         self._last_words = ""
         self._ready_at = 0.0
@@ -92,6 +97,12 @@ class Task:
             self._leaving = asyncio.create_task(self._leave(forget=False))
         await self._leaving
 
+    def end_for_memory(self) -> None:
+        """It uses more memory than it may: kill it; what follows is as after any other end."""
+        if self.record.process is not None:
+            self._over_memory = True
+            self.record.process.signal(signal.SIGKILL)
+
     async def gone(self) -> None:
         """Waits for the end that `stop` asked for."""
         if self._leaving is not None:
@@ -113,35 +124,39 @@ class Task:
             if isinstance(step, restart.GiveUp):
                 self._set(state=TaskState.FAILED, process=None, reason=end.reason)
                 return
-            self._set(state=self._starting_state(), process=None, reason=end.reason, restarts=self.record.restarts + 1)
+            restarts = self.record.restarts + 1
+            self._set(state=self._starting_state(), process=None, reason=end.reason, restarts=restarts, wants={})
             await asyncio.sleep(step.after_s)
 
     async def _once(self, adopted: ProcessId | None) -> End:
         """One process from its launch, or its adoption, to its end."""
         spec = self.record.spec
         self._told.clear()
+        self._over_memory = False
         self._failure, self._last_words, self._ready_at = "", "", 0.0
         loop = asyncio.get_running_loop()
         deadline = loop.time() + spec.start_timeout_s
         exit_status: int | None = None
         reports: Reports
         if adopted is None:
+            await self._rest_ended()
             try:
                 async with asyncio.timeout_at(deadline):
-                    launched = await self._launcher.launch(spec)
+                    launched = await self._launcher.launch(spec, self.record.gpus)
             except LaunchFailed as error:
                 return End(f"The instance could not be started: {error}.")
             except TimeoutError:
                 return self._end_of(None, timed_out=True)
             process, exit_status = launched.process, launched.exit_status
             reports = StatusPipe(launched.reports, self._hear)
-            self._set(process=process)
+            self._line = launched.line
+            self._set(process=process, gate=launched.gate)
         else:
             process = adopted
             if self.record.state is TaskState.READY:
                 self._ready_at = loop.time()
                 self._told.set()
-            reports = StateFile(self._home.tasks / spec.id / STATE, self._hear)
+            reports = StateFile(self._home.tasks / spec.id / STATE, self._hear, goes_on=spec.many_models)
         timed_out = False
         try:
             if process is not None:
@@ -149,7 +164,25 @@ class Task:
                 exit_status = await self._children.ended(process)
         finally:
             reports.close()
+        await self._rest_ended()
         return self._end_of(exit_status, timed_out=timed_out)
+
+    async def _rest_ended(self) -> None:
+        """Waits until nothing is left of an instance that has ended."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+        gate = self.record.gate
+        if gate is not None:
+            ended = asyncio.ensure_future(self._children.ended(gate))
+            try:
+                await asyncio.wait({ended}, timeout=_REST_ENDS_WITHIN_S)
+                if not ended.done():
+                    gate.signal(signal.SIGKILL)
+                    await asyncio.wait({ended}, timeout=_REST_ENDS_WITHIN_S)
+            finally:
+                ended.cancel()
+        self._launcher.end_rest(self.record.spec.id)
 
     async def _settled(self, process: ProcessId, within_s: float) -> bool:
         """Waits until the instance is ready or has ended; kills one that does neither in time and returns False."""
@@ -167,6 +200,10 @@ class Task:
             told.cancel()
 
     def _hear(self, report: Report) -> None:
+        if (wants := wants_of(report)) is not None and wants != self.record.wants:
+            self._set(wants=wants)
+        if "state" not in report or (report["state"] == "ready" and self._ready_at):
+            return
         if report.get("state") == "ready":
             self._ready_at = asyncio.get_running_loop().time()
             self._set(state=TaskState.READY, ever_ready=True)
@@ -184,14 +221,14 @@ class Task:
             what = self._failure
         elif timed_out:
             what = f"The model was not loaded within {spec.start_timeout_s:g} s."
-        elif self._launcher.out_of_memory(spec.id):
+        elif self._over_memory or self._launcher.out_of_memory(spec.id):
             what = f"The instance used more memory than the {spec.memory_bytes / 2**30:g} GiB of its instance type."
         elif self._last_words:
             what = self._last_words
         elif exit_status is None:
             what = "The instance ended."
         elif exit_status < 0:
-            what = f"The instance was ended by {signal.Signals(-exit_status).name}."
+            what = f"The instance was ended by {_name(-exit_status)}."
         else:
             what = f"The instance ended with exit status {exit_status}."
         said = output.tail(self._home.tasks / spec.id / OUTPUT, REASON_LINES)
@@ -206,6 +243,7 @@ class Task:
         process = self.record.process
         if process is not None:
             await self._end(process)
+        await self._rest_ended()
         self._launcher.clean(self.record.spec.id)
         if forget:
             shutil.rmtree(self._home.tasks / self.record.spec.id, ignore_errors=True)
@@ -237,6 +275,13 @@ class Task:
         except OSError as error:
             log.error("the record of %s cannot be written: %s", self.record.spec.id, error)
         self._changed(self.record.status())
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the real-time signals, of which only the first and the last have names
+        return f"signal {number}"
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from kedge.compute import output
+from kedge.compute import gpus, output, watchdog
 from kedge.compute.base import TaskSpec, TaskState, TaskStatus
 from kedge.compute.children import Children
 from kedge.compute.launcher import Launcher
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 
 class Tasks:
-    def __init__(self, home: Home, launcher: Launcher, children: Children) -> None:
+    def __init__(self, home: Home, launcher: Launcher, children: Children, gpu_count: int = 0) -> None:
+        self._gpus = gpu_count
         self._home = home
         self._launcher = launcher
         self._children = children
@@ -46,7 +47,9 @@ class Tasks:
         return self.processes()
 
     def processes(self) -> list[ProcessId]:
-        return [task.record.process for task in self._tasks.values() if task.record.process is not None]
+        """Those of the records: instances, and the first processes of their sandboxes."""
+        found = (each for task in self._tasks.values() for each in (task.record.process, task.record.gate))
+        return [process for process in found if process is not None]
 
     def begin(self) -> None:
         for task in list(self._tasks.values()):
@@ -66,8 +69,14 @@ class Tasks:
             return
         if len(self._tasks) >= MAX_TASKS:
             raise ResourceLimitExceeded(f"This machine runs {MAX_TASKS} tasks; no more are started.")
+        taken = {index for task in self._tasks.values() for index in task.record.gpus}
+        given = gpus.chosen(spec.gpus, self._gpus, taken)
+        if given is None:
+            raise ResourceLimitExceeded(
+                f"Task {spec.id} needs {spec.gpus} GPUs; {self._gpus - len(taken)} of {self._gpus} are free."
+            )
         (self._home.tasks / spec.id).mkdir(mode=0o700, exist_ok=True)
-        record = TaskRecord(spec, digest, str(self._home.instance_socket(spec.id)))
+        record = TaskRecord(spec, digest, str(self._home.instance_socket(spec.id)), gpus=given)
         write_task(self._home, record)
         task = self._tasks[spec.id] = self._task(record)
         task.begin()
@@ -95,6 +104,15 @@ class Tasks:
         """End every process; the records stay. May be called again to hurry."""
         self._ending = True
         await asyncio.gather(*(task.halt(at_once=at_once) for task in list(self._tasks.values())))
+
+    def bound_memory(self) -> None:
+        """Ends who uses more than its bound; for a machine on which the kernel does not."""
+        bounded = [task for task in self._tasks.values() if task.record.process and task.record.spec.memory_bytes]
+        everybody = watchdog.processes() if bounded else {}
+        for task in bounded:
+            roots = [each.pid for each in (task.record.process, task.record.gate) if each is not None]
+            if watchdog.over(watchdog.members(roots, everybody), task.record.spec.memory_bytes):
+                task.end_for_memory()
 
     def bound_output(self) -> None:
         for task_id in self._tasks:

@@ -12,6 +12,8 @@ from kedge.compute.records import RoleRecord, RunRecord
 WITHIN_S = 2.0
 """A role that lives reports to a new supervisor each 0.1 s; one that does not is stuck."""
 FORK_SERVER = "forkserver"
+KEEPER = "keeper"
+HELPERS = (FORK_SERVER, KEEPER)
 
 
 class Adoption:
@@ -19,8 +21,8 @@ class Adoption:
 
     def __init__(self, previous: RunRecord | None) -> None:
         living = [each for each in (previous.roles if previous else ()) if each.process.alive()]
-        # A fork server lives on its socket to the supervisor that started it, and ends without.
-        self.expected = {each.task: each for each in living if each.role != FORK_SERVER}
+        # A helper lives on its socket to the supervisor that started it, and ends without.
+        self.expected = {each.task: each for each in living if each.role not in HELPERS}
         self.reported: dict[str, RoleRecord] = {}
         self._sockets: dict[str, socket.socket] = {}
         self._complete = asyncio.Event()

@@ -19,6 +19,7 @@ from kedge.node.supervisor import remove_traces
 ROLE_GRACE_S = 10.0
 _AFTER_KILL_S = 5.0
 _REAPED_WITHIN_S = 3.0
+_GATES_END_WITHIN_S = 2.0
 _POLL_S = 0.02
 
 
@@ -50,10 +51,13 @@ def _end_what_is_left(home: Home) -> bool:
         roles = [each.process for each in (run.roles if run else ()) if each.process.alive()]
         end(roles, ROLE_GRACE_S)
         instances = [record.process for record in tasks if record.process is not None]
+        gates = [record.gate for record in read_tasks(home) if record.gate is not None and record.gate.alive()]
         end(instances, max((record.spec.stop_grace_s for record in tasks), default=0.0))
+        # They end with their instances; one that does not holds what is left of its sandbox.
+        end(gates, _GATES_END_WITHIN_S)
         unclaimed = strays.kill_unclaimed(home_id(home), [])
         _wait(unclaimed, _AFTER_KILL_S)
-        _wait_until_reaped([*roles, *instances, *unclaimed])
+        _wait_until_reaped([*roles, *instances, *gates, *unclaimed])
         groups = cgroup.find(home_id(home))
         if groups is not None:
             groups.clear()

@@ -28,6 +28,8 @@ class Programs:
     """Gets --listen FD."""
     router: tuple[str, ...] = _python("kedge.serving.router")
     """Gets --listen FD --number N."""
+    keeper: tuple[str, ...] = _python("kedge.compute.keeper")
+    """Gets --folder FOLDER and --socket-fd FD."""
     fork_server: tuple[str, ...] = _python("kedge.compute.forkserver")
     """Gets the modules to import ahead and --socket-fd FD."""
     worker: str = "kedge.serving.worker"

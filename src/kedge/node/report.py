@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kedge.compute.base import TaskState
-from kedge.compute.lines import receive_now, send_now
 from kedge.compute.linux import probe
+from kedge.compute.messages import receive_now, send_now
 from kedge.compute.records import read_run, read_tasks
 from kedge.home import Home, read_home
 from kedge.node import lock
@@ -21,7 +21,9 @@ def status(data_dir: Path) -> dict[str, Any]:
     """Raises HomeError.
 
     {"running": whether a supervisor lives, "data_dir", "pid", "api_url", "inference_url", "account", "region",
-     "ephemeral", "auth_required", "ca_bundle", "capabilities": {name: bool, "memory_limit": "cgroup1" or ""},
+     "ephemeral", "auth_required", "ca_bundle",
+     "capabilities": {name: bool, "memory_limit": "cgroup2" | "cgroup1" | "watchdog"},
+     "sandbox": {"missing": [name], "network": "api", "none" or "host"}, "gpus": N,
      "roles": [{"role": "supervisor" | "control" | "router" | "forkserver", "task", "pid", "state", "restarts"}],
      "instances": [the fields of compute.base.TaskStatus]}
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from kedge.compute.base import TaskSpec, TaskStatus
-from kedge.compute.lines import LineError, Lines
+from kedge.compute.lines import Lines
+from kedge.compute.messages import LineError
 from kedge.compute.tasks import Tasks, to_wire
 from kedge.errors import InternalFailure, ServiceError, ValidationFailed
 

@@ -70,6 +70,10 @@ def _run(
     """opened: called once the data directory is there, and this server's alone."""
     temporary: Path | None = None
     try:
+        missing = capabilities.missing_layers()
+        if settings.require_sandbox and missing:
+            names = ", ".join(name.replace("_", " ") for name in missing)
+            raise CannotStart(f"The sandbox around instances lacks: {names}. Without --require-sandbox Kedge starts.")
         if settings.ephemeral:
             ephemeral.remove_stale()
             temporary = ephemeral.make()

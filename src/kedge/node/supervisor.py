@@ -11,34 +11,39 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kedge
 from kedge import tls
-from kedge.compute import cgroup, held_pipe, output
+from kedge.compute import cgroup, gpus, held_pipe, output, watchdog
 from kedge.compute.children import Children
+from kedge.compute.environments import Environments
 from kedge.compute.fork_client import ForkServer
-from kedge.compute.launcher import HOME_MARK, TASK_MARK, Launcher, clean_environment, home_id
+from kedge.compute.helper import Helper
+from kedge.compute.keeper_client import Keeper
+from kedge.compute.launcher import HOME_MARK, TASK_MARK, Launcher, Machine, clean_environment, home_id
 from kedge.compute.linux import Capabilities
+from kedge.compute.orders import Addresses
 from kedge.compute.process_id import ProcessId
 from kedge.compute.records import RoleRecord, RunRecord, read_run, write_run
 from kedge.compute.tasks import Tasks
 from kedge.config import Settings
 from kedge.home import Home
 from kedge.node import health, ports, strays
-from kedge.node.adoption import FORK_SERVER, Adoption
+from kedge.node.adoption import FORK_SERVER, HELPERS, KEEPER, Adoption
 from kedge.node.programs import Programs
 from kedge.node.roles import GRACE_S, Role, end
 from kedge.node.server import Server
 
 READY_WITHIN_S = 30.0
-FORK_SERVER_AFTER_S = 0.2
-"""Its imports take a core for more than a second. Where no instance waits for them control gets a head start."""
+HELPERS_AFTER_S = 0.2
+"""The fork server's imports take a core for more than a second. Where no instance waits control gets a head start."""
 EARLY_ENDS = 3
 """A role that ended so often before the server was ready will not come up."""
 _KILLED_WITHIN_S = 2.0
@@ -81,12 +86,20 @@ class Supervisor:
         self._sockets: dict[str, socket.socket] = {}
         self._run: RunRecord | None = None
         self._children = Children(capabilities, tied=settings.ephemeral)
-        self._groups = cgroup.find(home_id(home))
+        self._groups = cgroup.find(home_id(home), may_move=True) if capabilities.control_groups else None
+        self._keeper = Keeper(self._helper(KEEPER, [*programs.keeper, "--folder", str(home.views)]))
         self._fork_server = self._make_fork_server() if capabilities.fork_server else None
-        launcher = Launcher(
-            home, self._children, programs.worker, self._fork_server, self._groups, tied=settings.ephemeral
+        self._launcher = Launcher(
+            home,
+            self._children,
+            programs.worker,
+            self._keeper,
+            self._fork_server,
+            Machine(capabilities, self._groups, settings.instance_network),
+            Environments(home, self._children, settings, {HOME_MARK: home_id(home)}),
+            tied=settings.ephemeral,
         )
-        self._tasks = Tasks(home, launcher, self._children)
+        self._tasks = Tasks(home, self._launcher, self._children, gpus.count(settings.gpus))
         self._adoption = Adoption(read_run(home.run_file))
 
     async def run(self, ready: Callable[[Ready], None]) -> None:
@@ -104,7 +117,7 @@ class Supervisor:
             found = await self._start()
             await self._until_ready(found)
             if not self._ends.is_set():
-                self._begin_fork_server()
+                self._begin_helpers()
                 for role in self._roles:
                     role.settle()
                 ready(found)
@@ -126,8 +139,10 @@ class Supervisor:
             "instances": [asdict(each) for each in self._tasks.observe()],
             "capabilities": {
                 **self._capabilities.as_dict(),
-                "memory_limit": f"cgroup{self._groups.version}" if self._groups else "",
+                "memory_limit": f"cgroup{self._groups.version}" if self._groups else "watchdog",
             },
+            "sandbox": {"missing": self._capabilities.missing_layers(), "network": self._settings.instance_network},
+            "gpus": gpus.count(self._settings.gpus),
         }
 
     async def _start(self) -> Ready:
@@ -157,7 +172,9 @@ class Supervisor:
         if self._groups is not None and not claimed:
             self._groups.clear()
         await self._begin_roles(reported)
+        self._launcher.serve_at(self._addresses(files))
         self._tasks.begin()
+        notes += _about_sandbox(self._capabilities)
         notes += ports.warnings(self._sockets["control"].getsockname()[0], tls=self._settings.tls)
         return Ready(self._run.api_url, self._run.inference_url, self._run.ca_bundle, notes)
 
@@ -186,15 +203,17 @@ class Supervisor:
         digest = self._settings_hash()
         self._roles = [self._role("control", "control", digest)]
         self._roles += [self._role("router", f"router-{n}", digest, n) for n in range(self._settings.routers)]
+        helpers = {KEEPER: self._keeper.spawn}
         if self._fork_server is not None:
-            spawn = self._fork_server.spawn
-            self._roles.append(Role(FORK_SERVER, FORK_SERVER, digest, spawn, self._children, self._write_run))
+            helpers[FORK_SERVER] = self._fork_server.spawn
+        for name, spawn in helpers.items():
+            self._roles.append(Role(name, name, digest, spawn, self._children, self._write_run))
         kept = {task: each for task, each in reported.items() if each.settings_hash == digest}
         leaving = {task: each for task, each in reported.items() if task not in kept}
         for role in self._roles:
             if role.task in kept:
                 role.begin(kept.pop(role.task).process)
-            elif role.task not in leaving and (role.role != FORK_SERVER or self._tasks.observe()):
+            elif role.task not in leaving and (role.role not in HELPERS or self._tasks.observe()):
                 role.begin()
         # One after the other, so that of several routers there is always one.
         for role in self._roles:
@@ -228,17 +247,30 @@ class Supervisor:
         return Role(role, task, digest, spawn, self._children, self._write_run)
 
     def _make_fork_server(self) -> ForkServer:
-        return ForkServer(
-            self._children,
-            [*self._programs.fork_server, self._programs.worker, *self._programs.preloaded],
-            clean_environment(os.environ, self._home),
-            self._home.logs / f"{FORK_SERVER}.log",
-            self._kill_strays,
+        command = [*self._programs.fork_server, self._programs.worker, *self._programs.preloaded]
+        return ForkServer(self._helper(FORK_SERVER, command), self._kill_strays)
+
+    def _helper(self, name: str, command: Sequence[str]) -> Helper:
+        environment = clean_environment(os.environ, self._home)
+        return Helper(name, self._children, command, environment, self._home.logs / f"{name}.log")
+
+    def _addresses(self, files: tls.TlsFiles | None) -> Addresses:
+        """Where instances find the server."""
+        assert self._run is not None
+        api, inference = (urlsplit(each) for each in (self._run.api_url, self._run.inference_url))
+        authority = (files.authority or files.certificate).read_text() if files is not None else ""
+        return Addresses(
+            (api.hostname or "", api.port or 0),
+            (inference.hostname or "", inference.port or 0),
+            files is not None,
+            self._run.ca_bundle,
+            authority,
         )
 
     def _kill_strays(self) -> None:
         roles = [role.process for role in self._roles if role.process is not None]
-        strays.kill_unclaimed(home_id(self._home), [*self._tasks.processes(), *roles])
+        claimed = [*self._tasks.processes(), *self._launcher.beginning, *roles]
+        strays.kill_unclaimed(home_id(self._home), claimed)
 
     def _role_settings(self) -> Settings:
         """With the ports that they are, not 0."""
@@ -277,14 +309,14 @@ class Supervisor:
                 refused = next((role for role in self._roles if role.refused), None)
                 if refused is not None:
                     raise NotReady(output.tail(self._home.logs / f"{refused.task}.log", 1))
-                early = next((r for r in self._roles if r.restarts >= EARLY_ENDS and r.role != FORK_SERVER), None)
+                early = next((r for r in self._roles if r.restarts >= EARLY_ENDS and r.role not in HELPERS), None)
                 if early is not None:
                     raise NotReady(self._why(f"{early.task} ended {early.restarts} times", [early.task]))
-                if loop.time() >= began + FORK_SERVER_AFTER_S:
-                    self._begin_fork_server()
+                if loop.time() >= began + HELPERS_AFTER_S:
+                    self._begin_helpers()
                 if loop.time() > began + READY_WITHIN_S:
                     where = f"{found.api_url} and {found.inference_url}"
-                    tasks = [role.task for role in self._roles if role.role != FORK_SERVER]
+                    tasks = [role.task for role in self._roles if role.role not in HELPERS]
                     raise NotReady(self._why(f"{where} did not both answer within {READY_WITHIN_S:g} s", tasks))
                 await asyncio.wait(either, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -293,9 +325,9 @@ class Supervisor:
             with contextlib.suppress(asyncio.CancelledError):
                 await both
 
-    def _begin_fork_server(self) -> None:
+    def _begin_helpers(self) -> None:
         for role in self._roles:
-            if role.role == FORK_SERVER and not role.begun:
+            if role.role in HELPERS and not role.begun:
                 role.begin()
 
     def _why(self, what: str, tasks: list[str]) -> str:
@@ -304,9 +336,12 @@ class Supervisor:
         return "\n".join([f"Kedge does not come up: {what}. The last lines that were written:", *said])
 
     async def _until_end(self) -> None:
+        period_s = _CHECK_PERIOD_S if self._groups is not None else watchdog.PERIOD_S
         while not self._ends.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ends.wait(), _CHECK_PERIOD_S)
+                await asyncio.wait_for(self._ends.wait(), period_s)
+            if self._groups is None:
+                self._tasks.bound_memory()
             self._tasks.bound_output()
             for path in self._home.logs.iterdir():
                 output.bound(path)
@@ -320,6 +355,7 @@ class Supervisor:
         """Routers first, so that what they have read is answered; the instances after them. Records of tasks stay."""
         await self._end_roles()
         await self._hurried(lambda at_once: [self._tasks.halt(at_once=at_once or self._settings.ephemeral)])
+        self._keeper.close()
         if self._fork_server is not None:
             self._fork_server.close()
         await _all_ended(strays.kill_unclaimed(home_id(self._home), []))
@@ -344,18 +380,27 @@ class Supervisor:
             hurry.cancel()
 
 
+def _about_sandbox(capabilities: Capabilities) -> list[str]:
+    missing = ", ".join(name.replace("_", " ") for name in capabilities.missing_layers())
+    if not missing:
+        return []
+    return [f"The sandbox around instances lacks: {missing}. `kedge doctor` says what that means."]
+
+
 def remove_traces(home: Home) -> None:
     """What tells others that a server runs."""
     home.run_file.unlink(missing_ok=True)
-    for path in (*home.run.glob("*.sock"), *(home.run / "i").glob("*")):
+    for path in home.run.glob("*.sock"):
         with contextlib.suppress(OSError):
-            Path(path).unlink()
+            path.unlink()
+    for path in (home.run / "i").glob("*"):
+        shutil.rmtree(path, ignore_errors=True)
     _remove_empty_run_folder(home)
 
 
 def _remove_empty_run_folder(home: Home) -> None:
     """The next `kedge up` makes it again. It stays where something that still runs has its socket."""
-    for folder in (home.run / "i", home.run):
+    for folder in (home.run / "i", home.views, home.run):
         with contextlib.suppress(OSError):
             folder.rmdir()
 
