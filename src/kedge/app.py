@@ -35,7 +35,7 @@ import uvicorn
 from kedge import __version__, config, errors
 from kedge.call import Call
 from kedge.clock import SystemClock
-from kedge.compute import capacity, instance_types
+from kedge.compute import capacity, credentials, grants, instance_types
 from kedge.compute.link import keep_link
 from kedge.compute.processes import LocalEngine
 from kedge.config import SettingError, Settings
@@ -45,13 +45,24 @@ from kedge.endpoints.fleets import Kinds
 from kedge.endpoints.operations import Machine
 from kedge.home import Home, HomeError, open_home
 from kedge.identity import operations as identity_operations
+from kedge.identity import service_sessions
 from kedge.identity.authentication import Authentication
+from kedge.identity.authorization import Authorization
 from kedge.identity.keys import KeyRing
+from kedge.identity.known import USED_EVERY_S, Known
 from kedge.identity.records import AccessKey, Caller
+from kedge.kms import controller as kms_controller
+from kedge.kms import operations as kms_operations
+from kedge.kms.keystore import KeyStore
+from kedge.kms.master import open_master, record_master
 from kedge.loop import Signal, run, run_on_fastest_loop
 from kedge.models import operations as model_operations
+from kedge.objects import controller as objects_controller
+from kedge.objects import openness
 from kedge.objects import operations as object_operations
+from kedge.objects.browser import Browser, Parts
 from kedge.objects.files import Objects
+from kedge.objects.vault import Vault
 from kedge.serving.passthrough import Passthrough
 from kedge.serving.push import TablePush
 from kedge.serving.runtimes import images
@@ -64,7 +75,7 @@ from kedge.wire.gateway import Gateway, Operation
 from kedge.wire.http import Request, Response
 from kedge.wire.models import Models
 
-SERVICES = ("sagemaker", "sagemaker-runtime", "s3", "sts", "iam")
+SERVICES = ("sagemaker", "sagemaker-runtime", "s3", "sts", "iam", "kms")
 THREADS = 16
 """Plain operations that run at once; each holds a store connection for a few milliseconds."""
 DRAIN_S = 5
@@ -72,7 +83,7 @@ DRAIN_S = 5
 log = logging.getLogger(__name__)
 
 
-def operations(keys: KeyRing, machine: Machine) -> dict[str, Operation]:
+def operations(keys: KeyRing, machine: Machine, key_store: KeyStore) -> dict[str, Operation]:
     """Everything that can be asked, by "service.Operation"."""
     return {
         **object_operations.OPERATIONS,
@@ -80,6 +91,7 @@ def operations(keys: KeyRing, machine: Machine) -> dict[str, Operation]:
         **model_operations.OPERATIONS,
         **tag_operations.OPERATIONS,
         **endpoint_operations.operations(machine),
+        **kms_operations.operations(key_store),
     }
 
 
@@ -100,13 +112,17 @@ class App:
         durable = not settings.ephemeral
         self.store = Store(settings.database_url or home.database, durable=durable)
         self.store.on_commit(self.changed.notify)
-        self.objects = Objects(home.objects, self.clock, durable=durable)
+        self.master = open_master(home.master_key, settings.master_key_file, self.store, self.clock.now())
+        self.key_store = KeyStore(self.store, self.master)
+        self.objects = Objects(home.objects, self.clock, durable=durable, vault=Vault(self.key_store))
         self.keys = KeyRing([self.root], home.seal_key)
+        self.known = Known(self.store, self.keys, self.root)
         self.engine = LocalEngine(home, settings)
         self.push = TablePush(home.control_socket)
         self.controller = Controller(
             self.store, self.engine, self.objects, self.push, settings, home, self.clock, self.changed,
-            lambda: [self.root], Lease(self.store, "endpoints", node_id(home), self.clock),
+            lambda: [self.root, *self.known.current().keys], Lease(self.store, "endpoints", node_id(home), self.clock),
+            lambda: self.known.current().directory,
         )  # fmt: skip
         sizes = capacity.known_types(settings)
         machine = Machine(
@@ -114,12 +130,15 @@ class App:
             self.engine.capacity,
         )
         self.authentication = Authentication(
-            self.keys, self.root, home.region, self.clock, required=settings.auth_required
+            self.keys, self.known, self.root, home.region, self.clock, required=settings.auth_required
         )
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="operation")
+        self.authorization = Authorization(self.known, openness.facts)
+        models = Models(SERVICES, settings.s3_domain)
+        guarded = self.authorization.guarded(operations(self.keys, machine, self.key_store))
         self.gateway = Gateway(
-            Models(SERVICES, settings.s3_domain),
-            operations(self.keys, machine),
+            models,
+            guarded,
             self.authentication,
             self.new_call,
             routes=self.routes(),
@@ -127,15 +146,24 @@ class App:
             executor=self.threads,
             strict=settings.strict_results,
         )
+        self.site = Browser(
+            self.gateway,
+            Parts(
+                models, self.objects, self.store, self.authentication.find_key, self.authentication,
+                guarded["s3.PutObject"], self.new_call, self.clock, home.region,
+            ),
+        )  # fmt: skip
         self.seed()
 
     def new_call(self, caller: Caller, request_id: str, user_agent: str) -> Call:
         return Call(
-            caller, self.clock.now(), request_id, user_agent, self.settings, self.store, self.objects, self.changed
-        )
+            caller, self.clock.now(), request_id, user_agent, self.settings, self.store, self.objects, self.changed,
+            self.authorization.require,
+        )  # fmt: skip
 
     def seed(self) -> None:
         """What the SageMaker SDK expects to find: an execution role and its default bucket."""
+        record_master(self.master, self.store, self.clock.now())
         identity_operations.seed(self.store, self.home.account, self.clock.now())
         self.objects.create_bucket(
             f"sagemaker-{self.home.region}-{self.home.account}", self.home.account, self.home.region
@@ -146,10 +174,23 @@ class App:
             ("GET", "/kedge/health"): self.health,
             ("HEAD", "/kedge/health"): self.health,
             ("POST", "/kedge/reset"): self.reset,
+            ("GET", credentials.PATH): self.instance_credentials,
         }
 
     async def health(self, request: Request) -> Response:
         return _json(200, {"role": "control", "pid": os.getpid(), "version": __version__, "routers": self.push.routers})
+
+    async def instance_credentials(self, request: Request) -> Response:
+        """Of the model's execution role, for an instance that lives; the supervisor has written the grant."""
+        grant = grants.granted(self.home.seal_key, request.headers.get("authorization", "").removeprefix("Bearer "))
+        if grant is None:
+            raise errors.AccessDenied("The grant was not written by the supervisor of this server.")
+        if not any(status.id == grant.task for status in await self.engine.observe()):
+            raise errors.AccessDenied("The instance that this grant is for is not there any more.")
+        found = await asyncio.to_thread(
+            service_sessions.assume, self.keys, self.store, grant.role_arn, self.clock.now()
+        )
+        return _json(200, credentials.as_sdk_reads(found.access_key_id, found.secret, found.token, found.expires_at))
 
     async def reset(self, request: Request) -> Response:
         """Drop everything and start as new: for tests, so only where nothing is meant to be kept."""
@@ -169,13 +210,28 @@ class App:
     async def prune(self) -> None:
         await prune(self.store, timedelta(days=self.settings.history_days), self.clock)
 
+    async def write_used(self) -> None:
+        await asyncio.to_thread(self.known.write_used, self.clock.now())
+
+    async def turn_keys(self) -> None:
+        await kms_controller.step(self.store, self.key_store, self.clock)
+
+    async def pass_events_on(self) -> None:
+        await objects_controller.pass_events_on(self.objects, self.store)
+
+    async def expire(self) -> None:
+        await objects_controller.expire(self.objects, self.store, self.clock.now())
+
     async def run(self, listener: socket.socket, task_id: str) -> None:
         """Until SIGTERM or SIGINT. `listener` is lent by the supervisor and stays open for the next control process."""
         self.changed.attach(asyncio.get_running_loop())
+        happened = Signal()
+        happened.attach(asyncio.get_running_loop())
+        self.objects.events.on_event(happened.notify)
         await self.push.start()
         server = uvicorn.Server(
             uvicorn.Config(
-                self.gateway,
+                self.site,
                 http=BoundedHttp,
                 lifespan="off",
                 access_log=False,
@@ -192,6 +248,26 @@ class App:
         beside = [
             asyncio.create_task(self.controller.run(), name="controller"),
             asyncio.create_task(run("prune", self.prune, Signal(), self.clock, period_s=PERIOD_S), name="prune"),
+            asyncio.create_task(
+                run("keys", self.turn_keys, Signal(), self.clock, period_s=kms_controller.PERIOD_S), name="keys"
+            ),
+            asyncio.create_task(
+                run("used keys", self.write_used, Signal(), self.clock, period_s=USED_EVERY_S), name="used keys"
+            ),
+            asyncio.create_task(
+                run(
+                    "events of objects",
+                    self.pass_events_on,
+                    happened,
+                    self.clock,
+                    period_s=objects_controller.EVENTS_PERIOD_S,
+                ),
+                name="events of objects",
+            ),
+            asyncio.create_task(
+                run("lifecycle", self.expire, Signal(), self.clock, period_s=objects_controller.LIFECYCLE_PERIOD_S),
+                name="lifecycle",
+            ),
             asyncio.create_task(keep_link(self.home, "control", task_id, listener), name="link"),
         ]
         for task in beside:

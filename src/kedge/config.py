@@ -47,6 +47,8 @@ class Settings:
     """Root access key id; made at the first start when empty."""
     root_secret_key: str = ""
     """Root secret key; made at the first start when empty."""
+    master_key_file: str = ""
+    """File with the master key of encryption, 64 hexadecimal digits; empty: master.key in the data directory."""
     ephemeral: bool = False
     """State in a temporary folder that goes with the process, and POST /kedge/reset."""
     auth_required: bool = True
@@ -69,6 +71,18 @@ class Settings:
     """Instances may claim this many times the machine's memory."""
     instance_types: str = ""
     """JSON file with {"ml.type": {"cores": N, "memory_gib": N, "gpus": N}}, added to the built-in table."""
+    allow_installs: bool = True
+    """A model's requirements.txt is installed by pip into an environment of its own; false: what is there counts."""
+    trust_requirements: bool = False
+    """Requirements may name other indexes, URLs and sources to build, whose code then runs outside of the sandbox."""
+    environments: str = ""
+    """JSON file with {"IMAGE PATTERN": "PATH"} of a Python, or of a requirements file, that runs such images."""
+    gpus: int = -1
+    """GPUs of this machine that instances get, each by one at a time; -1 counts them."""
+    instance_network: str = "api"
+    """What instances reach: api (this server's ports), none, or host (whatever this machine reaches)."""
+    require_sandbox: bool = False
+    """Start only where every layer of the sandbox around instances works."""
     body_limit_bytes: int = 26_214_400
     """Largest body of an invocation, in and out."""
     invocation_timeout_s: float = 60.0
@@ -97,6 +111,10 @@ class Settings:
             raise SettingError(f"history_days is {self.history_days}; it has to be 1 to 36500")
         if not self.auth_required and self.host not in ("127.0.0.1", "::1", "localhost"):
             raise SettingError(f"host is {self.host}; without signatures only a loopback address may listen")
+        if self.gpus < -1:
+            raise SettingError(f"gpus is {self.gpus}; it has to be a number of GPUs, or -1 to count them")
+        if self.instance_network not in ("none", "api", "host"):
+            raise SettingError(f'instance_network is "{self.instance_network}"; it has to be api, none or host')
         if bool(self.root_access_key) != bool(self.root_secret_key):
             raise SettingError("root_access_key and root_secret_key go together: set both or neither")
         if bool(self.tls_cert) != bool(self.tls_key):

@@ -17,6 +17,8 @@ class ServiceError(Exception):
     code: ClassVar[str] = "InternalFailure"
     status: ClassVar[int] = 500
     elsewhere: ClassVar[Mapping[str, tuple[str, int]]] = {}
+    headers: Mapping[str, str] = {}
+    """HTTP headers that S3 sends with the error, such as the ETag of a 304."""
 
     def __init__(self, message: str, **members: Any) -> None:
         super().__init__(message)

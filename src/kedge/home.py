@@ -3,15 +3,17 @@
     DIR/lock                       held by the supervisor while it lives
     DIR/node.json                  account and region, chosen at the first start
     DIR/credentials.json           root key pair and the key that seals session tokens (mode 0600)
+    DIR/master.key                 wraps the keys of KMS and the object store (mode 0600); the control process makes it
     DIR/run.json                   the running server: pid, addresses (the supervisor writes it)
     DIR/kedge.db                   resource store
     DIR/objects/                   object store
     DIR/artifacts/SHA256/          unpacked model artifacts
-    DIR/tasks/ID/                  record.json, state.json, output.log, work/ of each task
+    DIR/environments/DIGEST/       what requirements.txt of models names (compute/environments.py)
+    DIR/tasks/ID/                  record.json, report/state.json, output.log, work/, tmp/ of each task
     DIR/routing.json               the routing table last accepted (mode 0600)
     DIR/tls/                       ca.pem, ca.key, server.pem, server.key
     DIR/log/                       control.log, router-0.log, forkserver.log, supervisor.log
-    RUN/                           Unix sockets: supervisor.sock, control.sock, router-0.sock, i/ID.sock
+    RUN/                           Unix sockets: supervisor.sock, control.sock, router-0.sock, i/ID/sock, views/
 
 RUN is not under DIR: a socket's path has at most 107 bytes (103 on macOS), whatever the data directory's is. It is a
 folder of mode 0700 below /tmp, or below KEDGE_RUN_DIR, named by a hash of DIR.
@@ -55,6 +57,10 @@ class Home:
     @property
     def lock(self) -> Path:
         return self.path / "lock"
+
+    @property
+    def master_key(self) -> Path:
+        return self.path / "master.key"
 
     @property
     def run_file(self) -> Path:
@@ -101,8 +107,14 @@ class Home:
         """Plain HTTP for the control process, which passes on what reached the API port."""
         return self.run / f"router-{number}.sock"
 
+    @property
+    def views(self) -> Path:
+        """An empty folder; the keeper mounts on it what instances see alike, where nobody else sees it."""
+        return self.run / "views"
+
     def instance_socket(self, task_id: str) -> Path:
-        return self.run / "i" / f"{task_id}.sock"
+        """In a folder of its own, the only one of RUN that the instance sees."""
+        return self.run / "i" / task_id / "sock"
 
 
 def run_folder(data_dir: Path) -> Path:
@@ -130,7 +142,7 @@ def open_home(settings: Settings) -> Home:
     except OSError as error:
         raise _unusable(path, error) from error
     run = run_folder(path)
-    for folder in (run.parent, run, run / "i"):
+    for folder in (run.parent, run, run / "i", run / "views"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_private(folder)
     return read_home(path)

@@ -13,6 +13,7 @@ from kedge.compute.base import TaskState
 from kedge.objects.files import Objects
 from kedge.serving import table as tables
 from tests.endpoints.world import ACCOUNT, REGION, World, packed, variant
+from tests.objects.putting import put_bytes
 
 
 async def in_service(world: World, *variants: dict[str, object], name: str = "e") -> None:
@@ -99,12 +100,13 @@ async def test_an_instance_that_cannot_start_fails_the_endpoint_and_leaves_nothi
         ({}, "s3://absent/model.tar.gz", "Could not find model data at s3://absent/model.tar.gz."),
         ({}, "https://example.com/model.tar.gz", "only s3://"),
         ({}, "s3://models/plain.tar.gz", "not a gzip archive"),
-        ({"Mode": "MultiModel"}, "s3://models/", "MultiModel"),
+        ({"Environment": {"SAGEMAKER_SUBMIT_DIRECTORY": "s3://models/none.gz"}}, "s3://models/model.tar.gz", "none.gz"),
+        ({"ModelPackageName": "package"}, "s3://models/model.tar.gz", "names a model package"),
     ],
 )
 async def test_what_cannot_be_served_fails_with_its_name(world: World, container: dict[str, str], uri: str, says: str):
     world.put_model_data()
-    world.objects.put_bytes("models", "plain.tar.gz", b"not packed at all")
+    put_bytes(world.objects, "models", "plain.tar.gz", b"not packed at all")
     world.make_model(uri=uri, **container)
     world.make_config("c", variant())
     world.do("CreateEndpoint", EndpointName="e", EndpointConfigName="c")
@@ -126,7 +128,7 @@ async def test_an_image_without_model_data_is_started_on_an_empty_folder(world: 
 
 async def test_model_data_of_another_account_is_not_read(world: World):
     world.objects.create_bucket("theirs", "999999999999", REGION)
-    world.objects.put_bytes("theirs", "m.tar.gz", packed({"a": b"b"}))
+    put_bytes(world.objects, "theirs", "m.tar.gz", packed({"a": b"b"}))
     world.make_model(uri="s3://theirs/m.tar.gz")
     world.make_config("c", variant())
     world.do("CreateEndpoint", EndpointName="e", EndpointConfigName="c")

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from kedge.compute.base import TaskState, TaskStatus
 from kedge.endpoints import deployment as steps
 from kedge.endpoints.deployment import Action, Observed, plan, strays
-from kedge.endpoints.records import Endpoint, Fleet, Status, Variant, instance_id, shortened
+from kedge.endpoints.records import Container, Endpoint, Fleet, Status, Variant, instance_id, shortened
 
 SHA = "ab" * 32
 
@@ -21,10 +21,7 @@ def variant(name: str = "v", desired: int = 1, current: int = 0, weight: float =
     return Variant(
         name=name,
         model="m",
-        image="kedge/sklearn",
-        runtime="sklearn",
-        model_data_url="s3://b/k",
-        environment={},
+        containers=(Container("primary", "kedge/sklearn", "sklearn", artifact_sha256=sha),),
         instance_type="ml.m5.large",
         cores=2,
         memory_bytes=8,
@@ -33,7 +30,6 @@ def variant(name: str = "v", desired: int = 1, current: int = 0, weight: float =
         desired_weight=weight,
         current_count=current,
         current_weight=weight if current else 0.0,
-        artifact_sha256=sha,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from kedge.compute.base import TaskState
 from kedge.errors import ResourceLimitExceeded, ServiceError, ValidationFailed
-from kedge.models.operations import describe_model
+from kedge.models.operations import MODEL
 from tests.endpoints.world import ACCOUNT, GIB, REGION, START, World, variant
 
 ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:"
@@ -49,16 +49,22 @@ async def test_a_model_is_described_as_it_was_given(world: World):
 async def test_another_region_is_another_place(world: World):
     world.make_model()
     with pytest.raises(ValidationFailed, match="eu-west-1"):
-        describe_model(world.call("eu-west-1"), {"ModelName": "m"})
+        MODEL.describe(world.call("eu-west-1"), {"ModelName": "m"})
 
 
 ONE = {"Image": "i"}
 
 
+def source(kind: str, compression: str, uri: str) -> dict[str, str]:
+    return {"S3DataType": kind, "CompressionType": compression, "S3Uri": uri}
+
+
 NO_MODELS: list[tuple[Any, ...]] = [
     ({}, "none is given"),
     ({"PrimaryContainer": ONE, "Containers": [ONE]}, "both are given"),
-    ({"PrimaryContainer": {}}, "none is given"),
+    ({"PrimaryContainer": {}}, "PrimaryContainer names neither Image nor ModelPackageName"),
+    ({"PrimaryContainer": {}, "Containers": [ONE]}, "both are given"),
+    ({"Containers": []}, "none is given"),
     ({"PrimaryContainer": {"Environment": {}}}, "PrimaryContainer names neither Image nor ModelPackageName"),
     ({"Containers": [ONE, {"ModelDataUrl": "s3://a/b"}]}, r"Containers\[1\] names neither"),
     ({"PrimaryContainer": {**ONE, "Environment": {"1A": "b"}}}, 'has the key "1A"'),
@@ -69,6 +75,29 @@ NO_MODELS: list[tuple[Any, ...]] = [
     ),
     ({"Containers": [ONE], "InferenceExecutionConfig": {"Mode": "Direct"}}, "no ContainerHostname"),
     ({"Containers": [{**ONE, "ContainerHostname": "h"}] * 2}, "more than one container"),
+    ({"Containers": [{**ONE, "ContainerHostname": "h"}, ONE]}, r"Containers\[1\] has no ContainerHostname"),
+    ({"Containers": [{**ONE, "Environment": {"A": "x" * 1024}}] * 33}, "Environment has 33825 bytes"),
+    ({"PrimaryContainer": {**ONE, "Mode": "MultiModel"}}, "needs ModelDataUrl"),
+    (
+        {"PrimaryContainer": {**ONE, "ModelDataSource": {"S3DataSource": source("S3Prefix", "Gzip", "s3://a/b/")}}},
+        "a prefix is not compressed",
+    ),
+    (
+        {"PrimaryContainer": {**ONE, "ModelDataSource": {"S3DataSource": source("S3Prefix", "None", "s3://a/b")}}},
+        '"s3://a/b"; a prefix ends with a slash',
+    ),
+    (
+        {
+            "PrimaryContainer": {
+                **ONE,
+                "AdditionalModelDataSources": [
+                    {"ChannelName": "c", "S3DataSource": source("S3Object", "None", "s3://a/b")}
+                ]
+                * 2,
+            }
+        },
+        r'AdditionalModelDataSources\[1\] has the ChannelName "c"',
+    ),
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from kedge.config import Settings
 from kedge.endpoints import routing
-from kedge.endpoints.records import Endpoint, Fleet, Status, Variant, instance_id
+from kedge.endpoints.records import Container, Endpoint, Fleet, Status, Variant, instance_id
 from kedge.identity.records import AccessKey
 from kedge.serving import table as tables
 from kedge.store.records import Resource, Scope
@@ -21,10 +21,7 @@ def variant(name: str, current: int, desired: int, weight: float = 1.0, **enviro
     return Variant(
         name=name,
         model="m",
-        image="kedge/sklearn",
-        runtime="sklearn",
-        model_data_url="",
-        environment=environment,
+        containers=(Container("primary", "kedge/sklearn", "sklearn", environment=environment),),
         instance_type="ml.m5.large",
         cores=2,
         memory_bytes=8,

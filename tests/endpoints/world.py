@@ -29,6 +29,7 @@ from kedge.serving.table import RoutingTable
 from kedge.store.lease import Lease
 from kedge.store.store import Store
 from kedge.tags import operations as tags
+from tests.objects.putting import put_bytes
 
 ACCOUNT, REGION = "111122223333", "us-east-1"
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -189,7 +190,7 @@ class World:
 
     def put_model_data(self, key: str = "model.tar.gz", files: dict[str, bytes] | None = None) -> str:
         self.objects.create_bucket("models", ACCOUNT, REGION)
-        self.objects.put_bytes("models", key, packed(files or {"model.joblib": b"weights"}))
+        put_bytes(self.objects, "models", key, packed(files or {"model.joblib": b"weights"}))
         return f"s3://models/{key}"
 
     def make_model(self, name: str = "m", uri: str | None = None, **container: Any) -> None:

@@ -41,6 +41,8 @@ def until(condition: Callable[[], Any], timeout_s: float = 15.0, what: str = "th
 class Server:
     data: Path
     flags: tuple[str, ...] = ()
+    prefix: tuple[str, ...] = ()
+    """A command that runs the server's."""
     ready: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -48,7 +50,7 @@ class Server:
         ports = [str(p) for p in (self.ready.get("api_port", 0), self.ready.get("inference_port", 0))]
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "kedge", "up", "--json", "--data", str(self.data)),
+                *(*self.prefix, sys.executable, "-m", "kedge", "up", "--json", "--data", str(self.data)),
                 *("--api-port", ports[0], "--inference-port", ports[1], *self.flags),
             ],
             stdout=subprocess.PIPE,

@@ -17,8 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kedge.models import artifact
-from kedge.models.artifact import ArtifactError, Limits
+from kedge.models.archive import Limits
+from kedge.models.artifact import ArtifactError, Fetching
+from kedge.models.records import Form, Source
 from kedge.objects.files import Objects
+from tests.objects.putting import put_bytes
 
 ACCOUNT = "111122223333"
 URI = "s3://models/m.tar.gz"
@@ -55,11 +58,18 @@ def archive(*members: tarfile.TarInfo | tuple[tarfile.TarInfo, bytes], form: int
 
 
 def put(objects: Objects, data: bytes) -> None:
-    objects.put_bytes("models", "m.tar.gz", data)
+    put_bytes(objects, "models", "m.tar.gz", data)
 
 
 def fetch(objects: Objects, cache: Path, **more: object) -> artifact.Artifact:
-    return artifact.fetch(objects, URI, cache, account=ACCOUNT, **{"durable": False, **more})  # type: ignore[arg-type]
+    return fetch_from(objects, cache, Source(URI), **more)
+
+
+def fetch_from(
+    objects: Objects, cache: Path, *sources: Source, account: str = ACCOUNT, timeout_s: float = 60.0, **more: object
+) -> artifact.Artifact:
+    fetching = Fetching(objects, cache, account, **{"durable": False, **more})  # type: ignore[arg-type]
+    return fetching.fetch(sources, timeout_s)
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
@@ -88,20 +98,20 @@ def test_an_archive_is_unpacked_under_its_hash(objects: Objects, cache: Path, fo
     assert [entry.name for entry in cache.iterdir()] == [made.sha256]
 
 
-def test_no_address_is_an_empty_folder(objects: Objects, cache: Path):
-    made = artifact.fetch(objects, "", cache, account=ACCOUNT)
+def test_no_source_is_an_empty_folder(objects: Objects, cache: Path):
+    made = fetch_from(objects, cache)
     assert list(made.path.iterdir()) == []
 
 
 ATTACKS: list[tuple[str, Callable[[], bytes], str]] = [
-    ("parent", lambda: archive((member("../evil"), b"x")), '"../evil" would lie outside'),
+    ("parent", lambda: archive((member("../evil"), b"x")), '"../evil" in it would lie outside'),
     ("hidden parent", lambda: archive((member("a/../../evil"), b"x")), "would lie outside"),
-    ("absolute", lambda: archive((member("/etc/evil"), b"x")), '"/etc/evil" would lie outside'),
+    ("absolute", lambda: archive((member("/etc/evil"), b"x")), '"/etc/evil" in it would lie outside'),
     ("symlink", lambda: archive(member("l", tarfile.SYMTYPE, "/etc/passwd")), 'is a link to "/etc/passwd"'),
     (
         "through a symlink",
         lambda: archive(member("d", tarfile.SYMTYPE, "/tmp"), (member("d/evil"), b"x")),
-        '"d" is a link to "/tmp"',
+        '"d" in it is a link to "/tmp"',
     ),
     ("hard link", lambda: archive(member("l", tarfile.LNKTYPE, "../x")), "is a link to"),
     ("fifo", lambda: archive(member("p", tarfile.FIFOTYPE)), "is a device or pipe"),
@@ -114,6 +124,9 @@ ATTACKS: list[tuple[str, Callable[[], bytes], str]] = [
     ("bomb", lambda: archive((member("a"), bytes(200_000))), "expands more than 10 times"),
     ("bomb behind the end", lambda: gzip.compress(bytes(240_000)), "expands more than 10 times"),
     ("long header", lambda: archive((member("n" * 5000), b"")), "a member's header has"),
+    ("long name", lambda: archive((member("n" * 2000), b"x")), 'nnnn..." in it has a name of 2000 characters; at most'),
+    ("deep", lambda: archive((member("d/" * 300 + "x"), b"x")), 'd/d/..." in it lies 300 folders deep; at most 100'),
+    ("deep folder", lambda: archive(member("d/" * 500, tarfile.DIRTYPE)), "folders deep; at most 100"),
     ("plain", lambda: b"hello", "not a gzip archive"),
     ("zip", lambda: b"PK\3\4" + bytes(100), "not a gzip archive"),
     ("gzip of no tar", lambda: gzip.compress(b"hello" * 500), "no readable tar archive"),
@@ -167,21 +180,21 @@ def test_a_sparse_file_is_refused(objects: Objects, cache: Path):
 )
 def test_what_is_not_there(objects: Objects, cache: Path, uri: str, says: str):
     with pytest.raises(ArtifactError) as caught:
-        artifact.fetch(objects, uri, cache, account=ACCOUNT)
+        fetch_from(objects, cache, Source(uri))
     assert says in str(caught.value)
 
 
 def test_a_key_is_taken_as_it_is(objects: Objects, cache: Path):
     data = archive((member("a"), b"x"))
-    objects.put_bytes("models", "a b?c#d%20.tar.gz", data)
-    made = artifact.fetch(objects, "s3://models/a b?c#d%20.tar.gz", cache, account=ACCOUNT)
+    put_bytes(objects, "models", "a b?c#d%20.tar.gz", data)
+    made = fetch_from(objects, cache, Source("s3://models/a b?c#d%20.tar.gz"))
     assert made.sha256 == hashlib.sha256(data).hexdigest()
 
 
 def test_another_accounts_bucket_is_not_read(objects: Objects, cache: Path):
     put(objects, archive((member("a"), b"x")))
     with pytest.raises(ArtifactError, match="another account"):
-        artifact.fetch(objects, URI, cache, account="999999999999")
+        fetch(objects, cache, account="999999999999")
 
 
 def test_it_takes_only_so_long(objects: Objects, cache: Path):
@@ -225,3 +238,80 @@ def test_a_damaged_header_is_one_sentence(objects: Objects, cache: Path, data: s
     put(objects, gzip.compress(bytes(plain)))
     with contextlib.suppress(ArtifactError):
         fetch(objects, cache)
+
+
+PREFIX = Source("s3://models/p/", Form.PREFIX)
+
+
+def put_files(objects: Objects, *keys: str, data: bytes = b"") -> None:
+    for key in keys:
+        put_bytes(objects, "models", key, data or (b"" if key.endswith("/") else key.encode()))
+
+
+def files_in(made: artifact.Artifact) -> dict[str, str]:
+    return {str(f.relative_to(made.path)): f.read_text() for f in made.path.rglob("*") if f.is_file()}
+
+
+def test_every_object_of_a_prefix_is_a_file(objects: Objects, cache: Path):
+    put_files(objects, "p/", "p/a", "p/sub/", "p/sub/b c", "p/sub/deep/d", "pp", "p")
+    made = fetch_from(objects, cache, PREFIX, durable=True)
+    assert files_in(made) == {"a": "p/a", "sub/b c": "p/sub/b c", "sub/deep/d": "p/sub/deep/d"}
+    assert fetch_from(objects, cache, PREFIX) == made
+    put_files(objects, "p/a", data=b"other")
+    assert fetch_from(objects, cache, PREFIX) != made
+    one = fetch_from(objects, cache, Source("s3://models/p/sub/b c", Form.OBJECT))
+    assert files_in(one) == {"b c": "p/sub/b c"}
+    root = fetch_from(objects, cache, Source("s3://models/pp", Form.OBJECT))
+    assert files_in(root) == {"pp": "pp"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        (["p/../evil"], '"../evil" in it is no name'),
+        (["p/a/../../evil"], "is no name"),
+        (["p//etc/evil"], "is no name"),
+        (["p/./a"], "is no name"),
+        (["p/a//b"], "is no name"),
+        (["p/ "], "is no name"),
+        (["p/" + "n" * 256], "is no name"),
+        (["p/a", "p/a/b"], "needs a folder where a file is"),
+        ([f"p/{n}" for n in range(6)], "more than 5 objects"),
+        (["p/large"], "more than 100 bytes"),
+    ],
+)
+def test_a_prefix_that_no_folder_can_hold(objects: Objects, cache: Path, tmp_path: Path, keys: list[str], says: str):
+    for key in keys:
+        put_files(objects, key, data=bytes(101) if key.endswith("large") else b"x")
+    with pytest.raises(ArtifactError) as caught:
+        fetch_from(objects, cache, PREFIX, limits=Limits(expanded_bytes=100, members=5))
+    assert says in str(caught.value)
+    assert str(caught.value).startswith("Model data at s3://models/p/ cannot be used: ")
+    assert list(cache.iterdir()) == []
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_marker_that_holds_something_is_refused(objects: Objects, cache: Path):
+    put_files(objects, "p/sub/", data=b"x")
+    with pytest.raises(ArtifactError, match="ends with a slash and is not empty"):
+        fetch_from(objects, cache, PREFIX)
+    with pytest.raises(artifact.NotThere, match="Could not find model data at s3://models/q/"):
+        fetch_from(objects, cache, Source("s3://models/q/", Form.PREFIX))
+
+
+def test_several_sources_are_one_folder(objects: Objects, cache: Path):
+    put(objects, archive((member("w"), b"w"), (member("code/old.py"), b"old"), (member("d/e/f"), b"f")))
+    put_bytes(objects, "models", "code.tar.gz", archive((member("inference.py"), b"new")))
+    put_files(objects, "p/a/b")
+    code = Source("s3://models/code.tar.gz", folder="code")
+    channel = Source("s3://models/p/", Form.PREFIX, "adapter")
+    made = fetch_from(objects, cache, Source(URI), channel, code, durable=True)
+    assert files_in(made) == {"w": "w", "d/e/f": "f", "code/inference.py": "new", "adapter/a/b": "p/a/b"}
+    assert fetch_from(objects, cache, Source(URI), channel, code) == made
+    plain = fetch(objects, cache)
+    assert (made.path / "w").stat().st_ino == (plain.path / "w").stat().st_ino, "files are shared, not copied"
+    artifact.remove(artifact.collect(cache, {made.sha256}))
+    assert files_in(made)["w"] == "w"
+    assert files_in(fetch_from(objects, cache, code)) == {"code/inference.py": "new"}
+    with pytest.raises(ArtifactError, match='the folder "d", which something else has taken'):
+        fetch_from(objects, cache, Source(URI), Source("s3://models/p/", Form.PREFIX, "d"))

@@ -36,8 +36,8 @@ class Call:
         for each in frames.message(Kind.RESPONSE, self.stream, head, self.body if body is None else body):
             self.worker.write(each)
 
-    def error(self, status: int, message: str, kind: str = "model") -> None:
-        head = {"status": status, "message": message, "kind": kind}
+    def error(self, status: int, message: str, kind: str = "model", **more: Any) -> None:
+        head = {"status": status, "message": message, "kind": kind, **more}
         self.worker.write(frames.with_head(Kind.ERROR, self.stream, head))
 
 

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedge.serving.choose import BLOCK_LENGTHS, NoTraffic, Split, apportion, block_length, instance, shares
+from kedge.serving.choose import (
+    BLOCK_LENGTHS,
+    CROWDED,
+    CROWDING,
+    NoTraffic,
+    Split,
+    apportion,
+    at_home,
+    block_length,
+    instance,
+    shares,
+)
 
 weights_of_an_endpoint = st.lists(
     st.one_of(st.floats(0, 1000, allow_nan=False), st.integers(0, 100).map(float)), min_size=1, max_size=10
@@ -118,3 +129,21 @@ def test_no_instance() -> None:
 def test_least_outstanding_is_least(outstanding: list[int], draw: float) -> None:
     chosen = instance("LEAST_OUTSTANDING_REQUESTS", outstanding, draw)
     assert outstanding[chosen] == min(outstanding)
+
+
+ids = st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=8, unique=True)
+
+
+@given(st.text(max_size=20), ids, st.data())
+def test_a_key_stays_at_home_until_it_is_crowded(key: str, names: list[str], data: st.DataObject) -> None:
+    quiet = [0] * len(names)
+    home = at_home(key, names, quiet)
+    order = data.draw(st.permutations(names))
+    assert order[at_home(key, order, quiet)] == names[home], "whatever the order in which instances are known"
+    leaving = data.draw(st.sampled_from(names))
+    if leaving != names[home]:
+        rest = [name for name in names if name != leaving]
+        assert rest[at_home(key, rest, quiet[1:])] == names[home], "only the keys of who goes move"
+    outstanding = data.draw(st.lists(st.integers(0, 100), min_size=len(names), max_size=len(names)))
+    chosen = at_home(key, names, outstanding)
+    assert outstanding[chosen] < CROWDED + CROWDING * sum(outstanding) / len(outstanding)

@@ -219,3 +219,23 @@ def test_no_npy_header_breaks_the_decoder(text: str):
 def test_no_json_breaks_the_decoder(value: object):
     with contextlib.suppress(BadInput):
         assert isinstance(payload.decode(json.dumps(value).encode(), payload.JSON), np.ndarray)
+
+
+@pytest.mark.parametrize(
+    ("text", "table"),
+    [
+        ("1 0:1.5 3:2\n0 1:-1e3", [{0: 1.5, 3: 2.0}, {1: -1000.0}]),
+        ("0:1\n\n  2:3  # why\n# nothing", [{0: 1.0}, {2: 3.0}]),
+        ("1 qid:7 2:nan", "nan"),
+        ("-1\n1", [{}, {}]),
+    ],
+)
+def test_libsvm_lines(text: str, table: object):
+    found = payload.libsvm(text)
+    assert found == table if table != "nan" else list(found[0]) == [2]
+
+
+@pytest.mark.parametrize("text", ["1 a:1", "1 1:b", "1 1", "1 -1:2", "1 :", "1 1.5:2", "1 9999999999:1", "1 ٣:1"])
+def test_lines_that_are_no_libsvm(text: str):
+    with pytest.raises(BadInput, match="Line 1 is not LIBSVM"):
+        payload.libsvm(text)

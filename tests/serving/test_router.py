@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ async def workers(tmp_path: Path):
         await worker.close()
 
 
-def variant(*workers: Worker, name: str = "AllTraffic", weight: float = 1.0, **options: str) -> Variant:
+def variant(*workers: Worker, name: str = "AllTraffic", weight: float = 1.0, **options: Any) -> Variant:
     return Variant(name, weight, tuple(worker.instance for worker in workers), **options)
 
 
@@ -143,7 +144,11 @@ async def test_unknown_endpoint(workers, authorization, account):
         ("X-Amzn-SageMaker-Custom-Attributes", "x" * 1025, "length less than or equal to 1024"),
         ("X-Amzn-SageMaker-Custom-Attributes", "caf\xe9", "at 'customAttributes'"),
         ("Accept", "x" * 1025, "at 'accept'"),
-        ("X-Amzn-SageMaker-Target-Model", "m.tar.gz", "it is not a multi-model endpoint"),
+        (
+            "X-Amzn-SageMaker-Target-Model",
+            "m.tar.gz",
+            "is not a multi-model endpoint and does not support target model header.",
+        ),
         ("X-Amzn-SageMaker-Session-Id", "NEW_SESSION", "keeps no sessions"),
         ("X-Amzn-SageMaker-Enable-Explanations", "`true`", "no explainer"),
     ],
@@ -376,6 +381,106 @@ async def test_a_busy_instance_is_passed_over(workers):
         answer = await client.send(request())
     assert (answer.status, answer.headers["x-amzn-errortype"]) == (400, "ThrottlingException")
     assert busy.calls
+
+
+async def test_what_an_ending_instance_gives_back_counts_as_no_death(workers):
+    """However many there are, with retries off: they were never run."""
+    asked: list[Call] = []
+    first = await workers("i-1", asked.append)
+    async with running(table(endpoint(variant(first), retries=False))) as served:
+        waiting = [asyncio.create_task(served.invoke(b"%d" % n)) for n in range(150)]
+        await until(lambda: len(asked) == 150)
+        for call in asked[1:]:
+            call.error(503, "The instance is ending.", "busy", ending=True)
+        await until(lambda: served.router.fleet.ready_count == 0)
+        first.serve = Call.answer
+        first.die()
+        await first.start()
+        answers = [await each for each in waiting]
+    assert Counter(answer.status for answer in answers) == {200: 149, 424: 1}
+
+
+async def test_two_hung_instances_do_not_fail_who_waited_behind(workers):
+    asked: list[Call] = []
+    pair = [await workers(f"i-{n}", asked.append) for n in (1, 2)]
+    async with running(table(endpoint(variant(*pair)))) as served:
+        waiting = [asyncio.create_task(served.invoke(b"%d" % n)) for n in range(20)]
+        await until(lambda: len(asked) == 20)
+        for worker in pair:
+            for call in [call for call in asked if call.worker is worker][1:]:
+                call.error(503, "The instance is ending.", "busy", ending=True)
+            # What is given back by the first goes to the second, which hangs too; then both are gone.
+            await until(lambda: served.router.fleet.ready_count == 2 - pair.index(worker) - 1)  # noqa: B023
+        for call in asked[20:]:
+            call.error(503, "The instance is ending.", "busy", ending=True)
+        for worker in pair:
+            worker.serve = Call.answer
+            worker.die()
+            await worker.start()
+        assert {(await each).status for each in waiting} == {200}
+
+
+async def test_a_request_that_a_container_lost_is_tried_again_once(workers):
+    def lose(call: Call) -> None:
+        call.error(503, "Container b ended before it answered.", "lost", container="b")
+
+    losing = await workers("i-1", lose)
+    async with running(table(endpoint(variant(losing)))) as served:
+        assert (await served.invoke()).status == 424
+        assert len(losing.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code", "says"),
+    [
+        ("target", 400, "ValidationError", "no such model"),
+        ("loading", 429, "ModelNotReadyException", "no such model"),
+        ("model", 424, "ModelError", 'Received server error (500) from second with message "no such model"'),
+    ],
+)
+async def test_what_an_instance_of_several_says(workers, kind, status, code, says):
+    worker = await workers("i-1", lambda call: call.error(500, "no such model", kind, container="second"))
+    async with running(table(endpoint(variant(worker, many_models=("primary",))))) as served:
+        answer = await served.invoke(x_amzn_sagemaker_target_model="m.tar.gz")
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (status, code)
+    assert says in answer.json()["Message"]
+    assert worker.calls[0].head["target_model"] == "m.tar.gz"
+
+
+@pytest.mark.parametrize(
+    ("options", "headers", "says"),
+    [
+        ({"many_models": ("primary",)}, {}, "is missing a target model header."),
+        ({"many_models": ("primary",)}, {"target_model": "m" * 1025}, "less than or equal to 1024"),
+        ({"many_models": ("primary",)}, {"target_model": "m", "target_container_hostname": "a"}, "direct invocation"),
+        ({"hostnames": ("a", "b")}, {}, "is missing a target container hostname header"),
+        ({"hostnames": ("a", "b")}, {"target_container_hostname": "c"}, "Container c does not exist"),
+        ({"hostnames": ("a", "b")}, {"target_container_hostname": "a", "target_model": "m"}, "not a multi-model"),
+        (
+            {"hostnames": ("a", "b"), "many_models": ("b",)},
+            {"target_container_hostname": "b"},
+            "missing a target model",
+        ),
+    ],
+)
+async def test_targets_that_cannot_be(workers, options, headers, says):
+    worker = await workers("i-1")
+    async with running(table(endpoint(variant(worker, **options)))) as served:
+        answer = await served.invoke(**{f"x_amzn_sagemaker_{name}": value for name, value in headers.items()})
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (400, "ValidationError")
+    assert says in answer.json()["Message"]
+    assert worker.calls == []
+
+
+async def test_a_model_is_asked_for_where_it_is_at_home(workers):
+    several = [await workers(f"i-{n}") for n in range(3)]
+    async with running(table(endpoint(variant(*several, many_models=("primary",))))) as served:
+        await until(lambda: served.router.fleet.ready_count == 3)
+        for n in range(60):
+            assert (await served.invoke(x_amzn_sagemaker_target_model=f"m{n % 20}")).status == 200
+    homes = {(call.head["target_model"], worker.id) for worker in several for call in worker.calls}
+    assert len(homes) == 20, "each model on one instance"
+    assert len({home for _, home in homes}) == 3
 
 
 async def test_least_outstanding_requests(workers):

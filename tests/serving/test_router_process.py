@@ -43,7 +43,9 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 async def worker(home):
-    worker = await Worker("i-1", home.instance_socket("i-1")).start()
+    socket = home.instance_socket("i-1")
+    socket.parent.mkdir(exist_ok=True)
+    worker = await Worker("i-1", socket).start()
     yield worker
     await worker.close()
 
@@ -177,8 +179,9 @@ async def test_a_session_token_that_only_the_table_opens(home, worker):
     put(home, signed(worker))
     now = SystemClock().now()
     ring = KeyRing([], bytes.fromhex(SEAL_KEY))
-    key, secret, token = ring.seal(ACCOUNT, "arn", "id", now.replace(year=now.year + 1))
-    old_key, old_secret, old_token = ring.seal(ACCOUNT, "arn", "id", now.replace(year=now.year - 1))
+    root = f"arn:aws:iam::{ACCOUNT}:root"
+    key, secret, token = ring.seal(ACCOUNT, root, ACCOUNT, now.replace(year=now.year + 1))
+    old_key, old_secret, old_token = ring.seal(ACCOUNT, root, ACCOUNT, now.replace(year=now.year - 1))
     async with router(home) as process:
         assert (await invoke(runtime(process.port, key, secret, token)))[1] == b"[1]"
         with pytest.raises(ClientError) as raised:

@@ -1,6 +1,7 @@
 import json
 import logging
 import pickle
+import sys
 from pathlib import Path
 
 import joblib
@@ -267,6 +268,38 @@ def test_types_that_skops_does_not_trust_are_named(tmp_path: Path):
         runtimes.load("sklearn", tmp_path, {})
     trusted = str(refused.value).partition("KEDGE_SKOPS_TRUSTED=")[2].split()[0]
     assert runtimes.load("sklearn", tmp_path, {"KEDGE_SKOPS_TRUSTED": trusted})
+
+
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [("xgboost", "xgboost"), ("lightgbm", "lightgbm"), ("catboost", "catboost"), ("torch", "torch")],
+)
+def test_a_library_that_is_missing_is_named(
+    tmp_path: Path, name: str, library: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setitem(sys.modules, library, None)  # as Python has it that a module is not to be had
+    with pytest.raises(LoadError, match=rf"needs {library}, .*pip install 'kedge\[{name}\]'.*code/requirements\.txt"):
+        runtimes.load(name, tmp_path, {})
+
+
+def test_an_image_without_a_script_says_that_it_needs_one(tmp_path: Path):
+    with pytest.raises(LoadError, match=r"has no code/inference\.py\. Kedge builds no Hugging Face pipeline"):
+        runtimes.load("huggingface", tmp_path, {})
+    (tmp_path / "code").mkdir()
+    script = "def model_fn(folder):\n    return lambda inputs, scale=1: [scale * len(each) for each in inputs]\n"
+    (tmp_path / "code" / "inference.py").write_text(script)
+    runtime = runtimes.load("huggingface", tmp_path, {})
+    body = json.dumps({"inputs": ["a", "bcd"], "parameters": {"scale": 2}}).encode()
+    assert outcomes(runtime, Invocation(body, "application/json")) == [Answer(b"[2, 6]", "application/json")]
+
+
+def test_the_log_says_when_the_image_means_another_version(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(FOREST))
+    runtimes.load("sklearn", tmp_path, {"KEDGE_IMAGE": "kedge/sklearn:0.20"})
+    assert "sklearn:0.20 stands for scikit-learn 0.20; this is scikit-learn" in caplog.text
+    caplog.clear()
+    runtimes.load("sklearn", tmp_path, {"KEDGE_IMAGE": "kedge/sklearn"})
+    assert "stands for" not in caplog.text
 
 
 def test_wrong_names_are_refused(tmp_path: Path):

@@ -165,6 +165,7 @@ def test_what_a_handler_may_return(tmp_path: Path, body: str, want: Answer):
         ("raise type('PanicException', (BaseException,), {})('in Rust')", 500, "PanicException: in Rust"),
         ("raise type('Teapot', (Exception,), {'status_code': 418})('short')", 418, "short"),
         ("raise type('Odd', (Exception,), {'status_code': 200})('odd')", 500, "odd"),
+        ("raise type('Sly', (Exception,), {'status_code': property(lambda self: 1 / 0)})('sly')", 500, "Sly: sly"),
         ("context.set_response_status(422, 'no'); return 'a bad row'", 422, "a bad row"),
         ("context.set_response_status(99)", 500, "status is 99"),
         ("return 'x', 'text/plain\\r\\nevil: 1'", 500, "printable ASCII"),
@@ -193,7 +194,7 @@ def test_what_a_handler_raises(tmp_path: Path, body: str, status: int, says: str
         ("def model_fn(d): pass\ndef output_fn(a, b, c, d): pass", "output_fn takes 4 arguments"),
         ("model_fn = 3", "model_fn is a int; it has to be a function"),
         ("import nothing_like_it", r"ModuleNotFoundError: No module named 'nothing_like_it' \(inference.py, line 1"),
-        ("1 +", r"SyntaxError: invalid syntax"),
+        ("x = 1\n1 +", r"SyntaxError: invalid syntax \(inference.py, line 2\)"),
         ("raise KeyboardInterrupt", r"KeyboardInterrupt \(inference.py, line 1, in <module>\)"),
         ("import sys\nsys.exit('no licence')", r"SystemExit: no licence \(inference.py, line 2, in <module>\)"),
         (
@@ -278,3 +279,10 @@ def test_the_source_of_arrays_is_not_shared_between_requests(tmp_path: Path):
     )
     assert [f.status for f in found] == [200, 200, 200, 500]
     assert np.allclose([json.loads(f.body)[0] for f in found[:3]], [2.0, 4.0, 6.0])
+
+
+def test_a_module_that_is_missing_says_where_to_name_it(tmp_path: Path):
+    with pytest.raises(
+        LoadError, match=r"named 'kedge_gone' .*Name the package that holds kedge_gone in .*requirements"
+    ):
+        load(tmp_path, "import kedge_gone.part\n")

@@ -77,7 +77,9 @@ def test_a_model_that_hangs_ends_its_process_with_a_reason(start: Start, connect
     router = connect(worker)
     assert router.ask(b"1", timeout_ms=1000)[1] == b"1"
     router.send(b"hang", timeout_ms=1000)
-    router.send(b"2", timeout_ms=60_000)
+    behind = router.send(b"2", timeout_ms=60_000)
+    ending = {"status": 503, "message": "The instance is ending.", "kind": "busy", "ending": True}
+    assert router.answers(1)[behind][0] == ending
     with pytest.raises(ConnectionResetError):
         router.next()
     assert worker.process.wait(PATIENCE_S) == EXIT_DIED
@@ -146,7 +148,8 @@ async def test_what_waits_behind_a_request_that_hangs_is_answered(start: Start, 
         served.router.swap(table(endpoint(one, timeout_s=1.0), version=2))
         hanging = asyncio.create_task(served.invoke(b"hang", **kind))
         await until((tmp_path / "work" / "hangs").exists, PATIENCE_S)
-        served.router.swap(table(endpoint(one, timeout_s=30.0), version=3))
+        # They were not run, so they go on although retries are off.
+        served.router.swap(table(endpoint(one, timeout_s=30.0, retries=False), version=3))
         bodies = [b"%d" % n for n in range(20)]
         waiting = [asyncio.create_task(served.invoke(body, **kind)) for body in bodies]
         answer = await hanging

@@ -372,7 +372,8 @@ def test_sigterm_finishes_what_is_in_flight(start: Start, connect: Connect):
     worker.process.send_signal(signal.SIGTERM)
     until(lambda: not Path(worker.spec.socket).exists())
     new = router.send(b"4")
-    assert router.answers(1)[new][0] == {"status": 503, "message": "The instance is stopping.", "kind": "busy"}
+    ending = {"status": 503, "message": "The instance is ending.", "kind": "busy", "ending": True}
+    assert router.answers(1)[new][0] == ending
     router.socket.sendall(frames.frame(Kind.CHUNK, half, b"0", frames.LAST))
     router.ping()
     worker.let_go()

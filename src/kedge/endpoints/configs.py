@@ -6,15 +6,15 @@ put to work. It may be deleted while an endpoint uses it: the endpoint holds a c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from kedge import arn, listing
+from kedge import arn
 from kedge.call import Call
+from kedge.documents import Kind
 from kedge.endpoints.records import CONFIG_KIND
 from kedge.errors import ValidationFailed
-from kedge.store.store import AlreadyExists, Author, Resource, Transaction
-from kedge.tags.attach import attach, detach
+from kedge.store.store import Transaction
 
 STORED = (
     "EndpointConfigName",
@@ -30,47 +30,6 @@ STORED = (
     "MetricsConfig",
     "CrossRegionTrafficConfig",
 )
-
-
-def create_endpoint_config(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
-    document = checked(request)
-    name = request["EndpointConfigName"]
-    config_arn = config_arn_of(call, name)
-    try:
-        with call.store.transaction(Author(call.caller.arn, call.request_id, call.now)) as tx:
-            tx.insert(call.scope, CONFIG_KIND, name.lower(), document)
-            models_of(call, tx, document)
-            attach(tx, call.scope, config_arn, request.get("Tags", []))
-    except AlreadyExists:
-        raise ValidationFailed(f'Cannot create already existing endpoint configuration "{config_arn}".') from None
-    return {"EndpointConfigArn": config_arn}
-
-
-def describe_endpoint_config(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
-    config = call.store.get(call.scope, CONFIG_KIND, request["EndpointConfigName"].lower())
-    if config is None:
-        raise missing_config(call, request["EndpointConfigName"])
-    return {
-        **config.document,
-        "EndpointConfigArn": config_arn_of(call, config.name),
-        "CreationTime": config.created_at,
-    }
-
-
-def list_endpoint_configs(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
-    configs, following = listing.resources(call, CONFIG_KIND, request)
-    return {"EndpointConfigs": [_summary(call, config) for config in configs], **following}
-
-
-def delete_endpoint_config(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
-    name = request["EndpointConfigName"]
-    with call.store.transaction(Author(call.caller.arn, call.request_id, call.now)) as tx:
-        config = tx.get(call.scope, CONFIG_KIND, name.lower())
-        if config is None:
-            raise missing_config(call, name)
-        tx.delete(config)
-        detach(tx, call.scope, config_arn_of(call, name))
-    return {}
 
 
 def checked(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,14 +67,6 @@ def models_of(call: Call, tx: Transaction, config: Mapping[str, Any]) -> dict[st
     return found
 
 
-def config_arn_of(call: Call, name: str) -> str:
-    return arn.sagemaker(call.scope.region, call.scope.account, CONFIG_KIND, name)
-
-
-def missing_config(call: Call, name: str) -> ValidationFailed:
-    return ValidationFailed(f'Could not find endpoint configuration "{config_arn_of(call, name)}".')
-
-
 def _check_capacity(variant: Mapping[str, Any]) -> None:
     name = variant["VariantName"]
     serverless = variant.get("ServerlessConfig")
@@ -142,18 +93,5 @@ def _check_capacity(variant: Mapping[str, Any]) -> None:
         raise ValidationFailed(f"Variant {name} gives InstanceType without InitialInstanceCount, which is needed.")
 
 
-def _summary(call: Call, config: Resource) -> dict[str, Any]:
-    name = config.document["EndpointConfigName"]
-    return {
-        "EndpointConfigName": name,
-        "EndpointConfigArn": config_arn_of(call, name),
-        "CreationTime": config.created_at,
-    }
-
-
-OPERATIONS: Mapping[str, Callable[[Call, Any], dict[str, Any]]] = {
-    "sagemaker.CreateEndpointConfig": create_endpoint_config,
-    "sagemaker.DescribeEndpointConfig": describe_endpoint_config,
-    "sagemaker.ListEndpointConfigs": list_endpoint_configs,
-    "sagemaker.DeleteEndpointConfig": delete_endpoint_config,
-}
+CONFIG = Kind(CONFIG_KIND, "endpoint configuration", "EndpointConfig", checked, models_of)
+OPERATIONS = CONFIG.operations()

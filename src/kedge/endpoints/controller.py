@@ -24,13 +24,16 @@ from kedge.endpoints.descriptions import arn_of
 from kedge.endpoints.events import announce
 from kedge.endpoints.publisher import Publisher, Push
 from kedge.endpoints.records import KIND, Endpoint, Fleet, Status
-from kedge.endpoints.tasks import ARTIFACT, spec
+from kedge.endpoints.supply import Supply
+from kedge.endpoints.tasks import ARTIFACTS, spec
 from kedge.errors import ConcurrentChange, ServiceError
 from kedge.home import Home
+from kedge.identity.principals import Directory
 from kedge.identity.records import AccessKey
 from kedge.loop import Signal, keep, run, with_lease
 from kedge.models import artifact
-from kedge.models.artifact import ArtifactError
+from kedge.models.artifact import ArtifactError, Fetching
+from kedge.models.records import Source
 from kedge.objects.files import Objects
 from kedge.store.lease import Lease
 from kedge.store.store import Author, LeaseLost, Resource, Store
@@ -60,15 +63,16 @@ class Controller:
         changed: Signal,
         keys: Callable[[], Iterable[AccessKey]],
         lease: Lease,
+        directory: Callable[[], Directory] = Directory,
     ) -> None:
         """changed: notified after every commit of `store`. keys: the access keys that routers have to know.
 
-        lease: what the node has to hold to drive endpoints.
+        directory: what their owners may do. lease: what the node has to hold to drive endpoints.
         """
         self._store, self._engine, self._objects = store, engine, objects
         self._settings, self._home, self._clock, self._changed = settings, home, clock, changed
         self._lease = lease
-        self.publisher = Publisher(store, push, settings, home, clock, changed, keys)
+        self.publisher = Publisher(store, push, settings, home, clock, changed, keys, directory)
         self._threads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="artifact")
         self._downloads: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._not_before_s: dict[str, float] = {}
@@ -76,6 +80,7 @@ class Controller:
         self._failed_since_s: dict[str, float] = {}
         self._collect_at_s = 0.0
         self._closed = False
+        self.supply = Supply(store, home, self._fetching)
 
     async def run(self) -> None:
         """For ever: the lease, endpoints, the routing table, and the engine's news. Cancel it to stop, then `close`."""
@@ -93,6 +98,7 @@ class Controller:
             download.cancel()
         await asyncio.gather(*downloads, return_exceptions=True)
         self._threads.shutdown(wait=True, cancel_futures=True)
+        await self.supply.close()
         try:
             await asyncio.to_thread(self._lease.release)
         except ServiceError as error:
@@ -134,6 +140,7 @@ class Controller:
     async def settle(self) -> None:
         """Wait for the downloads that are under way."""
         await asyncio.gather(*self._downloads.values())
+        await self.supply.settle()
 
     def _load(self) -> tuple[list[Resource], frozenset[str]]:
         resources = self._store.list(None, KIND).items
@@ -212,23 +219,33 @@ class Controller:
         if live is not None and live["number"] == fleet.number:
             self._not_before_s[resource.document["uid"]] = self._clock.monotonic_s() + RETRY_S
 
-    def _fetch(self, account: str, fleet: Fleet) -> Mapping[str, str]:
-        """The hash of each variant's model data, by variant; of one address only once. Raises ArtifactError."""
-        hashes: dict[str, str] = {}
+    def _fetch(self, account: str, fleet: Fleet) -> Mapping[tuple[str, str], str]:
+        """The hash of each container's model data, by variant and container; of equal sources only once.
+
+        Raises ArtifactError.
+        """
+        fetching = self._fetching(account)
+        hashes: dict[tuple[Source, ...], str] = {}
+        found = {}
         for variant in fleet.variants:
-            if variant.model_data_url not in hashes:
-                fetched = artifact.fetch(
-                    self._objects,
-                    variant.model_data_url,
-                    self._home.artifacts,
-                    account=account,
-                    timeout_s=variant.download_timeout_s or DOWNLOAD_TIMEOUT_S,
-                    monotonic_s=self._clock.monotonic_s,
-                    go_on=lambda: not self._closed,
-                    durable=not self._settings.ephemeral,
-                )
-                hashes[variant.model_data_url] = fetched.sha256
-        return {variant.name: hashes[variant.model_data_url] for variant in fleet.variants}
+            for container in variant.containers:
+                if container.models:
+                    continue
+                if container.needs not in hashes:
+                    timeout_s = variant.download_timeout_s or DOWNLOAD_TIMEOUT_S
+                    hashes[container.needs] = fetching.fetch(container.needs, timeout_s).sha256
+                found[variant.name, container.name] = hashes[container.needs]
+        return found
+
+    def _fetching(self, account: str) -> Fetching:
+        return Fetching(
+            self._objects,
+            self._home.artifacts,
+            account,
+            monotonic_s=self._clock.monotonic_s,
+            go_on=lambda: not self._closed,
+            durable=not self._settings.ephemeral,
+        )
 
     def _note(self, resource: Resource, change: Callable[[Endpoint], Endpoint], held: tuple[str, int]) -> None:
         """Write what was found out into the record, whatever else has changed in it, if it still is this endpoint's."""
@@ -241,11 +258,14 @@ class Controller:
         """Free the cache of what neither a record nor a task names. Only `step` starts downloads: none starts now."""
         if self._downloads or self._clock.monotonic_s() < self._collect_at_s:
             return
-        self._collect_at_s = self._clock.monotonic_s() + COLLECT_S
-        fleets = [f for r in resources for e in (Endpoint.of(r.document),) for f in (e.live, e.pending) if f]
-        in_use = {variant.artifact_sha256 for fleet in fleets for variant in fleet.variants}
-        in_use |= {task.labels.get(ARTIFACT, "") for task in tasks.values()}
-        gone = await asyncio.to_thread(artifact.collect, self._home.artifacts, in_use)
+        with self.supply.at_rest() as at_rest:
+            if not at_rest:
+                return
+            self._collect_at_s = self._clock.monotonic_s() + COLLECT_S
+            fleets = [f for r in resources for e in (Endpoint.of(r.document),) for f in (e.live, e.pending) if f]
+            in_use = {sha256 for fleet in fleets for variant in fleet.variants for sha256 in variant.artifacts}
+            in_use |= {each for task in tasks.values() for each in task.labels.get(ARTIFACTS, "").split(",")}
+            gone = await asyncio.to_thread(artifact.collect, self._home.artifacts, in_use)
         if gone:
             self._threads.submit(artifact.remove, gone)
 
@@ -259,7 +279,8 @@ class Controller:
         """Whatever happens to an instance wakes the loops."""
         while True:
             with contextlib.suppress(ServiceError, OSError):
-                async for _ in self._engine.changes():
+                async for status in self._engine.changes():
+                    self.supply.heard(status)
                     self._changed.notify()
             await self._clock.sleep(1.0)
 

@@ -148,7 +148,7 @@ def _starts(
 
 def _is_prepared(endpoint: Endpoint, number: int, seen: Observed) -> bool:
     fleet = endpoint.fleet(number)
-    return fleet is not None and all(v.artifact_sha256 in seen.cached for v in fleet.variants)
+    return fleet is not None and all(v.is_prepared and v.artifacts <= seen.cached for v in fleet.variants)
 
 
 def _retries(wanted: Mapping[str, Member], running: Mapping[str, TaskStatus], seen: Observed) -> list[Action]:

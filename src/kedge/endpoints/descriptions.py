@@ -77,9 +77,11 @@ def _variant(
         "DesiredInstanceCount": variant.desired_count,
         **variant.echo,
     }
-    if variant.runtime:
-        image = {"SpecifiedImage": variant.image, "ResolvedImage": f"kedge/{variant.runtime}", "ResolutionTime": since}
-        shown["DeployedImages"] = [image]
+    if images := [each for each in variant.containers if each.runtime]:
+        shown["DeployedImages"] = [
+            {"SpecifiedImage": each.image, "ResolvedImage": f"kedge/{each.runtime}", "ResolutionTime": since}
+            for each in images
+        ]
     if said := say(variant, status):
         shown["VariantStatus"] = [{"Status": said[0], "StatusMessage": said[1], "StartTime": since}]
     return shown

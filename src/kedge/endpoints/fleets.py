@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from kedge.compute.base import Capacity
-from kedge.endpoints.records import Endpoint, Fleet, Status, Variant
+from kedge.endpoints.records import Container, Endpoint, Fleet, Status, Variant
 from kedge.errors import ResourceLimitExceeded, ValidationFailed
-from kedge.models.records import servable
+from kedge.models.records import Servable, servable
 
 ROUTING_STRATEGIES = ("RANDOM", "LEAST_OUTSTANDING_REQUESTS")
 ECHOED = ("MetricsConfig", "CrossRegionTrafficConfig")
@@ -111,26 +111,17 @@ def _unserved_variant(variant: Mapping[str, Any]) -> str:
 
 def _variant(given: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]], kinds: Kinds) -> tuple[Variant, str]:
     name = given.get("ModelName", "")
-    served = servable(models[name]) if name else None
+    served = servable(models[name]) if name else Servable()
     instance_type = given.get("InstanceType", "")
     size = kinds.sizes(instance_type) if instance_type else None
-    runtime, problem = "", served.problem if served else ""
-    if served and not problem:
-        runtime = kinds.choose(served.image) or ""
-        if not runtime:
-            problem = (
-                f'The image "{served.image}" of model "{name}" is not known. Known images: {", ".join(kinds.images)}.'
-            )
+    containers, problem = _containers(name, served, kinds)
     timeout_s = given.get("ContainerStartupHealthCheckTimeoutInSeconds")
     download_s = given.get("ModelDataDownloadTimeoutInSeconds")
     return (
         Variant(
             name=given["VariantName"],
             model=name,
-            image=served.image if served else "",
-            runtime=runtime,
-            model_data_url=served.model_data_url if served else "",
-            environment=dict(served.environment or {}) if served else {},
+            containers=containers,
             instance_type=instance_type,
             cores=size.cores if size else 0.0,
             memory_bytes=size.memory_bytes if size else 0,
@@ -140,10 +131,29 @@ def _variant(given: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]], 
             routing=given.get("RoutingConfig", {}).get("RoutingStrategy", "RANDOM"),
             start_timeout_s=None if timeout_s is None else float(timeout_s),
             download_timeout_s=None if download_s is None else float(download_s),
+            direct=served.direct,
+            execution_role=served.execution_role,
+            network_isolation=served.network_isolation,
             echo={member: given[member] for member in ECHOED_OF_VARIANT if member in given},
         ),
         problem,
     )
+
+
+def _containers(model: str, served: Servable, kinds: Kinds) -> tuple[tuple[Container, ...], str]:
+    """The model's containers with their runtimes, and why it cannot be served, if so."""
+    problem = served.problem
+    containers = []
+    for each in served.containers:
+        runtime = kinds.choose(each.image) or ""
+        if not runtime and not problem:
+            problem = (
+                f'The image "{each.image}" of model "{model}" is not known. Known images: {", ".join(kinds.images)}.'
+            )
+        containers.append(
+            Container(each.name, each.image, runtime, each.sources, each.environment, each.models, each.keeps_models)
+        )
+    return tuple(containers), problem
 
 
 def retained(fleet: Fleet, live: Fleet, excluded: Collection[str]) -> Fleet:

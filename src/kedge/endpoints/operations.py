@@ -17,7 +17,7 @@ from kedge.endpoints import configs, deployment_config
 from kedge.endpoints.descriptions import arn_of, description
 from kedge.endpoints.events import announce
 from kedge.endpoints.fleets import Kinds, check_fits, check_weights, claimed, new_fleet, retained
-from kedge.endpoints.records import CONFIG_KIND, KIND, Endpoint, Fleet, Status, Variant
+from kedge.endpoints.records import KIND, Endpoint, Fleet, Status, Variant
 from kedge.endpoints.waiter import is_waiter
 from kedge.errors import ValidationFailed
 from kedge.store.store import Author, Resource, Transaction
@@ -125,9 +125,7 @@ def delete_endpoint(call: Call, request: Mapping[str, Any]) -> Answer:
 
 def _fleet(machine: Machine, call: Call, tx: Transaction, number: int, config_name: str) -> Fleet:
     """Raises ValidationFailed when the config, or a model that it names, is not there (any more)."""
-    config = tx.get(call.scope, CONFIG_KIND, config_name.lower())
-    if config is None:
-        raise configs.missing_config(call, config_name)
+    config = configs.CONFIG.found(call, tx, config_name)
     models = configs.models_of(call, tx, config.document)
     return new_fleet(number, config.document, models, machine.kinds, call.now.timestamp())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from kedge.clock import Clock
@@ -12,10 +13,12 @@ from kedge.config import Settings
 from kedge.endpoints import routing
 from kedge.endpoints.records import KIND
 from kedge.home import Home
+from kedge.identity.principals import Directory, tags_of
 from kedge.identity.records import AccessKey
 from kedge.loop import Signal
 from kedge.serving.table import RoutingTable
 from kedge.store.store import Resource, Store
+from kedge.tags.attach import KIND as TAGS
 
 PATIENCE_S = 5.0
 """How long a router that should be there is waited for before what it may still hold counts no more."""
@@ -44,7 +47,10 @@ class Publisher:
         clock: Clock,
         changed: Signal,
         keys: Callable[[], Iterable[AccessKey]],
+        directory: Callable[[], Directory] = Directory,
     ) -> None:
+        """keys, directory: who may sign and what they may do; both may block."""
+        self._directory = directory
         self._store, self._push, self._settings, self._home = store, push, settings, home
         self._clock, self._changed, self._keys = clock, changed, keys
         self._turn = asyncio.Lock()
@@ -60,8 +66,7 @@ class Publisher:
             await self._step()
 
     async def _step(self) -> None:
-        resources = await asyncio.to_thread(lambda: self._store.list(None, KIND).items)
-        table = self._table(resources)
+        table = await asyncio.to_thread(self._build)
         if self._newest is None or routing.content(table) != routing.content(self._newest):
             self._newest, self._newest_at_s = table, self._clock.monotonic_s()
             self._not_yet[table.version] = routing.instances_of(table)
@@ -89,9 +94,10 @@ class Publisher:
             return frozenset(tasks)
         return frozenset().union(*self._not_yet.values())
 
-    def _table(self, resources: Iterable[Resource]) -> RoutingTable:
-        return routing.build(
-            resources,
+    def _build(self) -> RoutingTable:
+        tagged = self._store.list(None, TAGS, name_contains=":endpoint/").items
+        table = routing.build(
+            self._store.list(None, KIND).items,
             self._keys(),
             self._settings,
             self._next_version(),
@@ -99,6 +105,8 @@ class Publisher:
             default_scope=(self._home.account, self._home.region),
             socket=self._socket,
         )
+        tags = {each.name: tags_of(each.document["Tags"]) for each in tagged}
+        return replace(table, directory=self._directory().invoking(), tags=tags)
 
     def _next_version(self) -> int:
         """Grows over restarts of this process and when the wall clock is set back: routers refuse an older table."""

@@ -11,7 +11,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
+
+from kedge.models.records import Source
 
 KIND = "endpoint"
 CONFIG_KIND = "endpoint-config"
@@ -38,14 +40,32 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
-class Variant:
+class Container:
+    """A copy of what a model says of one of its containers (kedge.models.records), and what became of it."""
+
     name: str
-    model: str
     image: str
     runtime: str
     """A name of kedge.serving.runtimes; "" where the fleet's problem says that there is none."""
-    model_data_url: str
-    environment: Mapping[str, str]
+    sources: tuple[Source, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    models: str = ""
+    keeps_models: bool = True
+    artifact_sha256: str = ""
+    """Names the folder of its model data once that was fetched. Stays empty where `models` is set."""
+
+    @property
+    def needs(self) -> tuple[Source, ...]:
+        """What has to be fetched before it starts."""
+        return () if self.models else self.sources
+
+
+@dataclass(frozen=True)
+class Variant:
+    name: str
+    model: str
+    containers: tuple[Container, ...]
+    """None where the fleet's problem says why."""
     instance_type: str
     cores: float
     memory_bytes: int
@@ -58,10 +78,21 @@ class Variant:
     routing: str = "RANDOM"
     start_timeout_s: float | None = None
     download_timeout_s: float | None = None
-    artifact_sha256: str = ""
-    """Names the unpacked model data once it was fetched."""
+    direct: bool = False
+    """A request names the one container that it is for."""
+    execution_role: str = ""
+    network_isolation: bool = False
     echo: Mapping[str, Any] = field(default_factory=dict)
     """Members of the config's variant that DescribeEndpoint repeats."""
+
+    @property
+    def artifacts(self) -> frozenset[str]:
+        """Hashes of all its model data, as far as it was fetched."""
+        return frozenset(each.artifact_sha256 for each in self.containers if each.artifact_sha256)
+
+    @property
+    def is_prepared(self) -> bool:
+        return all(each.models or each.artifact_sha256 for each in self.containers)
 
 
 @dataclass(frozen=True)
@@ -127,7 +158,9 @@ class Endpoint:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Endpoint:
-        return cls(**{**document, "live": _fleet(document["live"]), "pending": _fleet(document["pending"])})
+        """Of this release or an earlier one. Of a later one, what this one does not know is left out."""
+        given = _known(Endpoint, document)
+        return cls(**{**given, "live": _fleet(document.get("live")), "pending": _fleet(document.get("pending"))})
 
     def members(self) -> Iterator[Member]:
         """Every instance that is wanted, of the fleet that serves and of the one to come."""
@@ -160,18 +193,13 @@ class Endpoint:
         live = replace(self.live, variants=variants)
         return replace(self, live=live, pending=None, failure_reason=shortened(reason))
 
-    def prepared(self, number: int, artifacts: Mapping[str, str]) -> Endpoint:
-        """With the hash of each variant's model data. artifacts: variant name -> SHA-256."""
+    def prepared(self, number: int, artifacts: Mapping[tuple[str, str], str]) -> Endpoint:
+        """With the hash of each container's model data. artifacts: (variant, container) -> SHA-256."""
 
         def with_hashes(fleet: Fleet | None) -> Fleet | None:
             if fleet is None or fleet.number != number:
                 return fleet
-            return replace(
-                fleet,
-                variants=tuple(
-                    replace(v, artifact_sha256=artifacts.get(v.name, v.artifact_sha256)) for v in fleet.variants
-                ),
-            )
+            return replace(fleet, variants=tuple(_with_artifacts(each, artifacts) for each in fleet.variants))
 
         return replace(self, live=with_hashes(self.live), pending=with_hashes(self.pending))
 
@@ -195,9 +223,45 @@ def shortened(reason: str) -> str:
     return reason[:head] + " ... " + reason[-(MAX_REASON_CHARS - head - 5) :]
 
 
+Record = TypeVar("Record", Endpoint, Fleet, Variant, Container)
+
+
+def _known(kind: type[Record], document: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of a stored document that `kind` has; a later release may have written more."""
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in document.items() if name in names}
+
+
 def _fleet(document: Mapping[str, Any] | None) -> Fleet | None:
     if document is None:
         return None
-    known = {f.name for f in fields(Variant)}
-    variants = tuple(Variant(**{k: v for k, v in each.items() if k in known}) for each in document["variants"])
-    return Fleet(**{**document, "variants": variants})
+    return Fleet(**{**_known(Fleet, document), "variants": tuple(_variant(each) for each in document["variants"])})
+
+
+def _variant(document: Mapping[str, Any]) -> Variant:
+    given = document["containers"] if "containers" in document else _one_container(document)
+    return Variant(**{**_known(Variant, document), "containers": tuple(_container(each) for each in given)})
+
+
+def _container(document: Mapping[str, Any]) -> Container:
+    sources = tuple(Source.of(each) for each in document.get("sources", ()))
+    return Container(**{**_known(Container, document), "sources": sources})
+
+
+def _one_container(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """As release 0.1 wrote it: a variant had one container with one archive at most, described by its own members."""
+    url = document["model_data_url"]
+    source = {"uri": url, "form": "archive", "folder": ""}
+    shared = ("image", "runtime", "environment", "artifact_sha256")
+    copied = {name: document[name] for name in shared if name in document}
+    return [{"name": "primary", "sources": [source] if url else [], **copied}]
+
+
+def _with_artifacts(variant: Variant, artifacts: Mapping[tuple[str, str], str]) -> Variant:
+    return replace(
+        variant,
+        containers=tuple(
+            replace(each, artifact_sha256=artifacts.get((variant.name, each.name), each.artifact_sha256))
+            for each in variant.containers
+        ),
+    )

@@ -60,7 +60,16 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         count = min(variant.current_count, variant.desired_count)
         ids = [instance_id(endpoint.uid, fleet.number, variant.name, ordinal) for ordinal in range(count)]
         instances = tuple(table.Instance(id_, socket(id_)) for id_ in ids)
-        variants.append(table.Variant(variant.name, variant.desired_weight, instances, variant.routing))
+        variants.append(
+            table.Variant(
+                variant.name,
+                variant.desired_weight,
+                instances,
+                variant.routing,
+                hostnames=tuple(each.name for each in variant.containers) if variant.direct else (),
+                many_models=tuple(each.name for each in variant.containers if each.models),
+            )
+        )
     timeout_s, body_limit_bytes, retries = environment
     return table.Endpoint(
         account=resource.scope.account,
@@ -77,19 +86,19 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
 def limits_of(variants: Iterable[Variant]) -> tuple[float | None, int | None, bool]:
     """(time-out in s, largest body in bytes, retries) that the models' environments ask for; None: no wish.
 
-    An endpoint has one of each, so the largest wish of its variants counts, and one variant turns retries off for all.
-    A value that is no positive number is no wish: the same variables mean other things to other model servers.
+    An endpoint has one of each, so the largest wish of its containers counts, and one of them turns retries off for
+    all. A value that is no positive number is no wish: the same variables mean other things to other model servers.
     """
     timeouts: list[float] = []
     bodies: list[int] = []
     retries = True
-    for variant in variants:
+    for environment in [container.environment for variant in variants for container in variant.containers]:
         for name in TIMEOUT_NAMES:
-            if (seconds := _number(variant.environment, name, MAX_TIMEOUT_S)) is not None:
+            if (seconds := _number(environment, name, MAX_TIMEOUT_S)) is not None:
                 timeouts.append(seconds)
-        if (mib := _number(variant.environment, BODY_LIMIT_NAME, MAX_BODY_MIB)) is not None:
+        if (mib := _number(environment, BODY_LIMIT_NAME, MAX_BODY_MIB)) is not None:
             bodies.append(int(mib * 1024 * 1024))
-        if variant.environment.get(RETRIES_NAME, "").lower() in ("0", "false", "off", "no"):
+        if environment.get(RETRIES_NAME, "").lower() in ("0", "false", "off", "no"):
             retries = False
     return max(timeouts, default=None), max(bodies, default=None), retries
 

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from kedge.compute.base import TaskSpec
+from kedge.compute.base import Container, TaskSpec
+from kedge.endpoints import records
 from kedge.endpoints.deployment import UID
 from kedge.endpoints.records import Endpoint, Member
 from kedge.store.records import Scope
 
-ARTIFACT = "artifact"
-"""The label that names the model data which the task reads."""
+ARTIFACTS = "artifacts"
+"""The label that names the model data which the task reads: hashes, with a comma between two."""
 
 
 def spec(scope: Scope, endpoint: Endpoint, member: Member, start_timeout_s: float) -> TaskSpec:
     """start_timeout_s: for a variant that names no time of its own. Equal records give equal specs."""
     variant = member.variant
-    region = dict.fromkeys(("SAGEMAKER_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"), scope.region)
+    only = variant.containers[0] if is_plain(variant) else None
     return TaskSpec(
         id=member.id,
-        runtime=variant.runtime,
-        artifact_uri=variant.model_data_url,
-        artifact_sha256=variant.artifact_sha256,
-        environment={**region, **variant.environment},
+        runtime=only.runtime if only else "",
+        artifact_uri=only.sources[0].uri if only and only.sources else "",
+        artifact_sha256=only.artifact_sha256 if only else "",
+        environment=_environment(scope, only) if only else {},
         cores=variant.cores,
         memory_bytes=variant.memory_bytes,
         gpus=variant.gpus,
@@ -32,7 +33,33 @@ def spec(scope: Scope, endpoint: Endpoint, member: Member, start_timeout_s: floa
             "fleet": str(member.fleet),
             "instance_type": variant.instance_type,
             UID: endpoint.uid,
-            ARTIFACT: variant.artifact_sha256,
+            ARTIFACTS: ",".join(sorted(variant.artifacts)),
         },
         start_timeout_s=start_timeout_s if variant.start_timeout_s is None else variant.start_timeout_s,
+        containers=() if only else tuple(_container(scope, each) for each in variant.containers),
+        direct=variant.direct,
+        execution_role=variant.execution_role,
+        network_isolation=variant.network_isolation,
     )
+
+
+def is_plain(variant: records.Variant) -> bool:
+    """One container with one model: the instance itself is that container, with nothing in between."""
+    return len(variant.containers) == 1 and not variant.containers[0].models
+
+
+def _container(scope: Scope, container: records.Container) -> Container:
+    return Container(
+        name=container.name,
+        runtime=container.runtime,
+        artifact_sha256=container.artifact_sha256,
+        environment=_environment(scope, container),
+        many_models=bool(container.models),
+        keeps_models=container.keeps_models,
+    )
+
+
+def _environment(scope: Scope, container: records.Container) -> dict[str, str]:
+    """The model's own variables, and the image that it names: by it an environment and a version are known."""
+    region = dict.fromkeys(("SAGEMAKER_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"), scope.region)
+    return {**region, **container.environment, "KEDGE_IMAGE": container.image}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 from urllib.parse import quote
@@ -17,15 +18,23 @@ from kedge.serving.table import Endpoint
 MAX_MESSAGE_CHARS = 2048
 _LAST_OF_ALL = errors.InternalFailure("An internal error happened; the router's log says which.")
 _TIMED_OUT = (
-    "Your invocation timed out while waiting for a response from container primary. Review the latency metrics for "
-    "each container in Amazon CloudWatch, resolve the issue, and try again."
+    "Your invocation timed out while waiting for a response from container {}. Review the latency metrics for each "
+    "container in Amazon CloudWatch, resolve the issue, and try again."
 )
+PRIMARY = "primary"
+"""What the only container of a model is called."""
 
 
 class BodyTooLarge(errors.RequestTooLarge):
     """The real runtime names no error type here, so that boto3 shows the code "413"."""
 
     code = ""
+
+
+class ModelNotReady(errors.ServiceError):
+    """The model of a multi-model endpoint is still being loaded; boto3 asks again for it."""
+
+    code, status = "ModelNotReadyException", 429
 
 
 class NoSuchPath(errors.UnknownOperation):
@@ -68,9 +77,42 @@ def no_variant(endpoint: str, variant: str) -> errors.RuntimeValidationError:
     return errors.RuntimeValidationError(f'Variant "{variant}" is not a production variant of endpoint "{endpoint}".')
 
 
-def model_error(endpoint: Endpoint, status: int, message: str) -> errors.ModelError:
+def no_target_model(endpoint: str) -> errors.RuntimeValidationError:
+    """As seen in aws/amazon-sagemaker-examples#1026."""
+    return errors.RuntimeValidationError(
+        f"Endpoint {endpoint} is not a multi-model endpoint and does not support target model header."
+    )
+
+
+def target_model_missing(request_id: str) -> errors.RuntimeValidationError:
+    """As seen in aws/sagemaker-tensorflow-serving-container#166."""
+    return errors.RuntimeValidationError(f"Request {request_id} is missing a target model header.")
+
+
+def no_target_container(endpoint: str) -> errors.RuntimeValidationError:
+    return errors.RuntimeValidationError(
+        f"Endpoint {endpoint} is not configured for direct invocation and does not support target container hostname "
+        "header."
+    )
+
+
+def target_container_missing(request_id: str, known: Sequence[str]) -> errors.RuntimeValidationError:
+    return errors.RuntimeValidationError(
+        f"Request {request_id} is missing a target container hostname header; the endpoint is configured for direct "
+        f"invocation of {', '.join(known)}."
+    )
+
+
+def unknown_container(endpoint: str, hostname: str, known: Sequence[str]) -> errors.RuntimeValidationError:
+    return errors.RuntimeValidationError(
+        f"Container {hostname} does not exist in endpoint {endpoint}; its containers are {', '.join(known)}."
+    )
+
+
+def model_error(endpoint: Endpoint, status: int, message: str, container: str = PRIMARY) -> errors.ModelError:
     """The model answered with an error. message: the body of its answer. Text: seen in SageMaker's public issues."""
-    lead = f"Received {_side(status)} error ({status}) from primary"
+    message = message.encode(errors="replace").decode()  # an exception's text may hold what is no character
+    lead = f"Received {_side(status)} error ({status}) from {container}"
     tail = f"See {_log_page(endpoint)} in account {endpoint.account} for more information."
     text = f'{lead} with message "{message}". {tail}'
     if len(text) > MAX_MESSAGE_CHARS:
@@ -86,8 +128,8 @@ def answer_too_large(endpoint: Endpoint) -> errors.ModelError:
     return _model_error(endpoint, 500, text, f"The answer has more than {endpoint.body_limit_bytes} bytes.")
 
 
-def timed_out(endpoint: Endpoint) -> errors.ModelError:
-    return model_error(endpoint, 0, _TIMED_OUT)
+def timed_out(endpoint: Endpoint, container: str = PRIMARY) -> errors.ModelError:
+    return model_error(endpoint, 0, _TIMED_OUT.format(container), container)
 
 
 def instance_lost(endpoint: Endpoint, deaths: int) -> errors.ModelError:

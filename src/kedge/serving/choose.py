@@ -8,14 +8,19 @@ within one request, whatever the weights are.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from random import Random
 
 BLOCK_LENGTHS = tuple(n for n in range(1, 1001) if 1000 % n == 0)
 _SHORTEST_UNEVEN = 10
 _EXACT = 1e-9
+CROWDING = 1.5
+"""An instance with so many times the mean of unanswered requests, and CROWDED more, is passed over."""
+CROWDED = 4
 
 
 class NoTraffic(ValueError):
@@ -112,6 +117,23 @@ def instance(routing: str, outstanding: Sequence[int], draw: float) -> int:
     least = min(outstanding)
     idle = [index for index, count in enumerate(outstanding) if count == least]
     return idle[int(draw * len(idle))]
+
+
+def at_home(key: str, ids: Sequence[str], outstanding: Sequence[int]) -> int:
+    """The index of the instance where requests of this key belong, so that few instances load its model.
+
+    Every router finds the same one without asking, and when instances come or go few keys move (highest random weight,
+    Thaler and Ravishankar, 1998). One that has more than its part of the load is passed over for the next in line
+    (consistent hashing with bounded loads, Mirrokni, Thorup and Zadimoghaddam, 2018).
+    """
+    most = CROWDED + CROWDING * sum(outstanding) / len(outstanding)
+    order = sorted(range(len(ids)), key=lambda index: _weight(key, ids[index]))
+    return next((index for index in order if outstanding[index] < most), order[0])
+
+
+@lru_cache(4096)
+def _weight(key: str, id_: str) -> bytes:
+    return hashlib.blake2b(f"{id_}/{key}".encode(), digest_size=8).digest()
 
 
 def _is_whole(parts: Sequence[Fraction], length: int) -> bool:

@@ -337,6 +337,14 @@ class Connection(asyncio.Protocol):
         if self._expects and self._current is None:
             self._continue()
 
+    def origin(self) -> tuple[str, bool] | None:
+        """(address of the client, whether by TLS); None on the Unix socket, where control speaks for clients."""
+        transport = self._transport
+        peer = transport.get_extra_info("peername") if transport is not None else None
+        if transport is None or not isinstance(peer, tuple):
+            return None
+        return str(peer[0]), transport.get_extra_info("sslcontext") is not None
+
     def respond(self, inbound: Inbound, status: int, headers: bytes, body: bytes) -> None:
         transport = self._transport
         if inbound is not self._current or transport is None:

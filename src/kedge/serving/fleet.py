@@ -21,6 +21,8 @@ MAX_WAITING = 1000
 class Job(Protocol):
     """A request on its way to an instance."""
 
+    affinity: str
+    """What its instance should have loaded already: the name of a model; "" for no preference."""
     is_suspect: bool
     """An instance died with it in flight, so it may have been the cause."""
     refused_by: Collection[Upstream]
@@ -39,17 +41,17 @@ class Pool:
     for the cause when it dies again.
     """
 
-    def __init__(self, random: Random, now_s: float) -> None:
+    def __init__(self, variant: Variant, random: Random, now_s: float) -> None:
+        self.variant = variant
         self.budget = Budget(now_s)
         self._random = random
-        self._routing = "RANDOM"
         self._upstreams: dict[Instance, Upstream] = {}
         self._ready: list[Upstream] = []
         self._suspects: dict[Job, None] = {}
         self._waiting: dict[Job, None] = {}
 
     def update(self, variant: Variant) -> None:
-        self._routing = variant.routing
+        self.variant = variant
         for instance in self._upstreams.keys() - set(variant.instances):
             self._upstreams.pop(instance).leave()
         for instance in variant.instances:
@@ -139,7 +141,12 @@ class Pool:
         if len(ready) == 1:
             chosen = ready[0]
         else:
-            chosen = ready[choose.instance(self._routing, [each.outstanding for each in ready], self._random.random())]
+            outstanding = [each.outstanding for each in ready]
+            if job.affinity:
+                index = choose.at_home(job.affinity, [each.instance.id for each in ready], outstanding)
+            else:
+                index = choose.instance(self.variant.routing, outstanding, self._random.random())
+            chosen = ready[index]
         if chosen.outstanding >= MAX_OUTSTANDING:
             return None
         if job.is_suspect:
@@ -170,7 +177,7 @@ class Route:
         gone = [self._pools.pop(name) for name in self._pools.keys() - names]
         for variant in endpoint.variants:
             if variant.name not in self._pools:
-                self._pools[variant.name] = Pool(self._random, now_s)
+                self._pools[variant.name] = Pool(variant, self._random, now_s)
             self._pools[variant.name].update(variant)
         for pool in gone:
             pool.close()

@@ -10,10 +10,15 @@ connection; a body over PART_BYTES is cut into parts, so that a large one does n
     both               CHUNK     a further part of the body
     both               END       no further part follows (flag LAST on the last part does the same)
     worker -> router   RESPONSE  head + first part of the answer's body
-    worker -> router   ERROR     head only: {"status": 500, "message": TEXT}: the model failed, ends the stream
+    worker -> router   ERROR     head only: {"status": 500, "message": TEXT, "kind": KIND, ...}: ends the stream
     router -> worker   CANCEL    nobody waits for this stream any more; the worker answers nothing on it
     both               CREDIT    u32: the receiver takes that many more body bytes on this stream
     both               PING      answered by a PING with flag ACK and the same payload
+
+An ERROR's kind says whose fault it is: "input" (the client's) and "model" are the model's answer; "busy" was not run
+and may be sent elsewhere, and with "ending" true the instance takes no more; "lost" was given to a process of the
+instance that has ended; "target" names a model that is not there; "loading" names one that is not loaded yet.
+"container" is the one of several that failed.
 
 A head is a u32 length and that many bytes of JSON. A sender may have WINDOW_BYTES of body unacknowledged on a stream;
 after that it waits for CREDIT. The version is agreed in the hello: a side that cannot speak the other's closes.

@@ -9,6 +9,9 @@ from typing import Protocol
 
 from kedge import errors
 
+ORIGIN_HEADER = "x-kedge-origin"
+"""SCHEME ADDRESS, by which control tells of a request that it passes on. From anybody else it says nothing."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -60,6 +63,8 @@ class Responder(Protocol):
 
     def respond(self, inbound: Inbound, status: int, headers: bytes, body: bytes) -> None: ...
 
+    def origin(self) -> tuple[str, bool] | None: ...
+
 
 class Inbound:
     """One request. Whoever handles it calls `respond` once, from the loop's thread."""
@@ -98,6 +103,14 @@ class Inbound:
         if not self._sha256:
             self._sha256 = hashlib.sha256(self.body).hexdigest()
         return self._sha256
+
+    def origin(self) -> tuple[str, bool]:
+        """(address of the sender, whether it came over TLS). What control has passed on says so in a header."""
+        found = self._connection.origin()
+        if found is None:
+            scheme, _, address = self.headers.get(ORIGIN_HEADER, "").partition(" ")
+            found = address, scheme == "https"
+        return found
 
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """headers: whole lines, each ending in CR LF, without content-length. Ignored once the client has gone."""

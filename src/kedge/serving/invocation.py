@@ -12,11 +12,13 @@ from typing import Any
 
 from kedge import errors
 from kedge.serving import answers
+from kedge.serving.asking import encoded_head
 from kedge.serving.deadlines import Deadlines
 from kedge.serving.fleet import Fleet, Pool, Route
 from kedge.serving.inbound import Inbound
 from kedge.serving.retry import Verdict, after_busy, after_death
-from kedge.serving.upstream import Upstream, encoded_head
+from kedge.serving.table import Variant
+from kedge.serving.upstream import Upstream
 
 MAX_ATTRIBUTES_CHARS = 1024
 _PREFIX = "x-amzn-sagemaker-"
@@ -33,15 +35,14 @@ _MEMBERS = {
     "custom_attributes": "customAttributes",
     "inference_id": "inferenceId",
 }
+_TARGET_MODEL = f"{_PREFIX}target-model"
+_TARGET_CONTAINER = f"{_PREFIX}target-container-hostname"
+_MAX_TARGET_CHARS = 1024
 _REFUSED = {
-    f"{_PREFIX}target-model": ("TargetModel", "it is not a multi-model endpoint"),
-    f"{_PREFIX}target-container-hostname": (
-        "TargetContainerHostname",
-        "its model has one container",
-    ),
     f"{_PREFIX}inference-component": ("InferenceComponentName", "it has no inference components"),
     f"{_PREFIX}enable-explanations": ("EnableExplanations", "it has no explainer"),
     f"{_PREFIX}session-id": ("SessionId", "its model keeps no sessions"),
+    f"{_PREFIX}prefix-aware-id": ("PrefixAwareId", "it does not route by prefixes"),
 }
 """What changes an answer's meaning is refused where it cannot be done, not ignored."""
 
@@ -62,6 +63,32 @@ def fields_of(headers: Mapping[str, str], endpoint: str) -> tuple[tuple[str, str
                 f'{member} is "{headers[name][:64]}", but endpoint {endpoint} cannot take it: {reason}.'
             )
     return tuple(fields)
+
+
+def targets_of(
+    headers: Mapping[str, str], endpoint: str, variant: Variant, request_id: str
+) -> tuple[tuple[str, str], ...]:
+    """Which model and container of the variant are meant. Raises RuntimeValidationError."""
+    fields: tuple[tuple[str, str], ...] = ()
+    container, model = headers.get(_TARGET_CONTAINER), headers.get(_TARGET_MODEL)
+    if container is not None and not variant.hostnames:
+        raise answers.no_target_container(endpoint)
+    if variant.hostnames:
+        if container is None:
+            raise answers.target_container_missing(request_id, variant.hostnames)
+        if container not in variant.hostnames:
+            raise answers.unknown_container(endpoint, container[:64], variant.hostnames)
+        fields = (("target_container", container),)
+    many_models = container in variant.many_models if variant.hostnames else bool(variant.many_models)
+    if model is not None and not many_models:
+        raise answers.no_target_model(endpoint)
+    if many_models:
+        if model is None:
+            raise answers.target_model_missing(request_id)
+        if not 1 <= len(model) <= _MAX_TARGET_CHARS or not _is_visible(model):
+            raise _violation("targetModel", model, 1, _MAX_TARGET_CHARS)
+        fields += (("target_model", model),)
+    return fields
 
 
 def _violation(member: str, value: str, fewest: int, most: int) -> errors.RuntimeValidationError:
@@ -108,6 +135,7 @@ class Invocation:
         "_target",
         "_upstream",
         "_variant",
+        "affinity",
         "deadline_s",
         "is_suspect",
         "refused_by",
@@ -129,6 +157,7 @@ class Invocation:
         self._deaths = 0
         self._retries = 0
         self.is_suspect = False
+        self.affinity = ""
         self.refused_by: Collection[Upstream] = ()
         self.deadline_s = 0.0
         self.timeout_s = route.endpoint.timeout_s
@@ -138,8 +167,14 @@ class Invocation:
         endpoint = self._route.endpoint
         if len(self._inbound.body) > endpoint.body_limit_bytes:
             raise answers.too_large(endpoint.body_limit_bytes)
-        self._fields = fields_of(self._inbound.headers, endpoint.name)
         pool = self._choose()
+        headers = self._inbound.headers
+        self._fields = fields_of(headers, endpoint.name)
+        variant = pool.variant
+        if variant.hostnames or variant.many_models or _TARGET_MODEL in headers or _TARGET_CONTAINER in headers:
+            targets = targets_of(headers, endpoint.name, variant, self._request_id)
+            self._fields += targets
+            self.affinity = dict(targets).get("target_model", "")
         self._inbound.gone = self._abandon
         self._deadlines.add(self)
         try:
@@ -181,10 +216,20 @@ class Invocation:
         self._inbound.respond(200, b"%sx-amzn-RequestId: %s\r\n" % (lines, self._request_id.encode()), body)
 
     def failed(self, head: dict[str, Any]) -> None:
-        if head.get("kind") == "busy":
-            self._busy()
-        else:
-            self._model_failed(head.get("status", 500), str(head.get("message", "")))
+        message = str(head.get("message", ""))
+        match head.get("kind"):
+            case "busy" if head.get("ending"):
+                self._not_begun()
+            case "busy":
+                self._busy()
+            case "lost":
+                self.lost()
+            case "target":
+                self._fail(errors.RuntimeValidationError(message))
+            case "loading":
+                self._fail(answers.ModelNotReady(message))
+            case _:
+                self._model_failed(head.get("status", 500), message, str(head.get("container") or answers.PRIMARY))
 
     def overran(self) -> None:
         self._fail(answers.answer_too_large(self._route.endpoint))
@@ -206,6 +251,16 @@ class Invocation:
             self._fail(answers.instance_lost(endpoint, self._deaths))
         else:
             self._fail(errors.ServiceUnavailable("The instance that ran this was lost, and no more retries are left."))
+
+    def _not_begun(self) -> None:
+        """The instance is ending and has not begun with this: that counts neither as a death nor as a retry."""
+        pool = self._pool
+        assert pool is not None
+        self._leave_instance()
+        try:
+            pool.submit(self)
+        except errors.ServiceError as error:
+            self._fail(error)
 
     def _busy(self) -> None:
         pool, upstream = self._pool, self._upstream
@@ -244,7 +299,8 @@ class Invocation:
             self._fail(errors.ServiceUnavailable("No instance of the variant became healthy in time."))
             return
         upstream.cancel(self._stream)
-        self._fail(answers.timed_out(self._route.endpoint))
+        container = dict(self._fields).get("target_container", answers.PRIMARY)
+        self._fail(answers.timed_out(self._route.endpoint, container))
 
     def _abandon(self) -> None:
         """The client has gone."""
@@ -252,9 +308,9 @@ class Invocation:
             self._upstream.cancel(self._stream)
         self._end()
 
-    def _model_failed(self, status: object, message: str) -> None:
+    def _model_failed(self, status: object, message: str, container: str = answers.PRIMARY) -> None:
         code = status if isinstance(status, int) and 100 <= status <= 599 else 500
-        self._fail(answers.model_error(self._route.endpoint, code, message))
+        self._fail(answers.model_error(self._route.endpoint, code, message, container))
 
     def _fail(self, error: errors.ServiceError) -> None:
         self._end()

@@ -17,6 +17,7 @@ import httptools
 
 from kedge import errors
 from kedge.serving import answers
+from kedge.serving.inbound import ORIGIN_HEADER
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -26,6 +27,8 @@ _READ_BYTES = 256 * 1024
 _OF_ONE_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"expect"}
 )
+
+_ORIGIN = ORIGIN_HEADER.encode()
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +79,8 @@ async def _send_request(scope: Scope, receive: Receive, writer: asyncio.StreamWr
     if scope["query_string"]:
         target += b"?" + scope["query_string"]
     lines = [b"%s %s HTTP/1.1" % (scope["method"].encode(), target)]
-    lines += [b"%s: %s" % each for each in headers if each[0] not in _OF_ONE_HOP]
+    lines += [b"%s: %s" % each for each in headers if each[0] not in _OF_ONE_HOP and each[0] != _ORIGIN]
+    lines.append(b"%s: %s %s" % (_ORIGIN, scope.get("scheme", "http").encode(), _address(scope).encode()))
     lines.append(b"connection: close")
     if chunked:
         lines.append(b"transfer-encoding: chunked")
@@ -99,6 +103,10 @@ async def _send_request(scope: Scope, receive: Receive, writer: asyncio.StreamWr
     while (await receive())["type"] != "http.disconnect":
         continue
     writer.close()
+
+
+def _address(scope: Scope) -> str:
+    return str((scope.get("client") or ("",))[0])
 
 
 class _Answer:

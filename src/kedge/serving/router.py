@@ -21,18 +21,19 @@ import ssl
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
 from urllib.parse import unquote
 
-from kedge import config, errors
+from kedge import arn, config, errors
 from kedge.clock import Clock, SystemClock
 from kedge.compute import link
 from kedge.config import SettingError, Settings
 from kedge.home import Home, HomeError, open_home
 from kedge.identity.keys import KeyRing
-from kedge.identity.records import AccessKey
+from kedge.identity.records import AccessKey, Caller
 from kedge.loop import run_on_fastest_loop
 from kedge.serving import answers
 from kedge.serving.deadlines import Deadlines
@@ -40,6 +41,7 @@ from kedge.serving.fleet import Fleet
 from kedge.serving.front import Front
 from kedge.serving.inbound import Inbound, Limits
 from kedge.serving.invocation import Invocation
+from kedge.serving.permission import Permission
 from kedge.serving.push import TableClient
 from kedge.serving.table import RoutingTable
 from kedge.wire import sigv4
@@ -66,7 +68,9 @@ class Router:
         self._clock = clock
         self._body_limit_bytes = body_limit_bytes
         self._table: RoutingTable | None = None
-        self._find_key: sigv4.FindKey | None = None
+        self._ring: KeyRing | None = None
+        self._seal_key = ""
+        self._permission: Permission | None = None
         self._signing_keys = sigv4.SigningKeys()
         self._accounts: dict[str, str] = {}
         self._deadlines = Deadlines()
@@ -78,10 +82,15 @@ class Router:
     def swap(self, table: RoutingTable) -> None:
         """Serve this table from the next request on."""
         keys = [AccessKey(k.access_key_id, k.secret, k.account, k.arn, k.user_id) for k in table.keys]
-        ring = KeyRing(keys, bytes.fromhex(table.seal_key))
-        clock = self._clock
+        if self._ring is None or table.seal_key != self._seal_key:
+            self._ring = KeyRing(keys, bytes.fromhex(table.seal_key))
+            self._seal_key = table.seal_key
+        permission = self._permission
+        if permission is None or (permission.directory, permission.tags) != (table.directory, table.tags):
+            permission = Permission(table.directory, table.tags)
         self.fleet.swap(table, asyncio.get_running_loop().time())
-        self._find_key = lambda access_key_id, token: ring.find(access_key_id, token, clock.now())
+        self._ring.replace(keys)
+        self._permission = permission
         self._accounts = {key.access_key_id: key.account for key in keys}
         self._table = table
         self.front.hash_while_reading = table.auth_required
@@ -108,28 +117,44 @@ class Router:
         table = self._table
         if table is None:
             raise errors.ServiceUnavailable("This router has no routing table yet.")
-        account, region = self._sender(inbound, table)
         if "%" in name:
             name = unquote(name)
+        account, region = self._sender(inbound, table, name)
         route = self.fleet.find(account, region, name)
         if route is None:
             raise answers.no_endpoint(account, name)
         Invocation(inbound, route, self.fleet, self._deadlines, request_id).start()
 
-    def _sender(self, inbound: Inbound, table: RoutingTable) -> tuple[str, str]:
-        """(account, region) whose endpoint is meant. Raises what sigv4.verify raises."""
+    def _sender(self, inbound: Inbound, table: RoutingTable, name: str, *, stream: bool = False) -> tuple[str, str]:
+        """(account, region) whose endpoint `name` is meant. Raises what sigv4.verify and Permission.check raise."""
         request = Request(inbound.method, inbound.path, inbound.query, inbound.headers)
         if not table.auth_required:
             return self._claimed(request, table)
-        assert self._find_key is not None
+        ring, now = self._ring, self._clock.now()
+        assert ring is not None
         verified = sigv4.verify(
-            request, inbound.body_sha256(), self._find_key, self._clock.now(), cache=self._signing_keys
+            request,
+            inbound.body_sha256(),
+            lambda access_key_id, token: ring.find(access_key_id, token, now),
+            now,
+            cache=self._signing_keys,
         )
         if verified.service != SERVICE:
             raise errors.SignatureMismatch(
                 f"Credential should be scoped to correct service: '{SERVICE}', not '{verified.service}'."
             )
+        self._check(verified.caller, inbound, name, now, stream=stream)
         return verified.caller.account, verified.caller.region
+
+    def _check(self, caller: Caller, inbound: Inbound, name: str, now: datetime, *, stream: bool) -> None:
+        """Raises AccessDenied, whether there is such an endpoint or not."""
+        if caller.is_root:
+            return
+        assert self._permission is not None
+        source_ip, secure = inbound.origin()
+        endpoint_arn = arn.sagemaker(caller.region, caller.account, "endpoint", name)
+        caller = replace(caller, source_ip=source_ip, secure=secure)
+        self._permission.check(caller, endpoint_arn, inbound.headers, now, stream=stream)
 
     def _claimed(self, request: Request, table: RoutingTable) -> tuple[str, str]:
         """What an unverified request says of itself; what it does not say, or wrongly, is the default."""

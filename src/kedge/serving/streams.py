@@ -7,7 +7,7 @@ the router's credit, and large ones take turns part by part while small ones pas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ MAX_MESSAGE_CHARACTERS = 2048
 """AWS's limit of a ModelError's message."""
 _CREDIT_STEP_BYTES = frames.WINDOW_BYTES // 4
 _FIELDS = ("content_type", "accept", "custom_attributes", "inference_id", "target_model", "request_id")
+_CONTAINER = "target_container"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,24 @@ class Arrived:
     request: Invocation
     deadline_ms: float | None
     timeout_ms: float | None = None
+    container: str = ""
+    """The one of several containers that it is for, if it names one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An ERROR with all that its head can say; `kind` is one of kedge.serving.frames."""
+
+    status: int
+    message: str
+    kind: str
+    container: str = ""
+    """Which of several containers failed."""
+    ending: bool = False
+    """The instance is about to end, and nothing of this request was run."""
+
+
+_ENDING = Failure(Busy.status, "The instance is ending.", Busy.kind, ending=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +109,11 @@ class Peer:
         return not (self._partial or self._waiting or self._sending or self._small)
 
     @property
+    def has_outgoing(self) -> bool:
+        """Whether `outgoing` has something now."""
+        return bool(self._small) or any(each.window > 0 for each in self._sending.values())
+
+    @property
     def backlog_bytes(self) -> int:
         return self._small_bytes + sum(len(each.body) for each in self._sending.values())
 
@@ -115,14 +139,14 @@ class Peer:
                 raise FrameError(f"a router does not send {frame.kind.name}")
         return events
 
-    def answer(self, stream: int, outcome: Outcome) -> None:
+    def answer(self, stream: int, outcome: Outcome | Failure) -> None:
         """Ends the stream. A stream that was cancelled takes no answer."""
         if stream not in self._waiting:
             return
         self._waiting.remove(stream)
         if isinstance(outcome, Answer) and self.backlog_bytes + len(outcome.body) > MAX_BACKLOG_BYTES:
             outcome = Busy(f"Answers of more than {MAX_BACKLOG_BYTES} bytes wait for this router to take them.")
-        if isinstance(outcome, InvocationError):
+        if not isinstance(outcome, Answer):
             self._put(_error(stream, outcome))
             return
         head = {"status": outcome.status, "content_type": outcome.content_type}
@@ -132,6 +156,14 @@ class Peer:
             self._put(frames.with_head(Kind.RESPONSE, stream, head, outcome.body, frames.LAST))
         else:
             self._sending[stream] = _Sending(head, memoryview(outcome.body), frames.WINDOW_BYTES)
+
+    def give_back(self, streams: Iterable[int]) -> None:
+        """The instance ends: these were not run, nor will be what is still coming in, nor anything from now on."""
+        self.closing = True
+        for stream in [*streams, *self._partial]:
+            self._waiting.discard(stream)
+            self._forget(stream)
+            self._put(_error(stream, _ENDING))
 
     def outgoing(self, limit_bytes: int = 4 * frames.PART_BYTES) -> bytes:
         """What may be sent now: every small frame, then parts of large answers up to about limit_bytes."""
@@ -180,14 +212,14 @@ class Peer:
         stream = frame.stream
         if stream == 0 or stream in self._partial or stream in self._waiting or stream in self._sending:
             raise FrameError(f"REQUEST on stream {stream}, which is in use")
-        if any(not isinstance(head.get(name, ""), str) for name in _FIELDS):
+        if any(not isinstance(head.get(name, ""), str) for name in (*_FIELDS, _CONTAINER)):
             raise FrameError("REQUEST with a field that is no text")
         for name in ("deadline_ms", "timeout_ms"):
             value = head.get(name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise FrameError(f"REQUEST with a {name} that is no number")
         if self.closing:
-            self._put(_error(stream, Busy("The instance is stopping.")))
+            self._put(_error(stream, _ENDING))
         elif len(body) > self._room() or len(self._partial) >= MAX_PARTIAL:
             self._put(_error(stream, Busy("The instance holds as many requests as it can.")))
         elif frame.flags & frames.LAST:
@@ -225,7 +257,8 @@ class Peer:
     def _arrived(self, stream: int, head: dict[str, Any], body: bytes, events: list[Arrived | Cancelled]) -> None:
         self._waiting.add(stream)
         request = Invocation(body, *(head.get(name, "") for name in _FIELDS))
-        events.append(Arrived(stream, request, head.get("deadline_ms"), head.get("timeout_ms")))
+        container = head.get(_CONTAINER, "")
+        events.append(Arrived(stream, request, head.get("deadline_ms"), head.get("timeout_ms"), container))
 
     def _cancel(self, stream: int, events: list[Arrived | Cancelled]) -> None:
         self._forget(stream)
@@ -239,6 +272,9 @@ class Peer:
             self.partial_bytes -= partial.size
 
 
-def _error(stream: int, error: InvocationError) -> bytes:
-    message = error.message[:MAX_MESSAGE_CHARACTERS]
-    return frames.with_head(Kind.ERROR, stream, {"status": error.status, "message": message, "kind": error.kind})
+def _error(stream: int, error: InvocationError | Failure) -> bytes:
+    head = {"status": error.status, "message": error.message[:MAX_MESSAGE_CHARACTERS], "kind": error.kind}
+    if isinstance(error, Failure):
+        head |= {"container": error.container} if error.container else {}
+        head |= {"ending": True} if error.ending else {}
+    return frames.with_head(Kind.ERROR, stream, head)

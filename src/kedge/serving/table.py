@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from kedge.identity.principals import Directory, Principal
 
 FORMAT = 1
 
@@ -29,6 +31,10 @@ class Variant:
     instances: tuple[Instance, ...]
     routing: str = "RANDOM"
     """RANDOM or LEAST_OUTSTANDING_REQUESTS."""
+    hostnames: tuple[str, ...] = ()
+    """Its containers, where a request has to name one of them (TargetContainerHostname)."""
+    many_models: tuple[str, ...] = ()
+    """Those of its containers for which a request has to name a model (TargetModel)."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,10 @@ class RoutingTable:
     default_account: str = ""
     default_region: str = ""
     """Whose endpoints an unsigned request means, when auth_required is False."""
+    directory: Directory = field(default_factory=Directory)
+    """Users and roles, with what their policies say of invocations."""
+    tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of endpoints, by ARN: policies may ask for them."""
     _index: dict[tuple[str, str, str], Endpoint] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -78,8 +88,11 @@ class TableRefused(ValueError):
 
 
 def encode(table: RoutingTable) -> bytes:
-    fields = asdict(table)
+    fields = asdict(replace(table, directory=Directory(), tags={}))
     del fields["_index"]
+    principals = {id_: vars(each) for id_, each in table.directory.principals.items()}
+    fields["directory"] = {"principals": principals, "documents": dict(table.directory.documents)}
+    fields["tags"] = {arn: dict(tags) for arn, tags in table.tags.items()}
     return json.dumps({"format": FORMAT, **fields}, separators=(",", ":")).encode()
 
 
@@ -92,16 +105,29 @@ def decode(data: bytes) -> RoutingTable:
         return RoutingTable(
             endpoints=tuple(_endpoint(each) for each in fields.pop("endpoints")),
             keys=tuple(Key(**each) for each in fields.pop("keys")),
+            directory=_directory(fields.pop("directory", {})),
             **fields,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TableRefused(str(error)) from error
 
 
+def _directory(fields: Mapping[str, Any]) -> Directory:
+    principals = {
+        id_: Principal(**{**each, "policies": tuple(each["policies"])})
+        for id_, each in fields.get("principals", {}).items()
+    }
+    return Directory(principals, fields.get("documents", {}))
+
+
 def _endpoint(fields: Mapping[str, Any]) -> Endpoint:
-    variants = tuple(
-        Variant(**{**each, "instances": tuple(Instance(**i) for i in each["instances"])}) for each in fields["variants"]
-    )
+    variants = tuple(_variant(each) for each in fields["variants"])
     if any(not v.weight >= 0 for v in variants):
         raise TableRefused(f"endpoint {fields['name']}: a weight below 0")
     return Endpoint(**{**fields, "variants": variants})
+
+
+def _variant(fields: Mapping[str, Any]) -> Variant:
+    instances = tuple(Instance(**each) for each in fields["instances"])
+    named = {name: tuple(fields[name]) for name in ("hostnames", "many_models") if name in fields}
+    return Variant(**{**fields, "instances": instances, **named})

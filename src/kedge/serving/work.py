@@ -89,6 +89,14 @@ class Work(Generic[Source]):
             self._in_hand = len(jobs)
             return jobs
 
+    def clear(self) -> list[Job[Source]]:
+        """Everything that the model has not begun with."""
+        with self._changed:
+            jobs = list(self._queue.values())
+            self._queue.clear()
+            self._bytes -= sum(len(job.request.body) for job in jobs)
+            return jobs
+
     def done(self, jobs: Sequence[Job[Source]]) -> bool:
         """The batch is answered. True when somebody waits for the work to end."""
         with self._changed:

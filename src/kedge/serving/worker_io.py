@@ -30,6 +30,8 @@ _ACCEPT_PAUSE_S = 0.1
 _LOOK_BUSY_S = 0.5
 _LOOK_IDLE_S = 10.0
 """How often it looks whether the model gets on and the sockets are there."""
+_GIVE_BACK_S = 1.0
+_GIVE_BACK_PAUSE_S = 0.02
 SOCKETS_GONE = "The model's code closed the instance's sockets"
 
 
@@ -70,21 +72,29 @@ class Connection:
     def quiet(self) -> bool:
         return not self._unsent and self.peer.quiet
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether everything is sent that may be."""
+        return not self._unsent and not self.peer.has_outgoing
+
 
 class WorkerIo:
     """`run` is the thread's whole life; `answer`, `wake` and `close_in_child` are for other threads."""
 
     def __init__(
         self,
-        listener: socket.socket,
+        entrance: socket.socket,
         stop: socket.socket,
         hello: Mapping[str, Any],
         work: Work[Connection],
         watch: Watch,
         on_stop: Callable[[], None],
     ) -> None:
-        """stop: a byte on it ends the accepting of requests; on_stop is then called, and the rest is finished."""
-        self._listener = listener
+        """entrance: a listening socket, or one that is connected: then it is the only connection, and ends all.
+
+        stop: a byte on it ends the accepting of requests; on_stop is then called, and the rest is finished.
+        """
+        self._listener = entrance if _listens(entrance) else None
         self._stop = stop
         self._hello = hello
         self._work = work
@@ -99,13 +109,17 @@ class WorkerIo:
         self._stopping = False
         self._to_write: deque[Connection] = deque()
         self._wake_in, self._wake_out = socket.socketpair()
-        for each in (self._wake_in, self._wake_out, listener, stop):
+        for each in (self._wake_in, self._wake_out, entrance, stop):
             each.setblocking(False)
-        self._own = {each: identity_of(each.fileno()) for each in (self._wake_in, self._wake_out, listener, stop)}
+        own = [self._wake_in, self._wake_out, stop, *([self._listener] if self._listener else [])]
+        self._own = {each: identity_of(each.fileno()) for each in own}
         self._selector = selectors.DefaultSelector()
-        self._selector.register(listener, selectors.EVENT_READ, self._accept)
         self._selector.register(stop, selectors.EVENT_READ, self._begin_to_stop)
         self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
+        if self._listener is not None:
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        else:
+            self._adopt(entrance)
 
     def run(self) -> None:
         """Returns when it was stopped and everything that had been read before is answered. Raises Unserviceable."""
@@ -159,8 +173,28 @@ class WorkerIo:
         """For a process that the model forked: what it inherited shall not keep a router waiting for a dead worker."""
         for connection in list(self._connections):
             connection.socket.close()
-        for each in (self._listener, self._stop, self._wake_in, self._wake_out):
+        for each in self._own:
             each.close()
+
+    def give_back(self) -> None:
+        """The process is about to end: what the model has not begun with is to be run elsewhere. For the I/O thread."""
+        queued: dict[Connection, list[int]] = {}
+        for job in self._work.clear():
+            queued.setdefault(job.source, []).append(job.stream)
+        for connection in self._connections:
+            with connection.lock:
+                connection.peer.give_back(queued.get(connection, ()))
+            self._flush(connection)
+        # What was sent before the routers could know is read too, and goes back.
+        end_s = time.monotonic() + _GIVE_BACK_S
+        while time.monotonic() < end_s:
+            events = self._selector.select(_GIVE_BACK_PAUSE_S)
+            ready = [key.data for key, _ in events if isinstance(key.data, Connection)]
+            for connection in ready:
+                self._read(connection)
+                self._write(connection)
+            if not ready and all(connection.is_sent for connection in self._connections):
+                return
 
     def _look(self, now_s: float) -> None:
         self._looked_s = now_s
@@ -197,13 +231,14 @@ class WorkerIo:
         for connection in self._connections:
             connection.peer.closing = True
         self._on_stop()
-        if self._listener.fileno() >= 0:
+        if self._listener is not None and self._listener.fileno() >= 0:
             if self._listener in self._selector.get_map():
                 self._selector.unregister(self._listener)
             del self._own[self._listener]
             self._listener.close()
 
     def _accept(self) -> None:
+        assert self._listener is not None
         try:
             sock, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -211,17 +246,21 @@ class WorkerIo:
         except OSError as error:
             self._accept_no_more(f"accept failed: {error}")
             return
+        self._adopt(sock)
+        if len(self._connections) >= MAX_CONNECTIONS:
+            self._accept_no_more(f"{MAX_CONNECTIONS} routers are connected")
+
+    def _adopt(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         connection = Connection(sock, Peer(self._hello, self._room))
         self._connections.add(connection)
         self._selector.register(sock, selectors.EVENT_READ, connection)
         self._flush(connection)
-        if len(self._connections) >= MAX_CONNECTIONS:
-            self._accept_no_more(f"{MAX_CONNECTIONS} routers are connected")
 
     def _accept_no_more(self, why: str) -> None:
         """Until one goes: the others wait in the listener's backlog."""
         log.warning("%s; no further router is accepted until one goes", why)
+        assert self._listener is not None
         if self._connections:
             self._selector.unregister(self._listener)
         else:
@@ -298,7 +337,11 @@ class WorkerIo:
             connection.socket.close()
         for stream in waiting:
             self._work.cancel(connection, stream)
-        if not self._stopping and self._listener not in self._selector.get_map():
+        if self._stopping:
+            return
+        if self._listener is None:
+            self._begin_to_stop()
+        elif self._listener not in self._selector.get_map():
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
 
@@ -306,6 +349,10 @@ def identity_of(descriptor: int) -> tuple[int, int]:
     """What is open there, so that another thing with the same number is told from it. Raises OSError."""
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino
+
+
+def _listens(sock: socket.socket) -> bool:
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def _is_still(sock: socket.socket, identity: tuple[int, int]) -> bool:

@@ -80,9 +80,18 @@ class Transaction:
         where = resource.scope, resource.kind, resource.name
         self._record(*where, row.version + 1, row.document, None, row.status, None)
 
-    def emit(self, source: str, detail_type: str, detail: Document, scope: Scope | None = None) -> str:
-        """Put an event into the outbox, delivered at least once after the commit. Returns its id."""
-        identity = str(uuid.uuid4())
+    def emit(
+        self, source: str, detail_type: str, detail: Document, scope: Scope | None = None, *, identity: str = ""
+    ) -> str:
+        """Put an event into the outbox, delivered at least once after the commit. Returns its id.
+
+        identity: the id of an event that may have been put before; while it waits there it is not put again.
+        """
+        if identity:
+            waiting = select(schema.outbox.c.id).where(schema.outbox.c.id == identity)
+            if self._connection.execute(waiting).scalar_one_or_none() is not None:
+                return identity
+        identity = identity or str(uuid.uuid4())
         self._connection.execute(
             insert(schema.outbox).values(
                 id=identity,

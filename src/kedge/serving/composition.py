@@ -1,0 +1,432 @@
+"""An instance of several containers, or of one that loads models by name: the process that speaks to the routers.
+
+It runs no code of a model. Each container, and each model of a multi-model container, is a process of its own (`part`),
+with its own environment, artifact and current directory, and does its own batching. A request goes through the
+containers in turn (each answer is the next one's request), or to the one that it names. Everything happens on one
+thread, so the process can fork whenever a part is to be started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from kedge.serving import memory
+from kedge.serving.asking import encoded_head
+from kedge.serving.frames import FrameError
+from kedge.serving.loading import Models
+from kedge.serving.part import Part
+from kedge.serving.places import Place, Single, part_spec
+from kedge.serving.runtimes.base import Answer, Busy, last_line
+from kedge.serving.streams import MAX_BODY_BYTES, Arrived, Failure, Peer
+from kedge.serving.work import MAX_BYTES, MAX_REQUESTS
+from kedge.serving.worker_io import MAX_CONNECTIONS, MAX_UNREAD_BYTES
+from kedge.serving.worker_setup import (
+    EXIT_DIED,
+    EXIT_LOAD_FAILED,
+    ContainerSpec,
+    Entrance,
+    Status,
+    WorkerSpec,
+    listen,
+    settle,
+)
+
+log = logging.getLogger(__name__)
+
+_NO_BOUND_MS = 7 * 24 * 3600 * 1000
+"""For a request whose sender gave none."""
+_END_S = 10.0
+
+
+def run(spec: WorkerSpec, status: Status) -> int:
+    """Start the containers and serve until SIGTERM; returns the exit code."""
+    try:
+        settle(spec)
+        return asyncio.run(Front(spec, status).serve())
+    except Exception as error:
+        log.exception("the instance died")
+        return status.end("died", last_line(error), EXIT_DIED)
+
+
+class NotStarted(Exception):
+    """A container cannot be loaded; the message says which and why."""
+
+
+class Flow:
+    """One request on its way through the containers; `Waiting` for the one that has it."""
+
+    __slots__ = (
+        "_arrived",
+        "_body",
+        "_content_type",
+        "_front",
+        "_line",
+        "_part",
+        "_place",
+        "_route",
+        "_stream",
+        "deadline_s",
+        "done",
+    )
+
+    def __init__(self, front: Front, line: Line, arrived: Arrived, route: Sequence[Place], deadline_s: float | None):
+        self._front, self._line, self._arrived, self._route = front, line, arrived, route
+        self._place = 0
+        self._body = arrived.request.body
+        self._content_type = arrived.request.content_type
+        self._part: Part | None = None
+        self._stream = 0
+        self.deadline_s = deadline_s
+        """On the loop's clock."""
+        self.done = False
+
+    @property
+    def stream(self) -> int:
+        return self._arrived.stream
+
+    @property
+    def size(self) -> int:
+        return len(self._arrived.request.body)
+
+    @property
+    def target_model(self) -> str:
+        return self._arrived.request.target_model
+
+    @property
+    def place(self) -> Place:
+        return self._route[self._place]
+
+    def begin(self) -> None:
+        self.place.submit(self)
+
+    def send_to(self, part: Part) -> None:
+        request = self._arrived.request
+        given = {
+            "content_type": self._content_type,
+            # Only the last container answers the client; what comes before it chooses what the next one reads.
+            "accept": request.accept if self._place == len(self._route) - 1 else "",
+            "custom_attributes": request.custom_attributes,
+            "inference_id": request.inference_id,
+            "target_model": request.target_model,
+        }
+        fields = tuple((name, value) for name, value in given.items() if value)
+        left_ms, timeout_ms = self._left_ms(), self._arrived.timeout_ms
+        head = encoded_head(
+            fields, request.request_id, left_ms, _NO_BOUND_MS if timeout_ms is None else max(1, int(timeout_ms))
+        )
+        self._part = part
+        self._stream = part.send(self, head, self._body, MAX_BODY_BYTES)
+
+    def _left_ms(self) -> int:
+        if self.deadline_s is None:
+            return _NO_BOUND_MS
+        return max(0, int((self.deadline_s - self._front.now_s()) * 1000))
+
+    # What becomes of it.
+
+    def answered(self, head: dict[str, Any], body: bytes) -> None:
+        self._leave()
+        status = head.get("status", 200)
+        content_type, attributes = str(head.get("content_type") or ""), str(head.get("custom_attributes") or "")
+        if not isinstance(status, int) or not 200 <= status < 300:
+            code = status if isinstance(status, int) else 500
+            self.fail(Failure(code, body[:2048].decode(errors="replace"), "model", self.place.name))
+        elif self._place == len(self._route) - 1:
+            self._finish(Answer(body, content_type, attributes, status))
+        else:
+            self._front.holds(len(body) - len(self._body))
+            self._body, self._content_type = body, content_type
+            self._place += 1
+            self.place.submit(self)
+
+    def failed(self, head: dict[str, Any]) -> None:
+        self._leave()
+        if head.get("ending"):
+            self.place.submit(self)
+            return
+        status, kind = head.get("status", 500), str(head.get("kind", "model"))
+        self.fail(Failure(status, str(head.get("message", "")), kind, self.place.name))
+
+    def overran(self) -> None:
+        self._leave()
+        self.fail(Failure(500, f"The answer has more than {MAX_BODY_BYTES} bytes.", "model", self.place.name))
+
+    def lost(self) -> None:
+        self._leave()
+        self.fail(Failure(503, f"Container {self.place.name} ended before it answered.", "lost", self.place.name))
+
+    def fail(self, failure: Failure) -> None:
+        self._finish(failure)
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        if self._part is not None:
+            self._part.cancel(self._stream)
+            self._leave()
+        else:
+            self.place.forget(self)
+        self._end()
+
+    def _leave(self) -> None:
+        part, self._part = self._part, None
+        if part is not None:
+            self.place.left(self, part)
+
+    def _finish(self, outcome: Answer | Failure) -> None:
+        if not self.done:
+            self._end()
+            self._line.answer(self, outcome)
+
+    def _end(self) -> None:
+        self.done = True
+        self._front.ended(self, self._line, len(self._body))
+
+
+class Line(asyncio.Protocol):
+    """One router's connection."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._peer = Peer(front.hello, front.room)
+        self._transport: asyncio.Transport | None = None
+        self._full = False
+        self._reading = False
+        self.flows: dict[int, Flow] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if not self._front.welcome(self):
+            self._transport.abort()
+            return
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._front.lines.discard(self)
+        for flow in list(self.flows.values()):
+            flow.cancel()
+        self._front.look()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            events = self._peer.receive(data)
+        except FrameError as error:
+            log.warning("a connection is closed: %s", error)
+            if self._transport is not None:
+                self._transport.abort()
+            return
+        self._reading = True
+        for event in events:
+            if isinstance(event, Arrived):
+                self._front.begin(self, event)
+            elif flow := self.flows.get(event.stream):
+                flow.cancel()
+        self._reading = False
+        self._flush()
+
+    def answer(self, flow: Flow, outcome: Answer | Failure) -> None:
+        self.refuse(flow.stream, outcome)
+
+    def refuse(self, stream: int, outcome: Answer | Failure) -> None:
+        self._peer.answer(stream, outcome)
+        if not self._reading:
+            self._flush()
+
+    def close_door(self) -> None:
+        """Requests that come from now on are to be sent elsewhere."""
+        self._peer.closing = True
+
+    @property
+    def partial_bytes(self) -> int:
+        return self._peer.partial_bytes
+
+    @property
+    def is_quiet(self) -> bool:
+        return self._peer.quiet and (self._transport is None or not self._transport.get_write_buffer_size())
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._flush()
+        self._front.look()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _flush(self) -> None:
+        transport = self._transport
+        while transport is not None and not self._full and (data := self._peer.outgoing()):
+            transport.write(data)
+        if transport is not None and self._peer.backlog_bytes > MAX_UNREAD_BYTES:
+            log.warning("a connection is closed: it does not take its answers")
+            transport.abort()
+
+
+class Front:
+    """The whole instance. Made in its loop by `serve`."""
+
+    def __init__(self, spec: WorkerSpec, status: Status) -> None:
+        self._spec, self._status = spec, status
+        self.hello = {
+            "instance": spec.id,
+            "joinable": False,
+            "max_requests": MAX_REQUESTS,
+            "max_body_bytes": MAX_BODY_BYTES,
+        }
+        self.lines: set[Line] = set()
+        self._places: list[Place] = []
+        self._held_bytes = 0
+        self._count = 0
+        self._stopping = False
+
+    def now_s(self) -> float:
+        return self._loop.time()
+
+    async def serve(self) -> int:
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._problem: str | None = None
+        for number, handler in ((signal.SIGTERM, self._stop), (signal.SIGCHLD, self._reap)):
+            self._loop.add_signal_handler(number, handler)
+        self._places = [self._place(at, each) for at, each in enumerate(self._spec.parts)]
+        try:
+            entrance = await self._start()
+        except NotStarted as error:
+            await self._end_parts()
+            return self._status.end("failed", str(error), EXIT_LOAD_FAILED)
+        if entrance is None:
+            await self._end_parts()
+            return self._status.end("stopped", "", 0)
+        try:
+            server = await self._loop.create_unix_server(lambda: Line(self), sock=entrance.socket)
+            self._status.tell({"state": "ready"})
+            while not self._stopping and self._problem is None:
+                await self._change()
+            server.close()
+            entrance.remove()
+            await self._drain()
+        finally:
+            entrance.remove()
+        await self._end_parts()
+        if self._problem is not None and not self._stopping:
+            return self._status.end("died", self._problem, EXIT_DIED)
+        return self._status.end("stopped", "", 0)
+
+    async def _start(self) -> Entrance | None:
+        """The door, once every container is loaded; None when it is to stop before that. Raises NotStarted."""
+        singles = [each for each in self._places if isinstance(each, Single)]
+        for each in singles:
+            each.start()
+        while not all(each.is_ready for each in singles):
+            if self._problem is not None:
+                raise NotStarted(self._problem)
+            if self._stopping:
+                return None
+            await self._change()
+        try:
+            return listen(Path(self._spec.socket), self._spec.listener)
+        except OSError as error:
+            raise NotStarted(f"The instance cannot listen: {error}.") from error
+
+    async def _change(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+
+    async def _drain(self) -> None:
+        """Everything that was read is answered; what comes now goes elsewhere."""
+        for line in list(self.lines):
+            line.close_door()
+        while self._problem is None and not all(not line.flows and line.is_quiet for line in self.lines):
+            await self._change()
+        for line in list(self.lines):
+            line.close()
+
+    async def _end_parts(self) -> None:
+        for each in self._places:
+            each.stop()
+        waiting = [part.gone for part in self._parts() if not part.gone.done()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=_END_S)
+        for part in self._parts():
+            part.kill()
+
+    def _place(self, at: int, container: ContainerSpec) -> Place:
+        if container.many_models:
+            return Models(at, self._spec, container, self._tell_wants, self._beside)
+        return Single(container.name, part_spec(self._spec, container), self._changed.set, self._fail)
+
+    def _parts(self) -> list[Part]:
+        return [part for place in self._places for part in place.parts()]
+
+    def _beside(self, place: Place) -> int:
+        """Bytes that the other containers take."""
+        return sum(memory.bytes_of(part.pid) for each in self._places if each is not place for part in each.parts())
+
+    def _tell_wants(self) -> None:
+        wants: dict[str, str] = {}
+        for each in self._places:
+            if isinstance(each, Models):
+                wants |= each.wants
+        self._status.want(wants)
+
+    # What lines and flows tell.
+
+    def welcome(self, line: Line) -> bool:
+        if len(self.lines) >= MAX_CONNECTIONS or self._stopping:
+            return False
+        self.lines.add(line)
+        return True
+
+    def room(self) -> int:
+        return MAX_BYTES - self._held_bytes - sum(line.partial_bytes for line in self.lines)
+
+    def begin(self, line: Line, arrived: Arrived) -> None:
+        route: list[Place] = self._places
+        if self._spec.direct:
+            route = [each for each in self._places if each.name == arrived.container]
+        if not route:
+            line.refuse(arrived.stream, Failure(400, f"There is no container {arrived.container[:64]}.", "target"))
+            return
+        if self._count >= MAX_REQUESTS:
+            busy = Failure(Busy.status, "The instance holds as many requests as it can.", Busy.kind)
+            line.refuse(arrived.stream, busy)
+            return
+        deadline_s = None if arrived.deadline_ms is None else self._loop.time() + arrived.deadline_ms / 1000
+        flow = Flow(self, line, arrived, route, deadline_s)
+        line.flows[arrived.stream] = flow
+        self._count += 1
+        self._held_bytes += flow.size
+        flow.begin()
+
+    def holds(self, more_bytes: int) -> None:
+        self._held_bytes += more_bytes
+
+    def ended(self, flow: Flow, line: Line, size: int) -> None:
+        line.flows.pop(flow.stream, None)
+        self._count -= 1
+        self._held_bytes -= size
+        self.look()
+
+    def look(self) -> None:
+        """Something that `serve` may wait for has changed."""
+        self._changed.set()
+
+    def _fail(self, problem: str) -> None:
+        self._problem = self._problem or problem
+        self._changed.set()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._changed.set()
+
+    def _reap(self) -> None:
+        for part in self._parts():
+            part.reap()
