@@ -62,6 +62,7 @@ from kedge.objects import openness
 from kedge.objects import operations as object_operations
 from kedge.objects.browser import Browser, Parts
 from kedge.objects.files import Objects
+from kedge.objects.index import IndexRefused
 from kedge.objects.vault import Vault
 from kedge.serving.passthrough import Passthrough
 from kedge.serving.push import TablePush
@@ -316,7 +317,7 @@ def main() -> int:
     try:
         settings = config.read()
         app = App(settings, open_home(settings))
-    except (errors.ServiceError, SettingError, HomeError) as error:
+    except (errors.ServiceError, SettingError, HomeError, IndexRefused) as error:
         sys.stderr.write(f"{error}\n")
         return config.CANNOT_START
     with contextlib.closing(socket.socket(fileno=options.listen)) as listener:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -124,6 +126,18 @@ def test_without_its_master_key_the_server_does_not_start(server):
         del os.environ["KEDGE_MASTER_KEY_FILE"]
     assert server.client("s3").get_object(Bucket=server.bucket, Key="k")["Body"].read() == b"x"
     assert not path.exists()
+
+
+def test_objects_of_a_newer_release_are_not_misread(server):
+    server.down()
+    with closing(sqlite3.connect(server.data / "objects" / "index.db")) as index:
+        (format_,) = index.execute("PRAGMA user_version").fetchone()
+        index.execute(f"PRAGMA user_version = {format_ + 1}")
+        said = _refusal(server)
+        index.execute(f"PRAGMA user_version = {format_}")
+    assert f"The object index has format {format_ + 1}" in said
+    assert "Traceback" not in said
+    server.up()
 
 
 def _refusal(server: Server) -> str:

@@ -97,7 +97,10 @@ class Index:
         try:
             (found,) = self._writer.execute("PRAGMA user_version").fetchone()
             if found > FORMAT:
-                raise IndexRefused(f"The object index has format {found}; this release reads up to {FORMAT}.")
+                raise IndexRefused(
+                    f"The object index has format {found} and this Kedge reads up to {FORMAT}; start a newer Kedge, or "
+                    "use another data directory."
+                )
             if found < FORMAT:
                 self._writer.executescript(f"BEGIN;{_STEPS[found]}PRAGMA user_version = {FORMAT};COMMIT;")
         except BaseException:
