@@ -382,7 +382,7 @@ def test_a_router_that_goes_takes_its_requests_along(start: Start, connect: Conn
     router.socket.sendall(frames.frame(Kind.CANCEL, cancelled))
     leaving.ping()
     leaving.socket.close()
-    for _ in range(100):  # the front has noticed, and the container's process too
+    for _ in range(2000):  # the front has noticed, and the container's process too
         router.ping()
     (instance.folder / "work" / "a" / "go").touch()
     assert list(router.answers(1)) == [waiting]

@@ -71,7 +71,7 @@ def _serve(sock: socket.socket) -> None:
         finally:
             for descriptor in lent:
                 os.close(descriptor)
-        send_now(sock, answer)
+        send_now(sock, {**answer, "number": message.get("number")})
 
 
 def _fork_twice(sock: socket.socket, entry: Entry, lent: Sequence[int]) -> int:

@@ -1,4 +1,8 @@
-"""The supervisor's end of a helper: a process that answers one question at a time over its socket."""
+"""The supervisor's end of a helper: a process that answers one question at a time over its socket.
+
+Every question has a number, which its answer repeats. A helper whose own child was killed at the wrong moment may
+answer one question twice; the second answer must not be taken for that of the next question.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +58,7 @@ class Helper:
         self._greeted = asyncio.Event()
         self._greeting: asyncio.Task[None] | None = None
         self._hello: Mapping[str, Any] = {}
+        self._number = 0
 
     def spawn(self) -> ProcessId:
         """Raises OSError."""
@@ -103,9 +108,12 @@ class Helper:
         lines = self._lines
         if lines is None:
             raise HelperGone(f"the {self._name} ended")
+        self._number += 1
         try:
-            await lines.write(message, descriptors)
-            answer = await lines.read()
+            await lines.write({**message, "number": self._number}, descriptors)
+            # What answers an earlier question again is an error and lends nothing.
+            while (answer := await lines.read()) is not None and answer.get("number") != self._number:
+                log.warning("the %s said after its answer: %s", self._name, answer.get("error"))
         except (OSError, LineError) as error:
             log.warning("the %s is gone: %s", self._name, error)
             answer = None

@@ -5,11 +5,11 @@
 It is exec'ed with a clean environment and never held a key. Over its socket (JSON lines) it says {"ready": PID} once,
 and then answers each {"sandbox": ORDER} by
 
-    {"gate": PID, "namespaces": [NAME, ...], "environment": {...}}
+    {"gate": PID, "namespaces": [NAME, ...], "environment": {...}, "number": N}
 
-which lends a socket and one descriptor for each namespace, or by {"error": TEXT}. The gate is the first process of the
-sandbox and waits until it is told, over that socket, which process the instance is (`gate.live`); when the socket
-closes before that, it ends and the sandbox with it.
+which lends a socket and one descriptor for each namespace, or by {"error": TEXT, "number": N}; N is the question's.
+The gate is the first process of the sandbox and waits until it is told, over that socket, which process the instance is
+(`gate.live`); when the socket closes before that, it ends and the sandbox with it.
 
 Being small it forks in a fraction of the time that a process takes which has imported scikit-learn, and no gate is a
 copy of such a one.
@@ -97,13 +97,13 @@ def main() -> None:
             return
         for descriptor in lent:
             os.close(descriptor)
-        order = Order(**message["sandbox"])
+        order, number = Order(**message["sandbox"]), message.get("number")
         try:
-            error = _made(order, bases.folder(order) if order.view is not None else "", sock)
+            error = _made(order, bases.folder(order) if order.view is not None else "", sock, number)
         except OSError as refused:
             error = str(refused)
         if error is not None:
-            send_now(sock, {"error": error})
+            send_now(sock, {"error": error, "number": number})
 
 
 class _Bases:
@@ -136,8 +136,8 @@ class _Bases:
         namespaces.mount("tmpfs", self._folder, "tmpfs", namespaces.NOSUID | namespaces.NODEV, "mode=0700,size=1m")
 
 
-def _made(order: Order, base: str, answers: socket.socket) -> str | None:
-    """Make it in a process of its own, which answers; why it did not."""
+def _made(order: Order, base: str, answers: socket.socket, number: int | None) -> str | None:
+    """Make it in a process of its own, which answers; why it did not, or was killed after it had."""
     read_end, write_end = os.pipe()
     try:
         maker = os.fork()
@@ -147,7 +147,7 @@ def _made(order: Order, base: str, answers: socket.socket) -> str | None:
         return str(error)
     if maker == 0:
         os.close(read_end)
-        _make_and_end(order, base, answers, write_end)
+        _make_and_end(order, base, answers, number, write_end)
     os.close(write_end)
     with open(read_end, "rb") as pipe:
         told = pipe.read().decode()
@@ -155,16 +155,16 @@ def _made(order: Order, base: str, answers: socket.socket) -> str | None:
     return told or (None if status == 0 else f"the maker of the sandbox ended with {status}")
 
 
-def _make_and_end(order: Order, base: str, answers: socket.socket, failed: int) -> NoReturn:
+def _make_and_end(order: Order, base: str, answers: socket.socket, number: int | None, failed: int) -> NoReturn:
     try:
-        _make(order, base, answers, failed)
+        _make(order, base, answers, number, failed)
     except BaseException as error:  # noqa: BLE001 (the last frame: the supervisor is told)
         os.write(failed, (str(error) or type(error).__name__).encode())
     finally:
         os._exit(0)
 
 
-def _make(order: Order, base: str, answers: socket.socket, failed: int) -> None:
+def _make(order: Order, base: str, answers: socket.socket, number: int | None, failed: int) -> None:
     """In the maker: make the namespaces, start the gate in them, and hand them over."""
     network = Network(**order.network)
     for file in order.groups:
@@ -199,7 +199,7 @@ def _make(order: Order, base: str, answers: socket.socket, failed: int) -> None:
     built = receive_now(maker_end, [])
     if built is None or "error" in built:
         raise OSError(built["error"] if built else "the first process of the sandbox ended")
-    answer = {"gate": pid, "namespaces": list(files), "environment": environment}
+    answer = {"gate": pid, "namespaces": list(files), "environment": environment, "number": number}
     send_now(answers, answer, [ours.fileno(), *files.values()])
 
 
