@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -447,7 +448,9 @@ def test_the_environment_is_built_from_little():
     spec = WorkerSpec("i", "sklearn", "/a", "/s", "/f", "/w", {"OMP_NUM_THREADS": "3", "PATH": "/mine"}, cores=2.5)
     built = environment(spec, {"PATH": "/bin", "LANG": "C.UTF-8", "AWS_PROFILE": "me", "LD_PRELOAD": "x"})
     assert (built["PATH"], built["LANG"], built["OMP_NUM_THREADS"]) == ("/mine", "C.UTF-8", "3")
-    assert built["OPENBLAS_NUM_THREADS"] == "2"
+    assert (built["OPENBLAS_NUM_THREADS"], built["SM_NUM_CPUS"]) == ("1", "2"), "trees and linear models take one"
+    torch = environment(replace(spec, runtime="torch"), {})
+    assert (torch["OPENBLAS_NUM_THREADS"], torch["OMP_NUM_THREADS"]) == ("2", "3")
     assert not {"AWS_PROFILE", "LD_PRELOAD", "AWS_REGION", "SAGEMAKER_PROGRAM"} & built.keys()
 
 

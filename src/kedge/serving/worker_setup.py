@@ -85,13 +85,13 @@ def environment(spec: WorkerSpec, current: Mapping[str, str]) -> dict[str, str]:
 
     The model's own variables go before everything; the standard ones are those of the SageMaker toolkits.
     """
-    threads = str(max(1, int(spec.cores)))
+    threads = str(runtimes.threads(spec.runtime, spec.cores))
     region = spec.labels.get("region", "")
     standard = {
         "HOME": spec.work_dir,
         "PYTHONUNBUFFERED": "1",
         "SM_MODEL_DIR": spec.artifact_dir,
-        "SM_NUM_CPUS": threads,
+        "SM_NUM_CPUS": str(max(1, int(spec.cores))),
         "SAGEMAKER_PROGRAM": "",
         "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": runtimes.default_accept(spec.runtime),
         "SAGEMAKER_MODEL_SERVER_WORKERS": "1",

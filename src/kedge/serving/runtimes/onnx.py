@@ -98,6 +98,8 @@ def load_model(artifact: Path, environment: Mapping[str, str]) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = tabular.threads(environment)
     options.inter_op_num_threads = 1
+    # An instance shares its cores with the router and others: threads that have no work shall not burn them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # CUDA where the wheel brings it; the CPU takes what CUDA cannot.
     providers = [each for each in ("CUDAExecutionProvider",) if each in onnxruntime.get_available_providers()]
 

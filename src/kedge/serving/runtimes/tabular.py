@@ -112,6 +112,6 @@ def only_predict(environment: Mapping[str, str], what: str) -> None:
 
 
 def threads(environment: Mapping[str, str]) -> int:
-    """How many the instance has cores for."""
+    """How many a call of the model may use."""
     count = environment.get("OMP_NUM_THREADS", "")
     return max(1, int(count)) if count.isdecimal() else 1
