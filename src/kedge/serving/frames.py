@@ -26,11 +26,13 @@ after that it waits for CREDIT. The version is agreed in the hello: a side that 
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
+
+import orjson
 
 VERSION = 1
 PART_BYTES = 256 * 1024
@@ -81,7 +83,7 @@ class Frame(NamedTuple):
         if length > MAX_HEAD_BYTES or 4 + length > len(self.payload):
             raise FrameError(f"{self.kind.name} with a head of {length} bytes")
         try:
-            head = json.loads(self.payload[4 : 4 + length])
+            head = orjson.loads(self.payload[4 : 4 + length])
         except ValueError as error:
             raise FrameError(f"{self.kind.name} with a head that is not JSON") from error
         if not isinstance(head, dict):
@@ -100,8 +102,36 @@ def frame(kind: Kind, stream: int, payload: bytes = b"", flags: int = 0) -> byte
 
 def with_head(kind: Kind, stream: int, head: dict[str, Any], part: bytes = b"", flags: int = 0) -> bytes:
     """One frame with a head. `part` is at most PART_BYTES long."""
-    text = json.dumps(head, separators=(",", ":")).encode()
-    return _HEADER.pack(4 + len(text) + len(part), stream, kind, flags, 0) + _U32.pack(len(text)) + text + part
+    text = _encoded(head)
+    return _HEADER.pack(len(text) + len(part), stream, kind, flags, 0) + text + part
+
+
+def response(stream: int, status: int, content_type: str, custom_attributes: str, body: bytes) -> bytes:
+    """A whole RESPONSE in one frame. `body` is at most PART_BYTES long."""
+    head = response_head(status, content_type, custom_attributes)
+    return _HEADER.pack(len(head) + len(body), stream, Kind.RESPONSE, LAST, 0) + head + body
+
+
+@lru_cache(1024)
+def response_head(status: int, content_type: str, custom_attributes: str) -> bytes:
+    """With its length before it. A model's answers mostly have the same."""
+    head: dict[str, Any] = {"status": status, "content_type": content_type}
+    if custom_attributes:
+        head["custom_attributes"] = custom_attributes
+    return _encoded(head)
+
+
+def _encoded(head: dict[str, Any]) -> bytes:
+    try:
+        text = orjson.dumps(head)
+    except TypeError:
+        # An exception's text, and a script's header, may hold what is no character.
+        text = orjson.dumps({name: _clean(value) for name, value in head.items()})
+    return _U32.pack(len(text)) + text
+
+
+def _clean(value: object) -> object:
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def credit(stream: int, count: int) -> bytes:
@@ -124,21 +154,33 @@ class Decoder:
     """Bytes in, frames out. Holds at most one incomplete frame."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._rest = b""
+        self._parts: list[bytes] = []
+        """What came after `_rest`, while the frame that it begins is not whole."""
+        self._missing = 0
+        """Bytes until it is."""
 
     def feed(self, data: bytes) -> list[Frame]:
         """Raises FrameError for a frame that cannot be: the connection is to be closed."""
-        self._buffer += data
-        buffer, at, frames = self._buffer, 0, []
-        while len(buffer) - at >= HEADER_BYTES:
-            length, stream, kind, flags, zero = _HEADER.unpack_from(buffer, at)
-            if kind not in _KINDS or zero or length > MAX_PAYLOAD_BYTES:
-                raise FrameError(f"no frame: kind {kind}, length {length}")
-            if len(buffer) - at - HEADER_BYTES < length:
-                break
+        if self._missing > len(data):
+            self._missing -= len(data)
+            self._parts.append(data)
+            return []
+        if self._rest:
+            data = b"".join((self._rest, *self._parts, data))
+            self._parts.clear()
+        at, end, found = 0, len(data), []
+        self._missing = 0
+        while end - at >= HEADER_BYTES:
+            length, stream, number, flags, zero = _HEADER.unpack_from(data, at)
+            kind = _KINDS.get(number)
+            if kind is None or zero or length > MAX_PAYLOAD_BYTES:
+                raise FrameError(f"no frame: kind {number}, length {length}")
             start = at + HEADER_BYTES
-            frames.append(Frame(_KINDS[kind], stream, flags, bytes(buffer[start : start + length])))
+            if end - start < length:
+                self._missing = length - (end - start)
+                break
             at = start + length
-        if at:
-            del buffer[:at]
-        return frames
+            found.append(Frame(kind, stream, flags, data[start:at]))
+        self._rest = data[at:]
+        return found

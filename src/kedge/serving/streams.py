@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kedge.serving import frames
 from kedge.serving.frames import Frame, FrameError, Kind
@@ -25,10 +25,11 @@ MAX_MESSAGE_CHARACTERS = 2048
 _CREDIT_STEP_BYTES = frames.WINDOW_BYTES // 4
 _FIELDS = ("content_type", "accept", "custom_attributes", "inference_id", "target_model", "request_id")
 _CONTAINER = "target_container"
+_TEXTS = frozenset((*_FIELDS, _CONTAINER))
+_TIMES = frozenset(("deadline_ms", "timeout_ms"))
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(NamedTuple):
     """A whole request. The router waits for deadline_ms more; None is for as long as it takes.
 
     timeout_ms is the endpoint's whole time-out; None, from a router that does not tell it, is without one.
@@ -58,8 +59,7 @@ class Failure:
 _ENDING = Failure(Busy.status, "The instance is ending.", Busy.kind, ending=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(NamedTuple):
     """Nobody waits for this request any more."""
 
     stream: int
@@ -75,7 +75,7 @@ class _Partial:
 
 @dataclass(slots=True)
 class _Sending:
-    head: dict[str, Any] | None
+    head: bytes | None
     """None once it is sent."""
     body: memoryview
     window: int
@@ -92,6 +92,7 @@ class Peer:
         self._partial: dict[int, _Partial] = {}
         self._waiting: set[int] = set()
         self._sending: dict[int, _Sending] = {}
+        self._sending_bytes = 0
         self._small: list[bytes] = [frames.with_head(Kind.HELLO, 0, {"version": frames.VERSION, **hello})]
         self._small_bytes = len(self._small[0])
         self.partial_bytes = 0
@@ -115,7 +116,7 @@ class Peer:
 
     @property
     def backlog_bytes(self) -> int:
-        return self._small_bytes + sum(len(each.body) for each in self._sending.values())
+        return self._small_bytes + self._sending_bytes
 
     def receive(self, data: bytes) -> list[Arrived | Cancelled]:
         """Raises FrameError when the peer does not speak the protocol: close the connection."""
@@ -144,18 +145,18 @@ class Peer:
         if stream not in self._waiting:
             return
         self._waiting.remove(stream)
-        if isinstance(outcome, Answer) and self.backlog_bytes + len(outcome.body) > MAX_BACKLOG_BYTES:
+        if type(outcome) is Answer and self.backlog_bytes + len(outcome.body) > MAX_BACKLOG_BYTES:
             outcome = Busy(f"Answers of more than {MAX_BACKLOG_BYTES} bytes wait for this router to take them.")
         if not isinstance(outcome, Answer):
             self._put(_error(stream, outcome))
             return
-        head = {"status": outcome.status, "content_type": outcome.content_type}
-        if outcome.custom_attributes:
-            head["custom_attributes"] = outcome.custom_attributes
-        if len(outcome.body) <= frames.PART_BYTES:
-            self._put(frames.with_head(Kind.RESPONSE, stream, head, outcome.body, frames.LAST))
+        body, content_type, attributes, status = outcome
+        if len(body) <= frames.PART_BYTES:
+            self._put(frames.response(stream, status, content_type, attributes, body))
         else:
-            self._sending[stream] = _Sending(head, memoryview(outcome.body), frames.WINDOW_BYTES)
+            head = frames.response_head(status, content_type, attributes)
+            self._sending[stream] = _Sending(head, memoryview(body), frames.WINDOW_BYTES)
+            self._sending_bytes += len(body)
 
     def give_back(self, streams: Iterable[int]) -> None:
         """The instance ends: these were not run, nor will be what is still coming in, nor anything from now on."""
@@ -187,12 +188,13 @@ class Peer:
         count = min(frames.PART_BYTES, sending.window, len(sending.body))
         part, sending.body = bytes(sending.body[:count]), sending.body[count:]
         sending.window -= count
+        self._sending_bytes -= count
         head, sending.head = sending.head, None
         if len(sending.body):
             self._sending[stream] = sending
         flags = 0 if len(sending.body) else frames.LAST
         if head is not None:
-            return frames.with_head(Kind.RESPONSE, stream, head, part, flags)
+            return frames.frame(Kind.RESPONSE, stream, head + part, flags)
         return frames.frame(Kind.CHUNK, stream, part, flags)
 
     def _put(self, data: bytes) -> None:
@@ -212,12 +214,13 @@ class Peer:
         stream = frame.stream
         if stream == 0 or stream in self._partial or stream in self._waiting or stream in self._sending:
             raise FrameError(f"REQUEST on stream {stream}, which is in use")
-        if any(not isinstance(head.get(name, ""), str) for name in (*_FIELDS, _CONTAINER)):
-            raise FrameError("REQUEST with a field that is no text")
-        for name in ("deadline_ms", "timeout_ms"):
-            value = head.get(name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise FrameError(f"REQUEST with a {name} that is no number")
+        for name, value in head.items():
+            kind = type(value)
+            if name in _TIMES:
+                if kind is not int and kind is not float and value is not None:
+                    raise FrameError(f"REQUEST with a {name} that is no number")
+            elif kind is not str and name in _TEXTS:
+                raise FrameError("REQUEST with a field that is no text")
         if self.closing:
             self._put(_error(stream, _ENDING))
         elif len(body) > self._room() or len(self._partial) >= MAX_PARTIAL:
@@ -256,13 +259,22 @@ class Peer:
 
     def _arrived(self, stream: int, head: dict[str, Any], body: bytes, events: list[Arrived | Cancelled]) -> None:
         self._waiting.add(stream)
-        request = Invocation(body, *(head.get(name, "") for name in _FIELDS))
-        container = head.get(_CONTAINER, "")
-        events.append(Arrived(stream, request, head.get("deadline_ms"), head.get("timeout_ms"), container))
+        get = head.get
+        request = Invocation(
+            body,
+            get("content_type", ""),
+            get("accept", ""),
+            get("custom_attributes", ""),
+            get("inference_id", ""),
+            get("target_model", ""),
+            get("request_id", ""),
+        )
+        events.append(Arrived(stream, request, get("deadline_ms"), get("timeout_ms"), get(_CONTAINER, "")))
 
     def _cancel(self, stream: int, events: list[Arrived | Cancelled]) -> None:
         self._forget(stream)
-        self._sending.pop(stream, None)
+        if sending := self._sending.pop(stream, None):
+            self._sending_bytes -= len(sending.body)
         if stream in self._waiting:
             self._waiting.remove(stream)
             events.append(Cancelled(stream))

@@ -6,8 +6,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from kedge.serving.runtimes.base import Invocation
 
@@ -18,8 +17,7 @@ MAX_BATCH_BYTES = 64 * 1024 * 1024
 Source = TypeVar("Source", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
-class Job(Generic[Source]):
+class Job(NamedTuple, Generic[Source]):
     source: Source
     """Whom to answer."""
     stream: int
