@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from kedge import errors
-from kedge.serving import answers
+from kedge.serving import answers, head
 from kedge.serving.inbound import ExpectationFailed, HeadTooLarge, Inbound, MalformedRequest, RequestTimeout
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
             if self._discarded_bytes > _LINGER_BYTES:
                 self.abort()
             return
-        if self._wants_no_more:
+        if self._wants_no_more or (not self._reading and self._read_plain(data)):
             return
         # The parser joins the pieces of a header without a bound of its own.
         self._head_raw_bytes += len(data)
@@ -174,6 +174,29 @@ class Connection(asyncio.Protocol):
             self._next()
         if self._queue:
             self._regulate()
+
+    def _read_plain(self, data: bytes) -> bool:
+        """Take what is one whole, plain request, unless it is too large: what is refused, the parser's way refuses."""
+        plain = head.read(data)
+        if plain is None:
+            return False
+        method, path, query, headers, body = plain
+        front = self._front
+        size = len(body)
+        if size > front.body_limit_bytes or front.held_bytes + size > front.limits.held_bytes:
+            return False
+        inbound = Inbound(self, method, path, query, headers)
+        inbound.body = body
+        front.held_bytes += size
+        self.expires_s = _NEVER
+        if self._current is None and not self._queue and not self._write_paused:
+            self._current = inbound
+            front.handle(inbound)
+        else:
+            self._queue.append(inbound)
+            self._queued_bytes += size
+            self._regulate()
+        return True
 
     def _feed(self, data: bytes) -> None:
         while data and self._parser is not None:

@@ -22,19 +22,16 @@ from kedge.serving.upstream import Upstream
 
 MAX_ATTRIBUTES_CHARS = 1024
 _PREFIX = "x-amzn-sagemaker-"
-_HEADERS = (
-    # header, name in the frame's head, fewest and most characters
-    ("content-type", "content_type", 0, 1024),
+_CUSTOM_ATTRIBUTES = f"{_PREFIX}custom-attributes"
+_INFERENCE_ID = f"{_PREFIX}inference-id"
+_FIELDS = (
+    # name in the frame's head, member in AWS's model, fewest and most characters
+    ("content_type", "contentType", 0, 1024),
     ("accept", "accept", 0, 1024),
-    (f"{_PREFIX}custom-attributes", "custom_attributes", 0, MAX_ATTRIBUTES_CHARS),
-    (f"{_PREFIX}inference-id", "inference_id", 1, 64),
+    ("custom_attributes", "customAttributes", 0, MAX_ATTRIBUTES_CHARS),
+    ("inference_id", "inferenceId", 1, 64),
 )
-_MEMBERS = {
-    "content_type": "contentType",
-    "accept": "accept",
-    "custom_attributes": "customAttributes",
-    "inference_id": "inferenceId",
-}
+_TARGET_VARIANT = f"{_PREFIX}target-variant"
 _TARGET_MODEL = f"{_PREFIX}target-model"
 _TARGET_CONTAINER = f"{_PREFIX}target-container-hostname"
 _MAX_TARGET_CHARS = 1024
@@ -49,19 +46,26 @@ _REFUSED = {
 
 def fields_of(headers: Mapping[str, str], endpoint: str) -> tuple[tuple[str, str], ...]:
     """What the worker is told besides the body. Raises RuntimeValidationError."""
+    if not _REFUSED.keys().isdisjoint(headers):
+        for name, (member, reason) in _REFUSED.items():
+            if name in headers:
+                raise errors.RuntimeValidationError(
+                    f'{member} is "{headers[name][:64]}", but endpoint {endpoint} cannot take it: {reason}.'
+                )
+    get = headers.get
+    return _fields(get("content-type"), get("accept"), get(_CUSTOM_ATTRIBUTES), get(_INFERENCE_ID))
+
+
+@lru_cache(1024)
+def _fields(*values: str | None) -> tuple[tuple[str, str], ...]:
+    """values: of _FIELDS, in their order; None where there is no such header. Clients send the same over and over."""
     fields = []
-    for header, field, fewest, most in _HEADERS:
-        value = headers.get(header)
+    for (field, member, fewest, most), value in zip(_FIELDS, values, strict=True):
         if value is None:
             continue
         if not fewest <= len(value) <= most or not _is_visible(value):
-            raise _violation(_MEMBERS[field], value, fewest, most)
+            raise _violation(member, value, fewest, most)
         fields.append((field, value))
-    for name, (member, reason) in _REFUSED.items():
-        if name in headers:
-            raise errors.RuntimeValidationError(
-                f'{member} is "{headers[name][:64]}", but endpoint {endpoint} cannot take it: {reason}.'
-            )
     return tuple(fields)
 
 
@@ -148,7 +152,7 @@ class Invocation:
         self._fleet = fleet
         self._request_id = request_id
         self._deadlines = deadlines
-        self._target = inbound.headers.get(f"{_PREFIX}target-variant")
+        self._target = inbound.headers.get(_TARGET_VARIANT)
         self._variant = ""
         self._fields: tuple[tuple[str, str], ...] = ()
         self._pool: Pool | None = None

@@ -45,7 +45,6 @@ from kedge.serving.permission import Permission
 from kedge.serving.push import TableClient
 from kedge.serving.table import RoutingTable
 from kedge.wire import sigv4
-from kedge.wire.http import Request
 
 SERVICE = "sagemaker"
 """The runtime signs as the API does."""
@@ -127,13 +126,12 @@ class Router:
 
     def _sender(self, inbound: Inbound, table: RoutingTable, name: str, *, stream: bool = False) -> tuple[str, str]:
         """(account, region) whose endpoint `name` is meant. Raises what sigv4.verify and Permission.check raise."""
-        request = Request(inbound.method, inbound.path, inbound.query, inbound.headers)
         if not table.auth_required:
-            return self._claimed(request, table)
+            return self._claimed(inbound, table)
         ring, now = self._ring, self._clock.now()
         assert ring is not None
         verified = sigv4.verify(
-            request,
+            inbound,
             inbound.body_sha256(),
             lambda access_key_id, token: ring.find(access_key_id, token, now),
             now,
@@ -156,9 +154,11 @@ class Router:
         caller = replace(caller, source_ip=source_ip, secure=secure)
         self._permission.check(caller, endpoint_arn, inbound.headers, now, stream=stream)
 
-    def _claimed(self, request: Request, table: RoutingTable) -> tuple[str, str]:
+    def _claimed(self, inbound: Inbound, table: RoutingTable) -> tuple[str, str]:
         """What an unverified request says of itself; what it does not say, or wrongly, is the default."""
-        access_key_id, region = sigv4.claimed(request)
+        if "authorization" not in inbound.headers:
+            return table.default_account, table.default_region
+        access_key_id, region = sigv4.claimed(inbound)
         return self._accounts.get(access_key_id, table.default_account), region or table.default_region
 
     def _other(self, inbound: Inbound, path: str) -> None:

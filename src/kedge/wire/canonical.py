@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from kedge import errors
-from kedge.wire.http import Request
+from kedge.wire.http import Head
 
 MAX_SIGNED_HEADERS = 128
 
@@ -26,25 +28,33 @@ _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9\-_~][A-Za-z0-9\-_.~]*)+/?\Z")
 _BLANKS = re.compile(r"[ \t]+")
 
 
-def request_text(request: Request, service: str, query: str, signed: str, payload: str) -> str:
-    """query: canonical. signed: header names as the client lists them, separated by semicolons. payload: what stands
-    for the body. Raises HeadersNotSigned when host or an x-amz-... header is left out, SignatureMismatch when a signed
-    header has not arrived."""
-    headers = request.headers
-    names = signed.split(";")
+class Signed(NamedTuple):
+    """The headers that a signature covers, by name, as the client lists them."""
+
+    text: str
+    names: tuple[str, ...]
+    covered: frozenset[str]
+
+
+@lru_cache(256)
+def signed_headers(text: str) -> Signed:
+    """text: names separated by semicolons; clients list the same ones over and over. Raises IncompleteSignature."""
+    names = tuple(text.split(";"))
     if len(names) > MAX_SIGNED_HEADERS:
         raise errors.IncompleteSignature(f"{len(names)} signed headers; at most {MAX_SIGNED_HEADERS} are taken.")
-    lines = [request.method, path_text(request.path, service), query]
-    for name in names:
-        value = headers.get(name)
-        if value is None:
-            raise errors.SignatureMismatch(
-                f"The signed header '{name[:128]}' is not in the request, so its signature cannot match."
-            )
-        if "  " in value or "\t" in value:
-            value = _BLANKS.sub(" ", value)
-        lines.append(f"{name}:{value.strip(' ')}")
-    covered = frozenset(names)
+    return Signed(text, names, frozenset(names))
+
+
+def request_text(request: Head, service: str, query: str, signed: Signed, payload: str) -> str:
+    """query: canonical. payload: what stands for the body. Raises HeadersNotSigned when host or an x-amz-... header is
+    left out, SignatureMismatch when a signed header has not arrived."""
+    headers, names, covered = request.headers, signed.names, signed.covered
+    try:
+        lines = [f"{name}:{headers[name]}" for name in names]
+    except KeyError as missing:
+        raise errors.SignatureMismatch(
+            f"The signed header '{str(missing.args[0])[:128]}' is not in the request, so its signature cannot match."
+        ) from None
     if "host" not in covered:
         raise errors.HeadersNotSigned("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
     for name in headers:
@@ -53,10 +63,13 @@ def request_text(request: Request, service: str, query: str, signed: str, payloa
                 "There were headers present in the request which were not signed: "
                 f"'{name[:128]}' must be a 'SignedHeader' in the AWS Authorization."
             )
-    lines += ("", signed, payload)
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    if "  " in text or "\t" in text or ": " in text or " \n" in text or text.endswith(" "):
+        text = "\n".join(f"{name}:{_BLANKS.sub(' ', headers[name]).strip(' ')}" for name in names)
+    return f"{request.method}\n{path_text(request.path, service)}\n{query}\n{text}\n\n{signed.text}\n{payload}"
 
 
+@lru_cache(1024)
 def path_text(path: str, service: str) -> str:
     """S3's keys are signed as they are; elsewhere the path is normalised and its encoding is encoded once more."""
     if service == "s3":

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from kedge import errors
 from kedge.identity.records import AccessKey
 from kedge.wire import canonical
-from kedge.wire.http import Request
+from kedge.wire.http import Head
 
 _RESOURCE_PARAMETERS = re.compile(
     "accelerate|acl|analytics|cors|defaultObjectAcl|delete|inventory|lifecycle|location|logging|metrics|notification|"
@@ -29,7 +29,7 @@ _RESOURCE_PARAMETERS = re.compile(
 
 
 def verify_url(
-    request: Request, find_key: Callable[[str, str | None], AccessKey], now: datetime, bucket: str = ""
+    request: Head, find_key: Callable[[str, str | None], AccessKey], now: datetime, bucket: str = ""
 ) -> AccessKey:
     """The key that signed. bucket: the one that the Host header names, if it does; it is part of the signed resource.
 
@@ -67,7 +67,7 @@ def _resources(path: str, bucket: str) -> list[str]:
     return [whole, whole + "/"] if whole.count("/") == 1 and whole != "/" else [whole]
 
 
-def _amz_headers(request: Request, query: dict[str, str]) -> dict[str, str]:
+def _amz_headers(request: Head, query: dict[str, str]) -> dict[str, str]:
     """A presigned URL may carry such headers as parameters."""
     amz = {name: value for name, value in request.headers.items() if name.startswith("x-amz-")}
     for name, value in query.items():
@@ -79,7 +79,7 @@ def _amz_headers(request: Request, query: dict[str, str]) -> dict[str, str]:
     return amz
 
 
-def _text(request: Request, query: dict[str, str], expires: str, amz: dict[str, str], path: str) -> str:
+def _text(request: Head, query: dict[str, str], expires: str, amz: dict[str, str], path: str) -> str:
     headers = request.headers
     resource = "&".join(
         f"{name}={value}" if value else name

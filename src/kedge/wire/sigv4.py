@@ -14,13 +14,14 @@ import hmac
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from kedge import errors
 from kedge.identity.records import AccessKey, Caller
 from kedge.wire import canonical, sigv2
-from kedge.wire.http import Request
+from kedge.wire.http import Head
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
@@ -36,6 +37,10 @@ MAX_EXPIRES_S = 604_800
 SKEW = timedelta(minutes=5)
 S3_SKEW = timedelta(minutes=15)
 
+_USUAL = re.compile(
+    rf"{ALGORITHM} Credential=([^\s,=]+), ?SignedHeaders=([^\s,=]+), ?Signature=([0-9a-f]{{64}})\Z", re.ASCII
+)
+"""An Authorization header as nearly all clients write it."""
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}\Z")
 _BASIC_TIME = re.compile(r"[0-9]{8}T[0-9]{6}Z\Z")
 _MISMATCH = (
@@ -81,6 +86,15 @@ class _Signer(NamedTuple):
     key: AccessKey
     signing_key: bytes
     caller: Caller
+    inner: hashlib._Hash
+    """SHA-256 of the padded key: copied, it is half of an HMAC (RFC 2104), for each signature the same half."""
+    outer: hashlib._Hash
+
+    def sign(self, text: bytes) -> str:
+        inner, outer = self.inner.copy(), self.outer.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
 
 class SigningKeys:
@@ -102,20 +116,20 @@ class SigningKeys:
         self._signers[credential] = signer
 
 
-def claimed(request: Request) -> tuple[str, str]:
+def claimed(request: Head) -> tuple[str, str]:
     """(access key id, region) that a request names in its credential, not verified; empty where it names none."""
     _, found, credential = request.headers.get("authorization", "").partition("Credential=")
     parts = credential.partition(",")[0].split("/")
     return (parts[0], parts[2]) if found and len(parts) == 5 else ("", "")
 
 
-def is_signed(request: Request) -> bool:
+def is_signed(request: Head) -> bool:
     """Whether a request says who sends it, rightly or not."""
     return "authorization" in request.headers or bool(request.query and _query_form(request.query))
 
 
 def verify(
-    request: Request,
+    request: Head,
     body_sha256: str | None,
     find_key: FindKey,
     now: datetime,
@@ -143,7 +157,7 @@ def verify(
 
 
 def _verify(
-    request: Request,
+    request: Head,
     body_sha256: str | None,
     find_key: FindKey,
     now: datetime,
@@ -175,8 +189,8 @@ def _verify(
     key = find_key(scope.access_key_id, request.headers.get("x-amz-security-token"))
     payload = _payload(scope.service, request.headers.get("x-amz-content-sha256"), body_sha256)
     query = canonical.query_text(canonical.parameters(request.query)) if request.query else ""
-    text = canonical.request_text(request, scope.service, query, signed, payload)
-    signer = known if known is not None and known.key == key else _signer(scope, key)
+    text = canonical.request_text(request, scope.service, query, canonical.signed_headers(signed), payload)
+    signer = known if known is not None and (known.key is key or known.key == key) else _signer(scope, key)
     verified = _compare(signer, timestamp, text, signature, payload)
     if cache is not None and signer is not known:
         cache.put(credential, signer)
@@ -209,11 +223,13 @@ def _parse_scope(credential: str, malformed: type[errors.ServiceError]) -> _Scop
 
 
 def _signer(scope: _Scope, key: AccessKey) -> _Signer:
-    caller = key.caller(scope.region)
-    return _Signer(scope, key, signing_key(key.secret, scope.date, scope.region, scope.service), caller)
+    derived = signing_key(key.secret, scope.date, scope.region, scope.service)
+    padded = derived.ljust(64, b"\0")
+    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in padded)) for pad in (0x36, 0x5C))
+    return _Signer(scope, key, derived, key.caller(scope.region), inner, outer)
 
 
-def _verify_query(request: Request, body_sha256: str | None, find_key: FindKey, now: datetime) -> Verified:
+def _verify_query(request: Head, body_sha256: str | None, find_key: FindKey, now: datetime) -> Verified:
     pairs = canonical.parameters(request.query)
     auth: dict[str, str] = {}
     for name, _, value in pairs:
@@ -241,7 +257,8 @@ def _verify_query(request: Request, body_sha256: str | None, find_key: FindKey, 
         declared = UNSIGNED_PAYLOAD
     payload = _payload(scope.service, declared, body_sha256)
     query = canonical.query_text(pair for pair in pairs if pair[0] != "X-Amz-Signature")
-    text = canonical.request_text(request, scope.service, query, auth["X-Amz-SignedHeaders"], payload)
+    signed = canonical.signed_headers(auth["X-Amz-SignedHeaders"])
+    text = canonical.request_text(request, scope.service, query, signed, payload)
     return _compare(_signer(scope, key), timestamp, text, auth["X-Amz-Signature"], payload)
 
 
@@ -269,6 +286,8 @@ def _parse_authorization(header: str) -> tuple[str, str, str]:
         raise errors.IncompleteSignature(
             f"The Authorization header has {len(header)} characters; at most {MAX_AUTHORIZATION_CHARS} are taken."
         )
+    if usual := _USUAL.match(header):
+        return usual[1], usual[2], usual[3]
     algorithm, _, rest = header.partition(" ")
     if algorithm != ALGORITHM:
         raise errors.UnsupportedAuth(
@@ -313,12 +332,19 @@ def _timestamp(headers: Mapping[str, str]) -> str:
 
 
 def _moment(timestamp: str, malformed: type[errors.ServiceError]) -> datetime:
+    moment = _read_moment(timestamp)
+    if moment is None:
+        raise malformed(f"Date must be in ISO-8601 'basic format'. Got '{timestamp[:64]}'; 20130524T000000Z is one.")
+    return moment
+
+
+@lru_cache(64)
+def _read_moment(timestamp: str) -> datetime | None:
+    """Requests of one second share it."""
     try:
-        if _BASIC_TIME.match(timestamp):
-            return datetime.fromisoformat(timestamp)
+        return datetime.fromisoformat(timestamp) if _BASIC_TIME.match(timestamp) else None
     except ValueError:
-        pass  # a 13th month: answered below, like any other text that is no time
-    raise malformed(f"Date must be in ISO-8601 'basic format'. Got '{timestamp[:64]}'; 20130524T000000Z is one.")
+        return None  # a 13th month
 
 
 def _check_date(scope: _Scope, timestamp: str, wrong: type[errors.ServiceError]) -> None:
@@ -393,8 +419,7 @@ def _compare(signer: _Signer, timestamp: str, request_text: str, signature: str,
     scope = signer.scope
     digest = hashlib.sha256(canonical.wire_bytes(request_text)).hexdigest()
     text = f"{ALGORITHM}\n{timestamp}\n{scope.text}\n{digest}"
-    want = hmac.digest(signer.signing_key, canonical.wire_bytes(text), "sha256").hex()
-    if not hmac.compare_digest(want.encode(), canonical.wire_bytes(signature)):
+    if not signature.isascii() or not hmac.compare_digest(signer.sign(canonical.wire_bytes(text)), signature):
         raise errors.SignatureMismatch(_MISMATCH)
     return Verified(
         signer.caller, scope.service, scope.region, payload, signature, signer.signing_key, timestamp, scope.text
