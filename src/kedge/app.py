@@ -66,6 +66,7 @@ from kedge.objects.index import IndexRefused
 from kedge.objects.vault import Vault
 from kedge.serving.passthrough import Passthrough
 from kedge.serving.push import TablePush
+from kedge.serving.reports import ReportServer, Tally
 from kedge.serving.runtimes import images
 from kedge.store.lease import Lease
 from kedge.store.pruning import PERIOD_S, prune
@@ -120,6 +121,8 @@ class App:
         self.known = Known(self.store, self.keys, self.root)
         self.engine = LocalEngine(home, settings)
         self.push = TablePush(home.control_socket)
+        self.tally = Tally()
+        self.reports = ReportServer(home.report_socket, self.tally.take)
         self.controller = Controller(
             self.store, self.engine, self.objects, self.push, settings, home, self.clock, self.changed,
             lambda: [self.root, *self.known.current().keys], Lease(self.store, "endpoints", node_id(home), self.clock),
@@ -179,7 +182,8 @@ class App:
         }
 
     async def health(self, request: Request) -> Response:
-        return _json(200, {"role": "control", "pid": os.getpid(), "version": __version__, "routers": self.push.routers})
+        told = {"version": __version__, "routers": self.push.routers, "invocations": self.tally.total}
+        return _json(200, {"role": "control", "pid": os.getpid(), **told})
 
     async def instance_credentials(self, request: Request) -> Response:
         """Of the model's execution role, for an instance that lives; the supervisor has written the grant."""
@@ -230,6 +234,7 @@ class App:
         happened.attach(asyncio.get_running_loop())
         self.objects.events.on_event(happened.notify)
         await self.push.start()
+        await self.reports.start()
         server = uvicorn.Server(
             uvicorn.Config(
                 self.site,
@@ -284,6 +289,7 @@ class App:
             await asyncio.gather(*beside, return_exceptions=True)
             await self.controller.close()
             await self.push.stop()
+            await self.reports.stop()
             await self.engine.close()
             self.threads.shutdown(wait=True, cancel_futures=True)
             self.objects.close()

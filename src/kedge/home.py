@@ -103,6 +103,11 @@ class Home:
         """Where control hands routing tables to routers."""
         return self.run / "control.sock"
 
+    @property
+    def report_socket(self) -> Path:
+        """Where control takes what routers have counted."""
+        return self.run / "report.sock"
+
     def router_socket(self, number: int) -> Path:
         """Plain HTTP for the control process, which passes on what reached the API port."""
         return self.run / f"router-{number}.sock"

@@ -10,8 +10,9 @@ import pytest
 
 from kedge.serving import frames
 from kedge.serving.frames import Kind
+from kedge.serving.meter import Counted, decode
 from kedge.serving.table import Variant
-from tests.serving.peers import ACCOUNT, Call, Worker, endpoint, never, request, running, table, until
+from tests.serving.peers import ACCOUNT, REGION, Call, Worker, endpoint, never, request, running, table, until
 
 
 @pytest.fixture
@@ -668,3 +669,37 @@ async def test_paths(line, status, says):
         assert answer.headers["x-amzn-errortype"] == "UnknownOperationException"
         assert json.loads(answer.body)["Message"]
     assert "date" in answer.headers
+
+
+async def test_what_is_served_is_counted(workers):
+    def serve(call: Call) -> None:
+        match call.body:
+            case b"[1]":
+                call.answer()
+            case b"bad":
+                call.error(400, "no", "input")
+            case b"broken":
+                call.error(500, "no")
+            case b"busy":
+                call.error(503, "no", "busy")
+            case b"slow":
+                return
+
+    worker = await workers("i-1", serve)
+    async with running(table(endpoint(variant(worker), timeout_s=0.2))) as served:
+        for body in (b"[1]", b"[1]", b"bad", b"broken", b"busy", b"slow"):
+            await served.invoke(body)
+        await served.invoke(x_amzn_sagemaker_target_model="m.tar.gz")
+        counted = told(served.router)
+    by_instance = {cell.place.instance: cell for cell in counted}
+    at, elsewhere = by_instance["i-1"], by_instance[""]
+    assert at.place == (ACCOUNT, REGION, "an-endpoint", "AllTraffic", "i-1")
+    assert (at.invocations, at.errors_4xx, at.errors_5xx, at.model_errors) == (5, 1, 1, 3)
+    assert at.model_latency_us.largest >= 200_000 * 0.9, "the one that was too slow"
+    assert at.overhead_latency_us.count == 5
+    assert (elsewhere.invocations, elsewhere.refused) == (0, 2)
+
+
+def told(router) -> list[Counted]:
+    router.reporter.roll()
+    return [cell for _, frame in router.reporter._waiting for cell in decode(frame).cells]

@@ -205,7 +205,7 @@ async def test_tables_come_by_push(home, worker):
         await pusher.publish(signed(worker, version=4))
         assert (await invoke(runtime(process.port)))[1] == b"[1]"
         health = await get(process.port, "/kedge/health")
-        assert {**health, "pid": 0, "connections": 0} == {
+        assert {**health, "pid": 0, "connections": 0, "reports_waiting": 0} == {
             "role": "router",
             "number": 0,
             "pid": 0,
@@ -213,6 +213,8 @@ async def test_tables_come_by_push(home, worker):
             "endpoints": 1,
             "healthy_instances": 1,
             "connections": 0,
+            "reports_waiting": 0,
+            "reports_dropped": 0,
         }
         # Killed and started again while control is away, it serves what it had accepted.
         await until(lambda: tables.decode(home.routing_file.read_bytes()).version == 4)

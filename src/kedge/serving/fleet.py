@@ -10,6 +10,7 @@ from typing import Protocol
 
 from kedge import errors
 from kedge.serving import choose
+from kedge.serving.meter import Place
 from kedge.serving.retry import Budget
 from kedge.serving.table import Endpoint, Instance, RoutingTable, Variant
 from kedge.serving.upstream import MAX_OUTSTANDING, Upstream
@@ -41,7 +42,9 @@ class Pool:
     for the cause when it dies again.
     """
 
-    def __init__(self, variant: Variant, random: Random, now_s: float) -> None:
+    def __init__(self, place: Place, variant: Variant, random: Random, now_s: float) -> None:
+        """place: under which requests are counted that reach no instance."""
+        self.place = place
         self.variant = variant
         self.budget = Budget(now_s)
         self._random = random
@@ -58,7 +61,8 @@ class Pool:
             if instance in self._upstreams:
                 self._upstreams[instance].retry_now()
             else:
-                self._upstreams[instance] = Upstream(instance, self._changed)
+                place = self.place._replace(instance=instance.id)
+                self._upstreams[instance] = Upstream(instance, place, self._changed)
         self._changed()
 
     def close(self) -> None:
@@ -177,7 +181,8 @@ class Route:
         gone = [self._pools.pop(name) for name in self._pools.keys() - names]
         for variant in endpoint.variants:
             if variant.name not in self._pools:
-                self._pools[variant.name] = Pool(variant, self._random, now_s)
+                place = Place(endpoint.account, endpoint.region, endpoint.name, variant.name, "")
+                self._pools[variant.name] = Pool(place, variant, self._random, now_s)
             self._pools[variant.name].update(variant)
         for pool in gone:
             pool.close()

@@ -16,6 +16,7 @@ from kedge.serving.asking import encoded_head
 from kedge.serving.deadlines import Deadlines
 from kedge.serving.fleet import Fleet, Pool, Route
 from kedge.serving.inbound import Inbound
+from kedge.serving.reports import Reporter
 from kedge.serving.retry import Verdict, after_busy, after_death
 from kedge.serving.table import Variant
 from kedge.serving.upstream import Upstream
@@ -125,16 +126,18 @@ def _is_visible(text: str) -> bool:
 
 class Invocation:
     __slots__ = (
+        "_began_s",
         "_deadlines",
         "_deaths",
         "_fields",
         "_fleet",
         "_inbound",
-        "_loop",
         "_pool",
+        "_reporter",
         "_request_id",
         "_retries",
         "_route",
+        "_sent_s",
         "_stream",
         "_target",
         "_upstream",
@@ -146,7 +149,13 @@ class Invocation:
         "timeout_s",
     )
 
-    def __init__(self, inbound: Inbound, route: Route, fleet: Fleet, deadlines: Deadlines, request_id: str) -> None:
+    def __init__(
+        self, inbound: Inbound, route: Route, fleet: Fleet, deadlines: Deadlines, reporter: Reporter, request_id: str
+    ) -> None:
+        self._began_s = reporter.now_s()
+        self._sent_s = 0.0
+        """When it was sent to the instance that it is at."""
+        self._reporter = reporter
         self._inbound = inbound
         self._route = route
         self._fleet = fleet
@@ -168,6 +177,13 @@ class Invocation:
 
     def start(self) -> None:
         """Raises a ServiceError when it cannot even be sent."""
+        try:
+            self._submit()
+        except errors.ServiceError:
+            self._refused()
+            raise
+
+    def _submit(self) -> None:
         endpoint = self._route.endpoint
         if len(self._inbound.body) > endpoint.body_limit_bytes:
             raise answers.too_large(endpoint.body_limit_bytes)
@@ -181,12 +197,8 @@ class Invocation:
             self.affinity = dict(targets).get("target_model", "")
         self._inbound.gone = self._abandon
         self._deadlines.add(self)
-        try:
-            pool.budget.request()
-            pool.submit(self)
-        except errors.ServiceError:
-            self._end()
-            raise
+        pool.budget.request()
+        pool.submit(self)
 
     def _choose(self) -> Pool:
         route = self._route
@@ -199,6 +211,7 @@ class Invocation:
 
     def send_to(self, upstream: Upstream) -> None:
         self._upstream = upstream
+        self._sent_s = self._reporter.now_s()
         left_ms = max(1, int((self.deadline_s - self._deadlines.now_s()) * 1000))
         head = encoded_head(self._fields, self._request_id, left_ms, max(1, int(self.timeout_s * 1000)))
         self._stream = upstream.send(self, head, self._inbound.body, self._route.endpoint.body_limit_bytes)
@@ -214,9 +227,9 @@ class Invocation:
             content_type, attributes = head.get("content_type"), head.get("custom_attributes")
             lines = _answer_lines(str(content_type or ""), self._variant, str(attributes or ""))
         except ValueError as error:
-            self._fail(answers.model_error(self._route.endpoint, 500, str(error)))
+            self._model_lost(answers.model_error(self._route.endpoint, 500, str(error)))
             return
-        self._end()
+        self._end(200)
         self._inbound.respond(200, b"%sx-amzn-RequestId: %s\r\n" % (lines, self._request_id.encode()), body)
 
     def failed(self, head: dict[str, Any]) -> None:
@@ -236,23 +249,24 @@ class Invocation:
                 self._model_failed(head.get("status", 500), message, str(head.get("container") or answers.PRIMARY))
 
     def overran(self) -> None:
-        self._fail(answers.answer_too_large(self._route.endpoint))
+        self._model_lost(answers.answer_too_large(self._route.endpoint))
 
     def lost(self) -> None:
         pool = self._pool
         assert pool is not None
         endpoint = self._route.endpoint
         self._deaths += 1
-        self._leave_instance()
         # Asked last, because asking takes one from the budget.
         verdict = after_death(self._deaths, self._retries, retries_on=endpoint.retries, budget_left=True)
         if verdict is Verdict.RETRY and not pool.budget.take(self._deadlines.now_s()):
             verdict = Verdict.UNAVAILABLE
+        if verdict is Verdict.GIVE_UP:
+            self._model_lost(answers.instance_lost(endpoint, self._deaths))
+            return
+        self._leave_instance()
         if verdict is Verdict.RETRY:
             self.is_suspect = True
             self._again(pool)
-        elif verdict is Verdict.GIVE_UP:
-            self._fail(answers.instance_lost(endpoint, self._deaths))
         else:
             self._fail(errors.ServiceUnavailable("The instance that ran this was lost, and no more retries are left."))
 
@@ -304,20 +318,30 @@ class Invocation:
             return
         upstream.cancel(self._stream)
         container = dict(self._fields).get("target_container", answers.PRIMARY)
-        self._fail(answers.timed_out(self._route.endpoint, container))
+        self._model_lost(answers.timed_out(self._route.endpoint, container))
 
     def _abandon(self) -> None:
         """The client has gone."""
         if self._upstream is not None:
             self._upstream.cancel(self._stream)
-        self._end()
+        self._leave()
 
     def _model_failed(self, status: object, message: str, container: str = answers.PRIMARY) -> None:
         code = status if isinstance(status, int) and 100 <= status <= 599 else 500
-        self._fail(answers.model_error(self._route.endpoint, code, message, container))
+        self._end(code)
+        self._respond(answers.model_error(self._route.endpoint, code, message, container))
+
+    def _model_lost(self, error: errors.ServiceError) -> None:
+        """The model was asked, and there is no answer of it that could be passed on."""
+        self._end(0)
+        self._respond(error)
 
     def _fail(self, error: errors.ServiceError) -> None:
-        self._end()
+        """No model has begun with it, as far as can be known."""
+        self._refused()
+        self._respond(error)
+
+    def _respond(self, error: errors.ServiceError) -> None:
         self._inbound.respond(*answers.error(error, self._request_id))
 
     def _leave_instance(self) -> None:
@@ -325,7 +349,20 @@ class Invocation:
         if upstream is not None and self._pool is not None:
             self._pool.release(upstream, self)
 
-    def _end(self) -> None:
+    def _end(self, status: int) -> None:
+        """It was at an instance. status: the model's, 0 when it gave none."""
+        upstream, pool, reporter = self._upstream, self._pool, self._reporter
+        if upstream is not None and pool is not None:
+            now_s, sent_s = reporter.now_s(), self._sent_s
+            reporter.invocation(upstream.place, status, pool.ready_count, now_s - sent_s, sent_s - self._began_s)
+        self._leave()
+
+    def _refused(self) -> None:
+        if self._pool is not None:
+            self._reporter.refusal(self._pool.place)
+        self._leave()
+
+    def _leave(self) -> None:
         self._deadlines.remove(self)
         self._inbound.gone = None
         if self._upstream is not None:

@@ -43,12 +43,15 @@ from kedge.serving.inbound import Inbound, Limits
 from kedge.serving.invocation import Invocation
 from kedge.serving.permission import Permission
 from kedge.serving.push import TableClient
+from kedge.serving.reports import Reporter
 from kedge.serving.table import RoutingTable
 from kedge.wire import sigv4
 
 SERVICE = "sagemaker"
 """The runtime signs as the API does."""
 DRAIN_S = 5.0
+REPORT_S = 0.5
+"""How long an ending router waits until control has what it counted last."""
 _SPARE_DESCRIPTORS = 256
 _JSON = b"content-type: application/json\r\n"
 _LATER = {
@@ -75,6 +78,7 @@ class Router:
         self._deadlines = Deadlines()
         random = Random(os.urandom(16))
         self._ids = answers.RequestIds(random)
+        self.reporter = Reporter(clock, os.urandom(8).hex())
         self.fleet = Fleet(random)
         self.front = Front(self.handle, limits, body_limit_bytes, self._ids)
 
@@ -122,7 +126,7 @@ class Router:
         route = self.fleet.find(account, region, name)
         if route is None:
             raise answers.no_endpoint(account, name)
-        Invocation(inbound, route, self.fleet, self._deadlines, request_id).start()
+        Invocation(inbound, route, self.fleet, self._deadlines, self.reporter, request_id).start()
 
     def _sender(self, inbound: Inbound, table: RoutingTable, name: str, *, stream: bool = False) -> tuple[str, str]:
         """(account, region) whose endpoint `name` is meant. Raises what sigv4.verify and Permission.check raise."""
@@ -188,6 +192,8 @@ class Router:
             "endpoints": len(table.endpoints) if table is not None else 0,
             "healthy_instances": self.fleet.ready_count,
             "connections": len(self.front.connections),
+            "reports_waiting": self.reporter.waiting,
+            "reports_dropped": self.reporter.dropped,
         }
 
 
@@ -221,6 +227,7 @@ async def serve(
     ]
     beside = [
         asyncio.create_task(client.run()),
+        asyncio.create_task(router.reporter.run(home.report_socket)),
         asyncio.create_task(link.keep_link(home, "router", task_id, listener)),
     ]
     # What was made until now stays: the collector need not look at it again.
@@ -230,6 +237,7 @@ async def serve(
     for server in servers:
         server.close()
     await router.front.drain(DRAIN_S)
+    await router.reporter.drain(REPORT_S)
     router.fleet.close()
     for task in beside:
         task.cancel()

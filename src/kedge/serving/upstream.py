@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 from kedge.serving.asking import Waiting, Wire
+from kedge.serving.meter import Place
 from kedge.serving.table import Instance
 
 FIRST_PAUSE_S = 0.01
@@ -22,8 +23,10 @@ MAX_OUTSTANDING = 10_000
 class Upstream:
     """One instance as this router sees it. `on_change` is called whenever `ready` has changed."""
 
-    def __init__(self, instance: Instance, on_change: Callable[[Upstream], None]) -> None:
+    def __init__(self, instance: Instance, place: Place, on_change: Callable[[Upstream], None]) -> None:
         self.instance = instance
+        self.place = place
+        """Under which its requests are counted."""
         self.ready = False
         self.suspect: object | None = None
         """The one request that is here alone, because an instance died with it in flight."""

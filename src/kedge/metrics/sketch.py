@@ -1,0 +1,148 @@
+"""A distribution in little space: exact while it is small, then within half a percent; mergeable without loss. PURE.
+
+Up to MOST_EXACT distinct values it is a map from value to count. Beyond that, values are counted in buckets whose edges
+grow by a constant factor, so that any value stands for its whole bucket with a relative error of at most ERROR. Two
+sketches merge into what one sketch of all their values would be, in any order, which is what roll-ups and several
+routers need. Source of the buckets: Masson, Rim and Lee, "DDSketch", 2019; with one for 0 and a side for negatives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+MOST_EXACT = 200
+ERROR = 0.005
+_GAMMA = (1 + ERROR) / (1 - ERROR)
+_SCALE = 1 / math.log(_GAMMA)
+_MIDDLE = 2 / (1 + _GAMMA)
+_ZERO = 0
+_OFFSET = 1_000_000
+"""Bucket numbers: OFFSET + n above 0, -OFFSET - n below, 0 for 0; so they sort as their values do."""
+
+
+class Sketch:
+    __slots__ = ("_buckets", "_exact", "count", "largest", "smallest", "total")
+
+    def __init__(self) -> None:
+        self.count = 0.0
+        self.total = 0.0
+        self.smallest = math.inf
+        self.largest = -math.inf
+        self._exact: dict[float, float] | None = {}
+        self._buckets: dict[int, float] = {}
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Sketch:
+        made = cls()
+        for value in values:
+            made.add(value)
+        return made
+
+    def add(self, value: float, count: float = 1.0) -> None:
+        """value: finite. count: above 0, how often it was seen."""
+        self.count += count
+        self.total += value * count
+        if value < self.smallest:
+            self.smallest = value
+        if value > self.largest:
+            self.largest = value
+        exact = self._exact
+        if exact is None:
+            self._count(value, count)
+        elif value in exact:
+            exact[value] += count
+        else:
+            exact[value] = count
+            if len(exact) > MOST_EXACT:
+                self._coarsen(exact)
+
+    def merge(self, other: Sketch) -> None:
+        """`other` stays as it is."""
+        if other._exact is not None:
+            # Their exact sums: adding value by value would round differently than the other side did.
+            count, total = self.count + other.count, self.total + other.total
+            for value, seen in other._exact.items():
+                self.add(value, seen)
+            self.count, self.total = count, total
+            return
+        if self._exact is not None:
+            self._coarsen(self._exact)
+        for number, seen in other._buckets.items():
+            self._buckets[number] = self._buckets.get(number, 0.0) + seen
+        self.count += other.count
+        self.total += other.total
+        self.smallest = min(self.smallest, other.smallest)
+        self.largest = max(self.largest, other.largest)
+
+    def quantile(self, share: float) -> float:
+        """The smallest value that at least `share` of all values do not exceed: 0 is the smallest, 1 the largest.
+
+        Exact while the sketch is, else within ERROR of it. Raises ValueError when nothing was added.
+        """
+        if not self.count:
+            raise ValueError("the sketch is empty")
+        rank, seen = share * self.count, 0.0
+        for value, count in self.weighted():
+            seen += count
+            if seen >= rank and seen > 0:
+                return min(max(value, self.smallest), self.largest)
+        return self.largest
+
+    def weighted(self) -> list[tuple[float, float]]:
+        """(value, count) in ascending order; the values of a sketch that is not exact are those of its buckets."""
+        if self._exact is not None:
+            return sorted(self._exact.items())
+        return [(_value(number), count) for number, count in sorted(self._buckets.items())]
+
+    @property
+    def is_exact(self) -> bool:
+        return self._exact is not None
+
+    def as_json(self) -> list[Any]:
+        """[count, total, smallest, largest, exact?, keys, counts]; [] when nothing was added."""
+        if not self.count:
+            return []
+        counted: dict[Any, float] = self._buckets if self._exact is None else self._exact
+        return [
+            self.count, self.total, self.smallest, self.largest, self.is_exact, list(counted), list(counted.values())
+        ]  # fmt: skip
+
+    @classmethod
+    def from_json(cls, fields: list[Any]) -> Sketch:
+        """Raises ValueError or TypeError for what `as_json` has not made."""
+        made = cls()
+        if fields:
+            made.count, made.total, made.smallest, made.largest, exact, keys, counts = fields
+            counted = dict(zip(keys, counts, strict=True))
+            if exact:
+                made._exact = {float(value): count for value, count in counted.items()}
+            else:
+                made._exact, made._buckets = None, {int(number): count for number, count in counted.items()}
+        return made
+
+    def _count(self, value: float, count: float) -> None:
+        number = _number(value)
+        self._buckets[number] = self._buckets.get(number, 0.0) + count
+
+    def _coarsen(self, exact: dict[float, float]) -> None:
+        self._exact = None
+        for value, count in exact.items():
+            self._count(value, count)
+
+
+def _number(value: float) -> int:
+    if value > 0:
+        return _OFFSET + math.ceil(math.log(value) * _SCALE)
+    if value < 0:
+        return -_OFFSET - math.ceil(math.log(-value) * _SCALE)
+    return _ZERO
+
+
+def _value(number: int) -> float:
+    """In the middle of the bucket, in the sense that no value of it is further than ERROR away."""
+    if number == _ZERO:
+        return 0.0
+    power = math.exp((abs(number) - _OFFSET) / _SCALE)
+    return math.copysign(power * _MIDDLE, number)

@@ -1,0 +1,173 @@
+"""What a router counts of the requests it serves: per second, variant and instance; and the frames in which it tells.
+
+A request costs a look-up and a few additions. Latencies are kept as they are until the second is over; then they become
+sketches, which merge over instances, routers and longer periods. No clock here: who calls says which second it is.
+
+The counting rules are those of the metrics of the same names in AWS/SageMaker: a sample for each request that was sent
+to a model, 1 or 0 for each kind of error, so that an average is a rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from kedge.metrics.sketch import Sketch
+
+FORMAT = 1
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+
+
+class Place(NamedTuple):
+    """Where a request was served. instance: id, or "" when it reached none."""
+
+    account: str
+    region: str
+    endpoint: str
+    variant: str
+    instance: str
+
+
+class Cell:
+    """One place in one second."""
+
+    __slots__ = (
+        "errors_4xx",
+        "errors_5xx",
+        "invocations",
+        "model_errors",
+        "model_latencies_us",
+        "overhead_latencies_us",
+        "per_instance",
+        "refused",
+    )
+
+    def __init__(self) -> None:
+        self.invocations = 0
+        self.errors_4xx = 0
+        self.errors_5xx = 0
+        self.model_errors = 0
+        self.refused = 0
+        """Answered without a model: throttled, unavailable, badly asked."""
+        self.per_instance = 0.0
+        """Sum over the invocations of 1 / healthy instances of the variant."""
+        self.model_latencies_us: list[float] = []
+        self.overhead_latencies_us: list[float] = []
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A cell as it is told."""
+
+    place: Place
+    invocations: int
+    errors_4xx: int
+    errors_5xx: int
+    model_errors: int
+    refused: int
+    per_instance: float
+    model_latency_us: Sketch
+    overhead_latency_us: Sketch
+
+
+@dataclass(frozen=True)
+class Frame:
+    """All that one router counted in one second.
+
+    boot: of the router's process. sequence: from 1, without a gap unless frames were dropped. Who stores a frame keeps
+    the last sequence of each boot with it, in one transaction; so a frame that is sent again counts once.
+    """
+
+    boot: str
+    sequence: int
+    second: int
+    """Since 1970."""
+    cells: tuple[Counted, ...] = field(default=())
+
+
+class FrameRefused(ValueError):
+    """The bytes are no frame that this release can read."""
+
+
+class Meter:
+    """The second that is going on."""
+
+    def __init__(self, boot: str) -> None:
+        self.boot = boot
+        self._cells: dict[Place, Cell] = {}
+        self.sequence = 0
+        """Of the frame that was made last."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._cells
+
+    def invocation(self, place: Place, status: int, instances: int, model_us: float, overhead_us: float) -> None:
+        """A request that was sent to a model. status: the model's, 0 when it gave none. instances: healthy ones."""
+        cell = self._cell(place)
+        cell.invocations += 1
+        cell.per_instance += 1 / instances if instances > 1 else 1.0
+        cell.model_latencies_us.append(model_us)
+        cell.overhead_latencies_us.append(overhead_us)
+        if not 200 <= status < 300:
+            cell.model_errors += 1
+            if 400 <= status < 500:
+                cell.errors_4xx += 1
+            elif status >= 500:
+                cell.errors_5xx += 1
+
+    def refusal(self, place: Place) -> None:
+        """A request that was answered without a model."""
+        self._cell(place).refused += 1
+
+    def roll(self, second: int) -> bytes:
+        """The encoded frame of the second that is over. The next one begins empty."""
+        cells, self._cells = self._cells, {}
+        self.sequence += 1
+        return orjson.dumps([FORMAT, self.boot, self.sequence, second, [_packed(*each) for each in cells.items()]])
+
+    def _cell(self, place: Place) -> Cell:
+        cell = self._cells.get(place)
+        if cell is None:
+            cell = self._cells[place] = Cell()
+        return cell
+
+
+def _packed(place: Place, cell: Cell) -> list[Any]:
+    return [
+        list(place),
+        [cell.invocations, cell.errors_4xx, cell.errors_5xx, cell.model_errors, cell.refused, cell.per_instance],
+        Sketch.of(cell.model_latencies_us).as_json(),
+        Sketch.of(cell.overhead_latencies_us).as_json(),
+    ]
+
+
+def decode(data: bytes) -> Frame:
+    """Raises FrameRefused."""
+    try:
+        form, boot, sequence, second, cells = orjson.loads(data)
+        if form != FORMAT:
+            raise FrameRefused(f"format {form!r}; {FORMAT} is understood")
+        if not (isinstance(boot, str) and isinstance(sequence, int) and isinstance(second, int) and sequence > 0):
+            raise FrameRefused("a frame without its boot, sequence and second")
+        return Frame(boot, sequence, second, tuple(_counted(cells)))
+    except (ValueError, TypeError) as error:
+        raise FrameRefused(str(error)) from error
+
+
+def _counted(cells: list[Any]) -> Iterator[Counted]:
+    for place, (invocations, errors_4xx, errors_5xx, model_errors, refused, per_instance), model, overhead in cells:
+        yield Counted(
+            Place(*place),
+            invocations,
+            errors_4xx,
+            errors_5xx,
+            model_errors,
+            refused,
+            per_instance,
+            Sketch.from_json(model),
+            Sketch.from_json(overhead),
+        )

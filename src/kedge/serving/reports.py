@@ -1,0 +1,237 @@
+"""What routers have counted, on its way to control: both halves of the Unix socket between them.
+
+A message is a u32 length (little-endian) and a frame of `meter.py`; control answers each with {"boot", "sequence"} once
+it has taken it. A router keeps what is not acknowledged, at most BACKLOG frames, and sends it again, in order, to the
+next control process. Nothing of it is on a request's path, and an idle router sends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from kedge.clock import Clock
+from kedge.serving.meter import MAX_FRAME_BYTES, Frame, FrameRefused, Meter, Place, decode
+from kedge.serving.push import MAX_ANSWER_BYTES, MessageTooLarge, message, read_message
+
+BACKLOG = 900
+"""Frames, of a second each, that a router keeps while control is away."""
+RECONNECT_S = 0.5
+MAX_ROUTERS = 64
+
+log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """A router's half. `invocation` and `refusal` are called from the loop's thread, for every request."""
+
+    def __init__(self, clock: Clock, boot: str) -> None:
+        """boot: of this process, and of no other."""
+        self._clock = clock
+        self._meter = Meter(boot)
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        """(sequence, frame), not acknowledged yet."""
+        self._sent = 0
+        """How many of them are on their way."""
+        self._news = asyncio.Event()
+        self._all_told = asyncio.Event()
+        self._connected = False
+        self._second = 0
+        self._roll_is_due = False
+        self.dropped = 0
+        """Frames that were lost because control was away for too long."""
+
+    now_s = staticmethod(time.monotonic)
+    """For the spans of time that `invocation` is told, finer than the loop's own clock."""
+
+    def invocation(self, place: Place, status: int, instances: int, model_s: float, overhead_s: float) -> None:
+        """As Meter.invocation, in seconds."""
+        if not self._roll_is_due:
+            self._begin_second()
+        self._meter.invocation(place, status, instances, model_s * 1e6, overhead_s * 1e6)
+
+    def refusal(self, place: Place) -> None:
+        if not self._roll_is_due:
+            self._begin_second()
+        self._meter.refusal(place)
+
+    def _begin_second(self) -> None:
+        now_s = self._clock.now().timestamp()
+        self._second = int(now_s)
+        self._roll_is_due = True
+        self._loop.call_later(1 - now_s % 1, self.roll)
+
+    def roll(self) -> None:
+        """The second is over: what it held is to be sent."""
+        self._roll_is_due = False
+        if self._meter.is_empty:
+            return
+        frame = self._meter.roll(self._second)
+        self._waiting.append((self._meter.sequence, frame))
+        if len(self._waiting) > BACKLOG:
+            self._waiting.popleft()
+            self._sent = max(0, self._sent - 1)
+            self.dropped += 1
+        self._news.set()
+
+    @property
+    def waiting(self) -> int:
+        """Frames that are not acknowledged yet."""
+        return len(self._waiting)
+
+    async def run(self, path: Path) -> None:
+        """Bring it to control for ever. path: the socket that control listens on."""
+        while True:
+            await self._wait_for_news()
+            try:
+                reader, writer = await asyncio.open_unix_connection(path)
+            except OSError:
+                pass  # control is away
+            else:
+                await self._follow(reader, writer)
+            await asyncio.sleep(RECONNECT_S)
+
+    async def drain(self, grace_s: float) -> None:
+        """Before the end: send what has been counted, and wait at most grace_s until control has it, if it is there."""
+        self.roll()
+        if self._connected and self._waiting:
+            self._all_told.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._all_told.wait(), grace_s)
+
+    async def _wait_for_news(self) -> None:
+        while not self._waiting:
+            self._news.clear()
+            await self._news.wait()
+
+    async def _follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._sent = 0
+        self._connected = True
+        acknowledging = asyncio.create_task(self._acknowledge(reader))
+        try:
+            await self._send(writer, acknowledging)
+        except ConnectionError:
+            pass  # control went away; what it has not acknowledged is sent again
+        finally:
+            self._connected = False
+            acknowledging.cancel()
+            await asyncio.gather(acknowledging, return_exceptions=True)
+            writer.close()
+
+    async def _send(self, writer: asyncio.StreamWriter, acknowledging: asyncio.Task[None]) -> None:
+        while not acknowledging.done():
+            while self._sent < len(self._waiting):
+                _, frame = self._waiting[self._sent]
+                self._sent += 1
+                writer.write(message(frame))
+                await writer.drain()
+            self._news.clear()
+            news = asyncio.ensure_future(self._news.wait())
+            await asyncio.wait((news, acknowledging), return_when=asyncio.FIRST_COMPLETED)
+            news.cancel()
+
+    async def _acknowledge(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while (data := await read_message(reader, MAX_ANSWER_BYTES)) is not None:
+                answer = json.loads(data)
+                if reason := answer.get("refused"):
+                    # Of another release: sending it again would hold up all that come after it.
+                    log.error("control refuses a report: %s", reason)
+                    done = self._waiting[0][0] if self._sent else 0
+                    self.dropped += 1
+                else:
+                    done = int(answer["sequence"])
+                while self._sent and self._waiting[0][0] <= done:
+                    self._waiting.popleft()
+                    self._sent -= 1
+                if not self._waiting:
+                    self._all_told.set()
+        except (MessageTooLarge, ValueError, KeyError, TypeError) as error:
+            log.warning("control's answer to a report cannot be read: %s", error)
+
+
+class ReportServer:
+    """Control's half. Each frame is taken once, however often it comes."""
+
+    def __init__(self, path: Path, take: Callable[[Frame], None]) -> None:
+        """take: stores a frame; it is acknowledged when that has returned."""
+        self._path = path
+        self._take = take
+        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen. A socket file that a former control process left is replaced."""
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        temporary.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._accept, temporary)
+        temporary.chmod(0o600)
+        temporary.replace(self._path)
+
+    async def stop(self) -> None:
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.close()
+        for serving in self._serving:
+            serving.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._serving) >= MAX_ROUTERS:
+            writer.close()
+            return
+        serving = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while (data := await read_message(reader, MAX_FRAME_BYTES)) is not None:
+                writer.write(message(json.dumps(self._answer(data)).encode()))
+                await writer.drain()
+        except MessageTooLarge as error:
+            log.error("a router's report is not read: %s", error)
+        except ConnectionError:
+            pass  # the router went away, and comes again
+        finally:
+            writer.close()
+
+    def _answer(self, data: bytes) -> dict[str, Any]:
+        try:
+            frame = decode(data)
+        except FrameRefused as error:
+            log.error("a router's report is refused: %s", error)
+            return {"refused": str(error)[:1024]}
+        self._take(frame)
+        return {"boot": frame.boot, "sequence": frame.sequence}
+
+
+class Tally:
+    """A sink that counts: how many invocations each endpoint has had since control began, each frame once."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self.invocations: dict[tuple[str, str, str, str], int] = {}
+        """By (account, region, endpoint, variant)."""
+
+    def take(self, frame: Frame) -> None:
+        if frame.sequence <= self._last.get(frame.boot, 0):
+            return
+        self._last[frame.boot] = frame.sequence
+        for cell in frame.cells:
+            key = cell.place[:4]
+            self.invocations[key] = self.invocations.get(key, 0) + cell.invocations
+
+    @property
+    def total(self) -> int:
+        return sum(self.invocations.values())

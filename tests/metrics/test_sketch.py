@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kedge.metrics.sketch import ERROR, MOST_EXACT, Sketch
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300).filter(
+    lambda value: value == 0 or abs(value) > 1e-300
+)
+MANY = st.lists(FINITE, min_size=1, max_size=3 * MOST_EXACT)
+SHARES = st.floats(0, 1)
+
+
+def exactly(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return next(value for rank, value in enumerate(ordered, 1) if rank >= share * len(ordered))
+
+
+@given(st.lists(FINITE, min_size=1, max_size=MOST_EXACT), SHARES)
+def test_a_small_one_is_exact(values: list[float], share: float):
+    sketch = Sketch.of(values)
+    assert sketch.is_exact
+    assert sketch.quantile(share) == exactly(values, share)
+
+
+@given(MANY, SHARES)
+def test_a_large_one_is_within_its_error(values: list[float], share: float):
+    sketch = Sketch.of(values)
+    assert sketch.quantile(share) == pytest.approx(exactly(values, share), rel=ERROR * (1 + 1e-6))
+    assert (sketch.quantile(0), sketch.quantile(1)) == (min(values), max(values))
+    assert sketch.count == len(values)
+
+
+@given(MANY, MANY, SHARES)
+def test_merging_is_as_if_there_had_been_one(some: list[float], others: list[float], share: float):
+    one, other, both = Sketch.of(some), Sketch.of(others), Sketch.of(some + others)
+    other_before = other.as_json()
+    one.merge(other)
+    assert (one.count, one.smallest, one.largest) == (both.count, both.smallest, both.largest)
+    assert one.weighted() == both.weighted()
+    assert one.quantile(share) == both.quantile(share)
+    assert other.as_json() == other_before
+
+
+@given(MANY)
+def test_it_travels_as_json(values: list[float]):
+    sketch = Sketch.of(values)
+    there = Sketch.from_json(json.loads(json.dumps(sketch.as_json())))
+    assert there.as_json() == sketch.as_json()
+    assert there.weighted() == sketch.weighted()
+
+
+def test_an_empty_one():
+    assert Sketch.from_json(Sketch().as_json()).count == 0
+    with pytest.raises(ValueError, match="empty"):
+        Sketch().quantile(0.5)
+
+
+def test_counts_weigh():
+    sketch = Sketch()
+    sketch.add(1.0, 99)
+    sketch.add(5.0)
+    assert (sketch.count, sketch.total) == (100, 104)
+    assert (sketch.quantile(0.99), sketch.quantile(0.995)) == (1.0, 5.0)

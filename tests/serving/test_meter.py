@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kedge.serving.meter import FrameRefused, Meter, Place, decode
+
+PLACE = Place("123456789012", "us-east-1", "an-endpoint", "AllTraffic", "i-1")
+
+
+def test_a_second_is_told_whole():
+    meter = Meter("boot")
+    meter.invocation(PLACE, 200, 1, 100.0, 10.0)
+    meter.invocation(PLACE, 200, 2, 300.0, 30.0)
+    meter.refusal(PLACE._replace(instance=""))
+    frame = decode(meter.roll(1_700_000_000))
+    assert (frame.boot, frame.sequence, frame.second) == ("boot", 1, 1_700_000_000)
+    served, refused = frame.cells
+    assert (served.place, served.invocations, served.per_instance, served.refused) == (PLACE, 2, 1.5, 0)
+    assert served.model_latency_us.weighted() == [(100.0, 1), (300.0, 1)]
+    assert served.overhead_latency_us.total == 40.0
+    assert (refused.place.instance, refused.invocations, refused.refused) == ("", 0, 1)
+    assert meter.is_empty
+    assert decode(meter.roll(1_700_000_001)).sequence == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "errors"),
+    # 4xx, 5xx, model errors: hosting metrics of AWS/SageMaker
+    [(200, (0, 0, 0)), (299, (0, 0, 0)), (400, (1, 0, 1)), (500, (0, 1, 1)), (302, (0, 0, 1)), (0, (0, 0, 1))],
+)
+def test_what_counts_as_an_error(status: int, errors: tuple[int, int, int]):
+    meter = Meter("boot")
+    meter.invocation(PLACE, status, 1, 1.0, 1.0)
+    [cell] = decode(meter.roll(0)).cells
+    assert (cell.errors_4xx, cell.errors_5xx, cell.model_errors) == errors
+    assert cell.invocations == cell.model_latency_us.count == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([200, 404, 500, 0])), max_size=50))
+def test_nothing_is_counted_twice_or_lost(calls: list[tuple[str, int]]):
+    meter = Meter("boot")
+    for variant, status in calls:
+        meter.invocation(PLACE._replace(variant=variant), status, 1, 1.0, 1.0)
+    cells = {cell.place.variant: cell for cell in decode(meter.roll(0)).cells}
+    for variant in "ab":
+        mine = [status for which, status in calls if which == variant]
+        assert (cells[variant].invocations if mine else 0) == len(mine)
+        assert (cells[variant].model_errors if mine else 0) == sum(status != 200 for status in mine)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'[9,"boot",1,0,[]]', b'[1,"boot",0,0,[]]', b'[1,"boot",1,0,[[]]]'])
+def test_what_is_no_frame_is_refused(data: bytes):
+    with pytest.raises(FrameRefused):
+        decode(data)
