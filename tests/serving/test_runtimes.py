@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -96,6 +102,9 @@ def test_one_bad_request_never_fails_its_neighbours():
         (LogisticRegression(), "predict_proba", False),
         (LinearRegression(), "predict", False),
         (HistGradientBoostingRegressor(), "predict", True),
+        (HistGradientBoostingClassifier(max_iter=2), "predict_proba", True),
+        (GradientBoostingClassifier(n_estimators=2), "predict_proba", True),
+        (GradientBoostingClassifier(n_estimators=2, init=LogisticRegression()), "predict_proba", False),
         (make_pipeline(StandardScaler(), RandomForestRegressor(3)), "predict", True),
         (make_pipeline(StandardScaler(), LinearRegression()), "predict", False),
         (make_pipeline(StandardScaler(), LogisticRegression()), "predict", True),
@@ -125,6 +134,8 @@ MODELS = {
     "forest": (FOREST, "predict"),
     "probabilities": (FOREST, "predict_proba"),
     "regressor": (HistGradientBoostingRegressor(max_iter=5).fit(X, TARGET), "predict"),
+    "boosted": (HistGradientBoostingClassifier(max_iter=5).fit(X, Y), "predict_proba"),
+    "boosted slowly": (GradientBoostingClassifier(n_estimators=5).fit(X, Y), "predict_proba"),
     "linear": (LinearRegression().fit(X, TARGET), "predict"),
     "pipeline": (make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y), "predict"),
     "own": (SumOfAll().fit(X, Y), "predict"),

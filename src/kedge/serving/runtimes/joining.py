@@ -8,6 +8,7 @@ is known not to depend on the others (`rows_are_independent`).
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ MAX_CELLS = 64 * 1024 * 1024
 """Of a sparse body made dense: a few bytes could claim any number of columns."""
 
 _TREES = ("DecisionTree", "ExtraTree", "RandomForest", "ExtraTrees")
-_BOOSTED_REGRESSORS = ("GradientBoostingRegressor", "HistGradientBoostingRegressor")
+_BOOSTED = {f"{which}GradientBoosting{kind}" for which in ("", "Hist") for kind in ("Classifier", "Regressor")}
+"""Each row's trees are added up in their order; what makes probabilities of the sum looks at one row, too."""
 _VALUE_BY_VALUE = {
     "Pipeline", "ColumnTransformer", "GridSearchCV", "RandomizedSearchCV", "StandardScaler", "MinMaxScaler",
     "MaxAbsScaler", "RobustScaler", "SimpleImputer", "OneHotEncoder", "OrdinalEncoder", "Binarizer", "KBinsDiscretizer",
@@ -33,7 +35,7 @@ def key(data: object) -> Hashable | None:
     if not isinstance(data, np.ndarray) or data.ndim == 0 or data.shape[0] == 0:
         return None
     if data.dtype.kind in "fiub":
-        return data.dtype, data.shape[1:]
+        return data.dtype.char, data.shape[1:]
     if data.dtype.kind == "O" and set(map(type, data.ravel().tolist())) == {str}:
         return "text", data.shape[1:]
     return None
@@ -67,10 +69,10 @@ def split(prediction: object, datas: list[Any]) -> list[object] | None:
 
     Only an array is taken apart: a list may as well hold one item per output as one per row.
     """
-    ends = np.cumsum([len(data) for data in datas])
+    ends = list(accumulate(map(len, datas)))
     if not isinstance(prediction, np.ndarray) or prediction.ndim == 0 or len(prediction) != ends[-1]:
         return None
-    return list(np.split(prediction, ends[:-1]))
+    return [prediction[start:end] for start, end in pairwise([0, *ends])]
 
 
 def dense(table: Sequence[Mapping[int, float]], width: int) -> np.ndarray[Any, Any]:
@@ -104,8 +106,7 @@ def rows_are_independent(model: Any, method: str) -> bool:
         return False
     if method == "predict" and hasattr(final_estimator(model), "classes_"):
         return True
-    boosted = _BOOSTED_REGRESSORS if method == "predict" else ()
-    trees = {name for name in names if name.startswith(_TREES) or name in boosted}
+    trees = {name for name in names if name.startswith(_TREES) or name in _BOOSTED}
     return method in ("predict", "predict_proba") and bool(trees) and names <= trees | _VALUE_BY_VALUE
 
 

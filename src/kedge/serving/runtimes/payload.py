@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from kedge.serving.runtimes import numeric
 from kedge.serving.runtimes.base import BadInput, ModelFailure, NotAcceptable, UnsupportedContentType
 
 JSON = "application/json"
@@ -28,6 +29,15 @@ _ALIASES = {"application/x-jsonlines": JSON_LINES, "application/jsonl": JSON_LIN
 _NUMBERS = {int, float, bool, type(None)}
 _WINDOWS_BOM = "\ufeff"
 _MAX_NPY_HEADER_BYTES = 10_000
+_QUICKLY = {
+    "": numeric.from_json,
+    JSON: numeric.from_json,
+    CSV: numeric.from_csv,
+    "application/json; charset=utf-8": numeric.from_json,
+    "text/csv; charset=utf-8": numeric.from_csv,
+    JSON_LINES: numeric.from_json_lines,
+}
+"""By the content types that nearly every request has."""
 
 
 def media_type(header: str) -> str:
@@ -56,6 +66,15 @@ def decode(
     also: further types that the caller reads itself, for the message.
     Raises UnsupportedContentType and BadInput.
     """
+    quickly = _QUICKLY.get(content_type)
+    if quickly is not None and (array := quickly(body, columns)) is not None:
+        return array
+    return _decode(body, content_type, columns, also)
+
+
+def _decode(
+    body: bytes, content_type: str, columns: Sequence[str] | None, also: Sequence[str] = ()
+) -> np.ndarray[Any, Any]:
     kind = media_type(content_type) or JSON
     kind = _ALIASES.get(kind, kind)
     if kind not in FORMATS:
@@ -235,12 +254,13 @@ def negotiate(accept: str, default: str = JSON) -> str:
 
     default: for no Accept and for */*; a type that is not there counts as JSON.
     """
-    default = _ALIASES.get(media_type(default), media_type(default))
-    default = default if default in FORMATS else JSON
-    if not accept or accept == "*/*":
-        return default
     if accept in FORMATS:
         return accept
+    if default not in FORMATS:
+        default = _ALIASES.get(media_type(default), media_type(default))
+        default = default if default in FORMATS else JSON
+    if not accept or accept == "*/*":
+        return default
     for kind in accepted(accept):
         if kind == "*/*":
             return default
@@ -283,9 +303,11 @@ def encode(prediction: Any, kind: str) -> bytes:
 
 
 def _to_json(prediction: Any) -> bytes:
-    return json.dumps(
-        prediction.tolist() if isinstance(prediction, np.ndarray) else prediction, default=_plain
-    ).encode()
+    if type(prediction) is np.ndarray:
+        if (text := numeric.to_json(prediction)) is not None:
+            return text
+        prediction = prediction.tolist()
+    return _JSON.encode(prediction).encode()
 
 
 def _plain(value: Any) -> Any:
@@ -301,10 +323,13 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not known to JSON")
 
 
+_JSON = json.JSONEncoder(default=_plain)
+
+
 def _to_json_lines(prediction: Any) -> bytes:
     listed = prediction if isinstance(prediction, dict | str) else _values(prediction)
     each = listed if isinstance(listed, list) else [listed]
-    return "".join(json.dumps(value, default=_plain) + "\n" for value in each).encode()
+    return "".join(_JSON.encode(value) + "\n" for value in each).encode()
 
 
 def _values(prediction: Any) -> Any:
@@ -312,6 +337,8 @@ def _values(prediction: Any) -> Any:
 
 
 def _to_csv(prediction: Any) -> bytes:
+    if type(prediction) is np.ndarray and (text := numeric.to_csv(prediction)) is not None:
+        return text
     array = np.asarray(prediction)
     if array.ndim > 2 or isinstance(prediction, dict):
         raise ValueError(f"it has {array.ndim} dimensions, CSV has rows and columns")

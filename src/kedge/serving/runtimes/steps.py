@@ -31,13 +31,13 @@ def in_steps(
     written in Rust is none, nor is asyncio's CancelledError. Signals play no part: an instance ignores SIGINT.
     """
 
-    def alone(index: int, data: object) -> Outcomes:
-        call = calls[index]
-        return [(index, attempt(lambda: encode(predict(data, call), call)))]
-
-    if not joinable or len(calls) == 1:
+    if not joinable:
         for index, call in enumerate(calls):
-            yield [(index, attempt(lambda call=call: encode(predict(decode(call), call), call)))]  # type: ignore[misc]
+            try:
+                outcome: Outcome = encode(predict(decode(call), call), call)
+            except BaseException as error:  # noqa: BLE001 (as_outcome logs it)
+                outcome = as_outcome(error)
+            yield [(index, outcome)]
         return
     decoded: dict[int, object] = {}
     refused: Outcomes = []
@@ -52,12 +52,24 @@ def in_steps(
         parts = None if len(group) == 1 else _together([decoded[index] for index in group], predict)
         if parts is None:
             for index in group:
-                yield alone(index, decoded[index])
-        else:
-            yield [
-                (index, attempt(lambda index=index, part=part: encode(part, calls[index])))  # type: ignore[misc]
-                for index, part in zip(group, parts, strict=True)
-            ]
+                yield [(index, _alone(calls[index], decoded[index], predict, encode))]
+            continue
+        outcomes: Outcomes = []
+        for index, part in zip(group, parts, strict=True):
+            try:
+                outcomes.append((index, encode(part, calls[index])))
+            except BaseException as error:  # noqa: BLE001 (as_outcome logs it)
+                outcomes.append((index, as_outcome(error)))
+        yield outcomes
+
+
+def _alone(
+    call: Call, data: object, predict: Callable[[object, Call], object], encode: Callable[[object, Call], Answer]
+) -> Outcome:
+    try:
+        return encode(predict(data, call), call)
+    except BaseException as error:  # noqa: BLE001 (as_outcome logs it)
+        return as_outcome(error)
 
 
 def _together(datas: list[object], predict: Callable[[object, None], object]) -> list[object] | None:
@@ -66,10 +78,3 @@ def _together(datas: list[object], predict: Callable[[object, None], object]) ->
     except BaseException:
         log.debug("a joined batch of %d requests failed; each is run alone", len(datas), exc_info=True)
         return None
-
-
-def attempt(step: Callable[[], Answer]) -> Outcome:
-    try:
-        return step()
-    except BaseException as error:  # noqa: BLE001 (as_outcome logs it)
-        return as_outcome(error)
