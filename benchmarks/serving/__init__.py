@@ -1,0 +1,1 @@
+"""Kedge beside other model servers on this machine: `scripts/bench serving`. See docs/performance.md."""
