@@ -35,16 +35,16 @@ def processes() -> dict[int, Process]:
 
 
 class Tree:
-    """A server's process, its descendants and all of its session; whoever was seen once stays while it lives."""
+    """A server's processes, their descendants and sessions; whoever was seen once stays while it lives."""
 
-    def __init__(self, root: int) -> None:
-        self._root = root
+    def __init__(self, *roots: int) -> None:
+        self._roots = roots
         self._known: dict[int, int] = {}
 
     def members(self) -> dict[int, Process]:
         now = processes()
         members = {pid for pid, started in self._known.items() if pid in now and now[pid].started == started}
-        members |= {pid for pid, process in now.items() if pid == self._root or process.session == self._root}
+        members |= {pid for pid, process in now.items() if pid in self._roots or process.session in self._roots}
         grew = True
         while grew:
             more = {pid for pid, process in now.items() if process.parent in members} - members

@@ -11,7 +11,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,12 +97,10 @@ class Setup:
     """Folder of a checkout; empty: this one."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """KEDGE_ variables."""
-    flags: Sequence[str] = ()
-    """Of `kedge up`."""
-
-    @property
-    def signed(self) -> bool:
-        return "--insecure-no-auth" not in self.flags
+    model_environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the models."""
+    signed: bool = True
+    """False: with --insecure-no-auth."""
 
     def environment(self) -> dict[str, str]:
         where = {"PYTHONPATH": str(Path(self.source).resolve() / "src")} if self.source else {}
@@ -110,21 +108,22 @@ class Setup:
 
 
 class Worker:
-    """One worker process with one model. `root` is its process, `socket` where it takes frames."""
+    """One worker process with one model. `root` is its process, `socket` where it takes frames, `id` its instance's."""
 
-    def __init__(self, model: str, setup: Setup) -> None:
+    def __init__(self, model: str, setup: Setup, number: int = 0) -> None:
+        self.id = f"benchmark-{number}"
         self._folder = tempfile.TemporaryDirectory(prefix="kedge-bench-")
         folder = Path(self._folder.name)
         what = artifact(model)
         self.socket = folder / "worker.sock"
         spec = WorkerSpec(
-            id="benchmark",
+            id=self.id,
             runtime=what.runtime,
             artifact_dir=str(what.unpack(folder / "artifact")),
             socket=str(self.socket),
             state_file=str(folder / "state.json"),
             work_dir=str(folder / "work"),
-            environment=what.environment,
+            environment={**what.environment, **setup.model_environment},
         )
         spec_in, spec_out = os.pipe()
         status_in, status_out = os.pipe()
@@ -149,7 +148,7 @@ class Worker:
             os.close(status_in)
 
     def stop(self) -> None:
-        _end(self._process)
+        end(self._process)
         self._folder.cleanup()
 
 
@@ -161,7 +160,7 @@ class Server:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
         command = [sys.executable, "-m", "kedge", "up", "--ephemeral", "--api-port", "0", "--inference-port", "0"]
         self._process = subprocess.Popen(
-            [*command, "--until-stdin-closes", "--json", *setup.flags],
+            [*command, "--until-stdin-closes", "--json", *([] if setup.signed else ["--insecure-no-auth"])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -201,8 +200,9 @@ class Server:
         """Endpoint `name` answers with this model once this returns."""
         sagemaker, bucket = self.client("sagemaker"), f"sagemaker-{self.ready['region']}-{self.ready['account']}"
         self.client("s3").put_object(Bucket=bucket, Key=f"{name}.tar.gz", Body=what.archive())
+        environment = {**what.environment, **self._setup.model_environment}
         container = {"Image": what.image, "ModelDataUrl": f"s3://{bucket}/{name}.tar.gz"}
-        sagemaker.create_model(ModelName=name, PrimaryContainer={**container, "Environment": dict(what.environment)})
+        sagemaker.create_model(ModelName=name, PrimaryContainer={**container, "Environment": environment})
         variant = {"VariantName": "AllTraffic", "ModelName": name, "InstanceType": "ml.t3.medium"}
         sagemaker.create_endpoint_config(
             EndpointConfigName=name, ProductionVariants=[{**variant, "InitialInstanceCount": instances}]
@@ -215,7 +215,7 @@ class Server:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        _end(self._process)
+        end(self._process)
         for pipe in (self._process.stdin, self._process.stdout, self._log):
             if pipe is not None:
                 pipe.close()
@@ -234,7 +234,7 @@ def _line(descriptor: int) -> bytes:
     return line
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(20)

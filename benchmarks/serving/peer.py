@@ -58,8 +58,8 @@ class Started:
             stderr=self._log,
             start_new_session=True,
         )
-        self.root = self._process.pid
-        self._tree = Tree(self.root)
+        self.roots = (self._process.pid,)
+        self._tree = Tree(*self.roots)
         try:
             self._wait(port, wanted)
         except BaseException:

@@ -67,7 +67,7 @@ def _turn(row: Row, plan: Plan, pace: Pace) -> Iterator[dict[str, Any]]:
 
 
 def _measured(running: Running, works: Sequence[str], plan: Plan, pace: Pace) -> Iterator[dict[str, Any]]:
-    tree = Tree(running.root)
+    tree = Tree(*running.roots)
     for work in works:
         for connections in plan[work]:
             warm = running.load(work, connections, 1000.0)(pace.warm_s)

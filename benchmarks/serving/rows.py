@@ -23,14 +23,16 @@ class Route:
     path: str
     form: str
     """A name of works.FORMATS."""
+    more_paths: tuple[str, ...] = ()
+    """The requests take these in turn with `path`."""
 
 
 class Running(Protocol):
     """A server that answers."""
 
     @property
-    def root(self) -> int:
-        """The process whose tree is the server."""
+    def roots(self) -> tuple[int, ...]:
+        """The processes whose trees are the server."""
 
     def load(self, work: str, connections: int, rate: float) -> Load:
         """Ready to send: all requests are made. rate: of requests a second to come, about."""
@@ -72,7 +74,8 @@ class Requests:
     def _requests(self, work: str) -> Iterator[bytes]:
         route = self._routes[work]
         kind = works.FORMATS[route.form][0]
-        return prepared.requests(self._port, route.path, kind, works.bodies(work, route.form), self._signer)
+        paths = (route.path, *route.more_paths)
+        return prepared.requests(self._port, paths, kind, works.bodies(work, route.form), self._signer)
 
 
 class FrameRequests:
