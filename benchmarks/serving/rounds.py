@@ -30,6 +30,10 @@ class Pace:
     warm_s: float
     seconds: float
 
+    def __str__(self) -> str:
+        rounds = "1 round" if self.rounds == 1 else f"{self.rounds} rounds"
+        return f"{rounds}, {self.seconds:g} s a measurement"
+
 
 def run(rows: Sequence[Row], plan: Plan, pace: Pace, results: Path) -> list[dict[str, Any]]:
     """Measure, print each figure as it comes, and append it to `results` as a line of JSON."""

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 COUNT = 10_000
 FEATURES = 20
@@ -36,13 +37,15 @@ def model() -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     x, y = make_classification(n_samples=10_000, n_features=FEATURES, n_informative=10, random_state=7)
-    return HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=7).fit(x, y)
+    with threadpool_limits(1):
+        return HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=7).fit(x, y)
 
 
 @cache
 def _expected() -> Any:
     """P(class 1) of each row, shape (COUNT,)."""
-    return model().predict_proba(rows())[:, 1]
+    with threadpool_limits(1):
+        return model().predict_proba(rows())[:, 1]
 
 
 @cache
@@ -59,10 +62,11 @@ def _nested(texts: list[str]) -> str:
     return "[" + ", ".join(f"[{text}]" for text in texts) + "]"
 
 
-def _tensor(name: str, texts: list[str], data: str, more: str = "") -> str:
+def _tensor(texts: list[str], data: str, tensor: str = "", request: str = "") -> str:
+    """Version 2 of the protocol that KServe, Triton and MLServer share; tensor, request: what else they say."""
     return (
-        f'{{"inputs": [{{"name": "{name}", "shape": [{len(texts)}, {FEATURES}], "datatype": "FP64", '
-        f'{more}"data": {data}}}]}}'
+        f'{{"inputs": [{{"name": "x", "shape": [{len(texts)}, {FEATURES}], "datatype": "FP64", '
+        f'{tensor}"data": {data}}}]{request}}}'
     )
 
 
@@ -70,10 +74,15 @@ FORMATS: dict[str, tuple[str, Callable[[list[str]], str]]] = {
     "instances": (JSON, lambda texts: f'{{"instances": {_nested(texts)}}}'),
     "inputs": (JSON, lambda texts: f'{{"inputs": {_nested(texts)}}}'),
     "csv": (CSV, lambda texts: "".join(text.replace(", ", ",") + "\n" for text in texts)),
-    "tensor": (JSON, lambda texts: _tensor("x", texts, _nested(texts))),
-    "flat-tensor": (
+    "tensor": (JSON, lambda texts: _tensor(texts, _nested(texts))),
+    "mlserver": (
         JSON,
-        lambda texts: _tensor("x", texts, f"[{', '.join(texts)}]", '"parameters": {"content_type": "np"}, '),
+        lambda texts: _tensor(
+            texts,
+            f"[{', '.join(texts)}]",
+            tensor='"parameters": {"content_type": "np"}, ',
+            request=', "outputs": [{"name": "predict_proba"}]',
+        ),
     ),
 }
 """How a server wants its rows: the content type, and the body from the rows' texts."""

@@ -1,16 +1,17 @@
-"""Starts nginx with one answer of 200 bytes for every request: what HTTP itself costs on this machine."""
+"""nginx with one answer of 200 bytes for every request: what HTTP itself costs on this machine."""
 
 import os
 from pathlib import Path
 
 ANSWER = '{"pad": "' + "x" * 189 + '"}'
-TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
-def main() -> None:
+def run(upstream: str, location: str) -> None:
+    """Become an nginx of one worker process. upstream, location: lines of its configuration."""
     folder = Path(os.environ["BENCH_FOLDER"]) / f"nginx-{os.getpid()}"
     folder.mkdir()
-    paths = "\n".join(f"  {name}_temp_path {folder}/{name};" for name in TEMPORARY)
+    paths = "\n".join(f"  {name}_temp_path {folder}/{name};" for name in _TEMPORARY)
     (folder / "nginx.conf").write_text(
         f"""
 worker_processes 1;
@@ -22,9 +23,10 @@ http {{
   access_log off;
   keepalive_requests 100000000;
 {paths}
+  {upstream}
   server {{
     listen 127.0.0.1:{os.environ["PORT"]};
-    location / {{ default_type application/json; return 200 '{ANSWER}'; }}
+    location / {{ {location} }}
   }}
 }}
 """
@@ -33,4 +35,4 @@ http {{
 
 
 if __name__ == "__main__":
-    main()
+    run("", f"default_type application/json; return 200 '{ANSWER}';")

@@ -16,13 +16,17 @@ from benchmarks.serving import works
 
 
 def gbdt() -> Any:
+    return joblib.load(gbdt_file())
+
+
+def gbdt_file() -> Path:
     """The model; fitted once for each version of scikit-learn, because a pickle fits one."""
     file = Path(os.environ["BENCH_FOLDER"]) / f"gbdt-{sklearn.__version__}.joblib"
     if not file.exists():
         temporary = file.with_suffix(f".{os.getpid()}")
         joblib.dump(works.model(), temporary)
         temporary.replace(file)
-    return joblib.load(file)
+    return file
 
 
 def predict(model: Any, rows: Any) -> list[float]:
