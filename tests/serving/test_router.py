@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,9 +11,22 @@ import pytest
 
 from kedge.serving import frames
 from kedge.serving.frames import Kind
-from kedge.serving.meter import Counted, decode
+from kedge.serving.meter import Counted, Place, decode
 from kedge.serving.table import Variant
-from tests.serving.peers import ACCOUNT, REGION, Call, Worker, endpoint, never, request, running, table, until
+from tests.serving.peers import (
+    ACCOUNT,
+    REGION,
+    Answer,
+    Call,
+    Client,
+    Worker,
+    endpoint,
+    never,
+    request,
+    running,
+    table,
+    until,
+)
 
 
 @pytest.fixture
@@ -690,16 +704,60 @@ async def test_what_is_served_is_counted(workers):
         for body in (b"[1]", b"[1]", b"bad", b"broken", b"busy", b"slow"):
             await served.invoke(body)
         await served.invoke(x_amzn_sagemaker_target_model="m.tar.gz")
-        counted = told(served.router)
-    by_instance = {cell.place.instance: cell for cell in counted}
-    at, elsewhere = by_instance["i-1"], by_instance[""]
-    assert at.place == (ACCOUNT, REGION, "an-endpoint", "AllTraffic", "i-1")
-    assert (at.invocations, at.errors_4xx, at.errors_5xx, at.model_errors) == (5, 1, 1, 3)
-    assert at.model_latency_us.largest >= 200_000 * 0.9, "the one that was too slow"
-    assert at.overhead_latency_us.count == 5
-    assert (elsewhere.invocations, elsewhere.refused) == (0, 2)
+        served.router.reporter.roll()
+        # Maybe in two seconds.
+        cells = [cell for _, frame in served.router.reporter._waiting for cell in decode(frame).cells]
+    place = Place(ACCOUNT, REGION, "an-endpoint", "AllTraffic", "i-1")
+    at, elsewhere = ([cell for cell in cells if cell.place == each] for each in (place, place._replace(instance="")))
+
+    def total(cells: list[Counted], *names: str) -> list[int]:
+        return [sum(getattr(cell, name) for cell in cells) for name in names]
+
+    assert total(at, "invocations", "errors_4xx", "errors_5xx", "model_errors", "refused") == [5, 1, 1, 3, 0]
+    assert max(cell.model_latency_us.largest for cell in at) >= 200_000 * 0.9, "the one that was too slow"
+    assert sum(cell.overhead_latency_us.count for cell in at) == 5
+    assert total(elsewhere, "invocations", "refused") == [0, 2]
 
 
-def told(router) -> list[Counted]:
-    router.reporter.roll()
-    return [cell for _, frame in router.reporter._waiting for cell in decode(frame).cells]
+async def test_more_than_an_instance_can_answer(workers):
+    """An open stream of requests at five times the rate that the instance has."""
+    due: list[Call] = []
+    worker = await workers("i-1", due.append)
+
+    async def one_at_a_time() -> None:
+        while True:
+            await asyncio.sleep(0.005)
+            if due:
+                due.pop(0).answer()
+
+    answers: list[tuple[float, Answer]] = []
+    loop = asyncio.get_running_loop()
+
+    async def ask(client: Client) -> None:
+        began_s = loop.time()
+        answer = await client.send(request())
+        answers.append((loop.time() - began_s, answer))
+
+    serving = asyncio.create_task(one_at_a_time())
+    async with running(table(endpoint(variant(worker)))) as served, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(served.client()) for _ in range(300)]
+        asking = []
+        end_s = loop.time() + 3.0
+        free = list(clients)
+        while loop.time() < end_s:
+            await asyncio.sleep(0.001)
+            if free:
+                client = free.pop()
+                task = asyncio.create_task(ask(client))
+                task.add_done_callback(lambda _, client=client: free.append(client))
+                asking.append(task)
+        await asyncio.gather(*asking)
+        serving.cancel()
+    refused = [took_s for took_s, answer in answers if answer.status == 400]
+    good = [(took_s, answer) for took_s, answer in answers if answer.status == 200]
+    assert {answer.status for _, answer in answers} == {200, 400}
+    assert "than it can answer; try again later." in next(a for _, a in answers if a.status == 400).json()["Message"]
+    assert len(refused) > len(good) > 100
+    late = sorted(took_s for took_s, _ in good[len(good) // 2 :])
+    assert late[len(late) * 9 // 10] < 0.1, "the queue is short, though 96 would be half a second"
+    assert len(worker.calls) < len(answers)

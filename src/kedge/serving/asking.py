@@ -113,6 +113,8 @@ class Wire(asyncio.Protocol):
         self._full = False
         self._closes_when_idle = False
         self.greeted = False
+        self.joinable = False
+        """Whether the other end answers several requests in one batch."""
         self.gone: asyncio.Future[None] = self._loop.create_future()
 
     def send(self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int) -> int:
@@ -259,6 +261,7 @@ class Wire(asyncio.Protocol):
         version = head.get("version")
         if not isinstance(version, int) or not 1 <= version <= frames.VERSION:
             raise FrameError(f"it speaks version {version!r}; 1 to {frames.VERSION} are understood")
+        self.joinable = head.get("joinable") is True
         self.greeted = True
         self._owner.now_ready()
 

@@ -4,16 +4,20 @@ instances with the requests that wait for one.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from random import Random
 from typing import Protocol
 
 from kedge import errors
 from kedge.serving import choose
+from kedge.serving.admission import Admission, Verdict
 from kedge.serving.meter import Place
 from kedge.serving.retry import Budget
 from kedge.serving.table import Endpoint, Instance, RoutingTable, Variant
 from kedge.serving.upstream import MAX_OUTSTANDING, Upstream
+
+log = logging.getLogger(__name__)
 
 MAX_WAITING = 1000
 """Requests per variant that wait until an instance is healthy again."""
@@ -34,6 +38,9 @@ class Job(Protocol):
     def reroute(self) -> None:
         """The variant that it waited for is gone."""
 
+    def shed(self) -> None:
+        """More arrive than can be answered, and it has waited too long to be of use."""
+
 
 class Pool:
     """One variant's instances.
@@ -47,6 +54,9 @@ class Pool:
         self.place = place
         self.variant = variant
         self.budget = Budget(now_s)
+        self._admission = Admission()
+        self._admitted: dict[Job, None] = {}
+        """In the order in which they came."""
         self._random = random
         self._upstreams: dict[Instance, Upstream] = {}
         self._ready: list[Upstream] = []
@@ -76,6 +86,38 @@ class Pool:
         self._waiting.clear()
         for job in stranded:
             job.reroute()
+
+    def admit(self, job: Job, now_s: float, timeout_s: float) -> None:
+        """Take it on, to be submitted, and told of by `depart`. Raises Throttled or ServiceUnavailable."""
+        ready = self._ready
+        joinable = bool(ready) and ready[0].joinable
+        admission = self._admission
+        was_overloaded = admission.overloaded
+        verdict = admission.arrive(now_s, timeout_s, len(ready), joinable=joinable)
+        if admission.overloaded and not was_overloaded:
+            log.warning("variant %s is overloaded: more requests arrive than it can answer", self.variant.name)
+            self._shed(admission.allowed(len(ready), joinable=joinable))
+        if verdict is Verdict.TAKE:
+            self._admitted[job] = None
+        elif verdict is Verdict.OVERLOADED:
+            raise errors.Throttled(
+                f"More requests arrive for variant {self.variant.name} than it can answer; try again later."
+            )
+        else:
+            raise errors.ServiceUnavailable(
+                f"What waits for variant {self.variant.name} takes longer than the time-out; try again later."
+            )
+
+    def depart(self, job: Job, now_s: float, arrived_s: float, *, answered: bool) -> None:
+        """What was admitted has ended. arrived_s: the now_s with which it was."""
+        if job in self._admitted:
+            del self._admitted[job]
+            self._admission.leave(now_s, arrived_s, answered=answered)
+
+    def _shed(self, keep: int) -> None:
+        """All but those that instances are at, and the newest."""
+        for job in list(self._admitted)[len(self._ready) : -keep]:
+            job.shed()
 
     def submit(self, job: Job) -> None:
         """Send the job now, or as soon as an instance is there for it. Raises ServiceUnavailable or Throttled."""

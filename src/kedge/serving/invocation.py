@@ -126,6 +126,7 @@ def _is_visible(text: str) -> bool:
 
 class Invocation:
     __slots__ = (
+        "_admitted_by",
         "_began_s",
         "_deadlines",
         "_deaths",
@@ -153,6 +154,7 @@ class Invocation:
         self, inbound: Inbound, route: Route, fleet: Fleet, deadlines: Deadlines, reporter: Reporter, request_id: str
     ) -> None:
         self._began_s = reporter.now_s()
+        self._admitted_by: Pool | None = None
         self._sent_s = 0.0
         """When it was sent to the instance that it is at."""
         self._reporter = reporter
@@ -195,6 +197,8 @@ class Invocation:
             targets = targets_of(headers, endpoint.name, variant, self._request_id)
             self._fields += targets
             self.affinity = dict(targets).get("target_model", "")
+        pool.admit(self, self._began_s, self.timeout_s)
+        self._admitted_by = pool
         self._inbound.gone = self._abandon
         self._deadlines.add(self)
         pool.budget.request()
@@ -310,6 +314,13 @@ class Invocation:
         except errors.ServiceError as error:
             self._fail(error)
 
+    def shed(self) -> None:
+        if self._upstream is not None:
+            self._upstream.cancel(self._stream)
+        self._fail(
+            errors.Throttled(f"More requests arrive for variant {self._variant} than it can answer; try again later.")
+        )
+
     def expire(self) -> None:
         """The deadline is over. Whatever was sent is not sent again: the model may be slow, and it may be at it."""
         upstream = self._upstream
@@ -324,7 +335,7 @@ class Invocation:
         """The client has gone."""
         if self._upstream is not None:
             self._upstream.cancel(self._stream)
-        self._leave()
+        self._leave(self._reporter.now_s(), answered=False)
 
     def _model_failed(self, status: object, message: str, container: str = answers.PRIMARY) -> None:
         code = status if isinstance(status, int) and 100 <= status <= 599 else 500
@@ -352,17 +363,19 @@ class Invocation:
     def _end(self, status: int) -> None:
         """It was at an instance. status: the model's, 0 when it gave none."""
         upstream, pool, reporter = self._upstream, self._pool, self._reporter
+        now_s, sent_s = reporter.now_s(), self._sent_s
         if upstream is not None and pool is not None:
-            now_s, sent_s = reporter.now_s(), self._sent_s
             reporter.invocation(upstream.place, status, pool.ready_count, now_s - sent_s, sent_s - self._began_s)
-        self._leave()
+        self._leave(now_s, answered=status > 0)
 
     def _refused(self) -> None:
         if self._pool is not None:
             self._reporter.refusal(self._pool.place)
-        self._leave()
+        self._leave(self._reporter.now_s(), answered=False)
 
-    def _leave(self) -> None:
+    def _leave(self, now_s: float, *, answered: bool) -> None:
+        if self._admitted_by is not None:
+            self._admitted_by.depart(self, now_s, self._began_s, answered=answered)
         self._deadlines.remove(self)
         self._inbound.gone = None
         if self._upstream is not None:

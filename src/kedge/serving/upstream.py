@@ -46,6 +46,11 @@ class Upstream:
         """Requests sent and not answered yet."""
         return len(self._wire.streams) if self._wire is not None else 0
 
+    @property
+    def joinable(self) -> bool:
+        """Whether it answers several requests in one batch; only while `ready`."""
+        return self._wire is not None and self._wire.joinable
+
     def send(self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int) -> int:
         """Send one request and return its stream. Only while `ready`. head: of `encoded_head`."""
         assert self._wire is not None
