@@ -23,7 +23,6 @@ class Kedge:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._session: boto3.Session | None = None
 
     @property
     def api_url(self) -> str:
@@ -58,15 +57,11 @@ class Kedge:
     @property
     def session(self) -> boto3.Session:
         """A boto3 session with the root key. Its clients need the endpoint URLs; `client` gives them."""
-        if self._session is None:
-            self._session = self._server.session()
-        return self._session
+        return self._server.session
 
     def client(self, service: str, **options: Any) -> Any:
         """A boto3 client of this server; `options` are boto3's."""
-        from kedge.cli.server import client
-
-        return client(self.session, self._server, service, **options)
+        return self._server.client(service, **options)
 
     def environment(self) -> dict[str, str]:
         """Variables with which a child process reaches this server through an unmodified SDK."""

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -47,8 +48,12 @@ class Server:
         """The execution role that exists from the start."""
         return f"arn:aws:iam::{self.account}:role/{EXECUTION_ROLE}"
 
+    @cached_property
     def session(self) -> boto3.Session:
-        """The root key's session. Profiles and settings of the caller's own AWS account have no part in it."""
+        """The root key's session. Profiles and settings of the caller's own AWS account have no part in it.
+
+        One for all clients: each new session reads botocore's models again, which takes longer than a deployment.
+        """
         import boto3
         import botocore.session
 
@@ -66,25 +71,21 @@ class Server:
 
     def client(self, service: str, **options: Any) -> Any:
         """A boto3 client of this server; `options` are boto3's, and go first."""
-        return client(self.session(), self, service, **options)
+        from botocore.config import Config
 
-
-def client(session: boto3.Session, server: Server, service: str, **options: Any) -> Any:
-    from botocore.config import Config
-
-    # A proxy of the environment is for the way out; this server is near.
-    own = Config(proxies={}, connect_timeout=5, retries={"total_max_attempts": 3, "mode": "standard"})
-    if service == "s3":
-        own = own.merge(Config(s3={"addressing_style": "path"}))
-    given = options.pop("config", None)
-    chosen: dict[str, Any] = {
-        "endpoint_url": server.inference_url if service == "sagemaker-runtime" else server.api_url,
-        "verify": server.ca_bundle or None,
-        "config": own.merge(given) if given else own,
-        **options,
-    }
-    make: Any = session.client  # the published types know each service by a literal name
-    return make(service, **chosen)
+        # A proxy of the environment is for the way out; this server is near.
+        own = Config(proxies={}, connect_timeout=5, retries={"total_max_attempts": 3, "mode": "standard"})
+        if service == "s3":
+            own = own.merge(Config(s3={"addressing_style": "path"}))
+        given = options.pop("config", None)
+        chosen: dict[str, Any] = {
+            "endpoint_url": self.inference_url if service == "sagemaker-runtime" else self.api_url,
+            "verify": self.ca_bundle or None,
+            "config": own.merge(given) if given else own,
+            **options,
+        }
+        make: Any = self.session.client  # the published types know each service by a literal name
+        return make(service, **chosen)
 
 
 def data_folder(chosen: Path | None) -> Path:
