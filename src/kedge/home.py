@@ -145,7 +145,7 @@ def open_home(settings: Settings) -> Home:
             },
         )
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     run = run_folder(path)
     for folder in (run.parent, run, run / "i", run / "views"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ def read_home(path: Path) -> Home:
     try:
         node, credentials = (_read(path / name) for name in ("node.json", "credentials.json"))
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     run = run_folder(path)
     for folder in (run.parent, run, run / "i"):
         _check_private(folder)
@@ -197,7 +197,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _unusable(path: Path, error: OSError) -> HomeError:
+def unusable(path: Path, error: OSError) -> HomeError:
     return HomeError(f"The data directory {path} cannot be used ({error.strerror}); choose another by --data.")
 
 

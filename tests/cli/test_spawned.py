@@ -14,7 +14,7 @@ import boto3
 import pytest
 from botocore.exceptions import SSLError
 
-from kedge.cli.server import Server
+from kedge.cli.server import Server, find
 from kedge.cli.spawned import Spawned, StartFailed
 
 OWNER = """
@@ -47,6 +47,18 @@ def test_it_ends_when_its_owner_is_killed() -> None:
     while not gone(pid):
         assert time.monotonic() < deadline, "the server outlived its owner"
         time.sleep(0.05)
+
+
+def test_it_is_found_by_the_folder_that_was_chosen_for_it(tmp_path: Path) -> None:
+    spawned = Spawned("--data", str(tmp_path / "data"))
+    try:
+        spawned.ready()
+        server = find(tmp_path / "data")
+        assert server.client("sts").get_caller_identity()["Account"] == server.account
+        assert server.session is server.session, "each client would read botocore's models anew"
+    finally:
+        spawned.stop()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_says_why_it_cannot_start() -> None:

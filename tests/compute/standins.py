@@ -140,6 +140,7 @@ def main() -> int:
     parser.add_argument("--inference-port", type=int, default=0)
     parser.add_argument("--routers", type=int, default=1)
     parser.add_argument("--ephemeral", action="store_true")
+    parser.add_argument("--in-data", action="store_true", help="an ephemeral server keeps its state in --data")
     parser.add_argument("--detach", action="store_true")
     parser.add_argument("--without", default="", help="capabilities that this machine shall not have")
     parser.add_argument("--broken-control", action="store_true")
@@ -164,7 +165,14 @@ def main() -> int:
         ephemeral=options.ephemeral or None,
     )
     capabilities = replace(probe(), **dict.fromkeys(filter(None, options.without.split(",")), False))
-    return up(settings, detach=options.detach, as_json=True, programs=programs, capabilities=capabilities)
+    return up(
+        settings,
+        ephemeral_at=options.data if options.in_data else None,
+        detach=options.detach,
+        as_json=True,
+        programs=programs,
+        capabilities=capabilities,
+    )
 
 
 if __name__ == "__main__":

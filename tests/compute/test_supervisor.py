@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,9 @@ from kedge.compute.base import TaskState
 from kedge.compute.process_id import read_stat
 from kedge.compute.processes import LocalEngine
 from kedge.home import run_folder
-from kedge.node import ports
+from kedge.node import lock, ports
 
-from .conftest import Server, gone, kill, reached, spec, until
+from .conftest import WITHIN_S, Server, gone, kill, reached, spec, until
 
 READY = TaskState.READY
 
@@ -285,6 +286,60 @@ async def test_ephemeral_dies_whole_and_its_folder_goes_at_the_next_start(server
     node.down(last)
     assert server.wait() == 0
     assert not last.exists()
+
+
+async def test_an_ephemeral_server_in_a_chosen_folder(server: Server):
+    chosen = server.data
+    server.up("--ephemeral", "--in-data")
+    assert server.data == chosen
+    await started(server, "one")
+    pids = server.pids()
+    second = Server(chosen)
+    assert second.spawn("--ephemeral", "--in-data").wait(WITHIN_S) == 1
+    assert "already runs" in second.said()
+    second.wait()
+    second.errors.close()
+    assert (chosen / "node.json").exists(), "the second one took the first one's folder away"
+    server.kill_supervisor()
+    until(lambda: all(gone(pid) for pid in pids), "the end of every process")
+    (chosen / "objects" / "left").write_text("over")
+    server.up("--ephemeral", "--in-data")
+    assert not (chosen / "objects" / "left").exists()
+    assert server.status()["instances"] == []
+    node.down(chosen)
+    assert server.wait() == 0
+    assert not chosen.exists()
+
+
+@pytest.mark.parametrize("kept", ["a file of somebody's", "the state of a lasting server"])
+def test_an_ephemeral_server_takes_no_folder_that_holds_anything_else(server: Server, kept: str):
+    if kept.startswith("a file"):
+        server.data.mkdir()
+        (server.data / "thesis.txt").write_text("mine")
+    else:
+        server.up()
+        server.kill_supervisor()
+    before = {each.name for each in server.data.iterdir()}
+    refused = Server(server.data)
+    assert refused.spawn("--ephemeral", "--in-data").wait(WITHIN_S) == 1
+    assert "is not empty" in refused.said()
+    refused.wait()
+    refused.errors.close()
+    assert {each.name for each in server.data.iterdir()} == before
+
+
+def test_a_lock_whose_folder_was_removed_meanwhile_is_none(tmp_path: Path):
+    path = tmp_path / "lock"
+    first = lock.acquire(path)
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(lock.acquire, path, WITHIN_S)
+        path.unlink()
+        os.close(first)
+        held = second.result()
+    assert os.path.samestat(os.fstat(held), path.stat())
+    with pytest.raises(lock.Held):
+        lock.acquire(path)
+    os.close(held)
 
 
 async def test_down_with_a_dead_supervisor_ends_all(server: Server):

@@ -44,7 +44,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="For programs
 @click.option("--tls", is_flag=True, default=None, help="HTTPS, with an own certificate authority.")
 @click.option("--tls-cert", type=click.Path(dir_okay=False), help="PEM file of a certificate chain; means --tls.")
 @click.option("--tls-key", type=click.Path(dir_okay=False), help="PEM file of its private key.")
-@click.option("--ephemeral", is_flag=True, default=None, help="State goes with the process.")
+@click.option("--ephemeral", is_flag=True, default=None, help="State goes with the process; --data is a new folder.")
 @click.option("--require-sandbox", is_flag=True, default=None, help="Refuse to start without every layer of it.")
 @click.option("--insecure-no-auth", is_flag=True, help="Check no signatures; loopback only.")
 @click.option("--until-stdin-closes", is_flag=True, hidden=True, help="End with the process that started this one.")
@@ -74,7 +74,8 @@ def up(
 
     if until_stdin_closes:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
-    raise SystemExit(node.up(settings, detach=detach, as_json=as_json))
+    chosen = settings.data_dir.expanduser().absolute() if data is not None else None
+    raise SystemExit(node.up(settings, ephemeral_at=chosen, detach=detach, as_json=as_json))
 
 
 def _end_with_stdin() -> None:

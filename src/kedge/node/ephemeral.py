@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from kedge.compute import cgroup
-from kedge.home import run_folder
+from kedge.compute.records import read_run
+from kedge.home import HomeError, run_folder
 from kedge.node import lock
 
 PREFIX = "kedge-ephemeral-"
@@ -19,6 +20,28 @@ _YOUNG_S = 10.0
 
 def make() -> Path:
     return Path(tempfile.mkdtemp(prefix=PREFIX))
+
+
+def check(folder: Path) -> None:
+    """Raises HomeError for a folder with anything in it that is not an ephemeral server's, since all of it goes."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    run = read_run(folder / "run.json")
+    if run is None or not run.ephemeral:
+        raise HomeError(
+            f"The folder {folder} is not empty, and --ephemeral removes what is in it at the end; name an empty folder "
+            "by --data, or none."
+        )
+
+
+def clear(folder: Path) -> None:
+    """Remove all but the lock, which this process holds, and what belongs to the folder elsewhere. Raises OSError."""
+    shutil.rmtree(run_folder(folder), ignore_errors=True)
+    for each in folder.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each)
+        elif each.name != "lock":
+            each.unlink()
 
 
 def remove(data_dir: Path) -> None:

@@ -24,17 +24,26 @@ def acquire(path: Path, wait_s: float = 0.0) -> int:
     It is not inherited, so what the supervisor starts does not hold the lock.
     """
     end = time.monotonic() + wait_s
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, descriptor):
+                return descriptor
         except BlockingIOError:
-            if time.monotonic() < end:
-                time.sleep(_POLL_S)
-                continue
-            os.close(descriptor)
-            raise Held from None
-        return descriptor
+            if time.monotonic() >= end:
+                os.close(descriptor)
+                raise Held from None
+            time.sleep(_POLL_S)
+        os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """False for the lock of a folder that its server removed while this process waited for it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def sign(descriptor: int) -> ProcessId:

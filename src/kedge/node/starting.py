@@ -18,7 +18,7 @@ from kedge.compute import output
 from kedge.compute.linux import Capabilities, probe
 from kedge.compute.records import read_run
 from kedge.config import Settings
-from kedge.home import Home, HomeError, open_home
+from kedge.home import Home, HomeError, open_home, unusable
 from kedge.node import ephemeral, lock
 from kedge.node.ports import PortError
 from kedge.node.programs import Programs
@@ -41,16 +41,20 @@ class CannotStart(Exception):
 def up(
     settings: Settings,
     *,
+    ephemeral_at: Path | None = None,
     detach: bool = False,
     as_json: bool = False,
     programs: Programs = PROGRAMS,
     capabilities: Capabilities | None = None,
 ) -> int:
-    """Run the server; returns the exit code once it has ended, or, with detach, once it is ready."""
+    """Run the server; returns the exit code once it has ended, or, with detach, once it is ready.
+
+    ephemeral_at: where an ephemeral server keeps its state; None is a new folder among the temporary ones.
+    """
     able = capabilities or probe()
     if detach:
-        return _detached(lambda say, started: _run(settings, as_json, programs, able, say, started))
-    return _run(settings, as_json, programs, able, _say, lambda _: None)
+        return _detached(lambda say, started: _run(settings, ephemeral_at, as_json, programs, able, say, started))
+    return _run(settings, ephemeral_at, as_json, programs, able, _say, lambda _: None)
 
 
 def _say(text: str, error: bool) -> None:
@@ -61,6 +65,7 @@ def _say(text: str, error: bool) -> None:
 
 def _run(
     settings: Settings,
+    ephemeral_at: Path | None,
     as_json: bool,
     programs: Programs,
     capabilities: Capabilities,
@@ -69,6 +74,7 @@ def _run(
 ) -> int:
     """opened: called once the data directory is there, and this server's alone."""
     temporary: Path | None = None
+    held: int | None = None
     try:
         missing = capabilities.missing_layers()
         if settings.require_sandbox and missing:
@@ -76,18 +82,20 @@ def _run(
             raise CannotStart(f"The sandbox around instances lacks: {names}. Without --require-sandbox Kedge starts.")
         if settings.ephemeral:
             ephemeral.remove_stale()
-            temporary = ephemeral.make()
+            if ephemeral_at is None:
+                temporary = ephemeral.make()
+            else:
+                held = _claimed(ephemeral_at)
+                temporary = ephemeral_at
             settings = replace(settings, data_dir=temporary)
         home = open_home(settings)
-        held = _lock(home)
-        home = open_home(settings)  # again: until it let the lock go, a server that ended was still tidying up
-        try:
-            opened(home)
-            _log_to(home)
-            _allow_many_files()
-            return asyncio.run(_serve(settings, home, held, as_json, programs, capabilities, say))
-        finally:
-            os.close(held)
+        if held is None:
+            held = _lock(home.path)
+            home = open_home(settings)  # again: until it let the lock go, a server that ended was still tidying up
+        opened(home)
+        _log_to(home)
+        _allow_many_files()
+        return asyncio.run(_serve(settings, home, held, as_json, programs, capabilities, say))
     except (CannotStart, HomeError, PortError, TlsError, NotReady) as error:
         say(str(error), True)
         return 1
@@ -97,7 +105,9 @@ def _run(
         return 1
     finally:
         if temporary is not None:
-            ephemeral.remove(temporary)
+            ephemeral.remove(temporary)  # before another server can have the lock
+        if held is not None:
+            os.close(held)
 
 
 async def _serve(
@@ -138,15 +148,28 @@ def _as_text(found: Ready, home: Home) -> str:
     return f"Kedge is ready. API: {found.api_url}  Inference: {found.inference_url}  Data: {home.path}"
 
 
-def _lock(home: Home) -> int:
+def _claimed(folder: Path) -> int:
+    """The lock of a folder that an ephemeral server may have for itself. Raises CannotStart or HomeError."""
     try:
-        return lock.acquire(home.lock, _DYING_S)
+        ephemeral.check(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held = _lock(folder)
+        ephemeral.clear(folder)  # what one that was killed has left
+    except OSError as error:
+        raise unusable(folder, error) from error
+    return held
+
+
+def _lock(folder: Path) -> int:
+    path = folder / "lock"
+    try:
+        return lock.acquire(path, _DYING_S)
     except lock.Held:
-        holder, run = lock.holder(home.lock), read_run(home.run_file)
+        holder, run = lock.holder(path), read_run(folder / "run.json")
         where = f" at {run.api_url}" if run is not None else ""
         who = f" (process {holder.pid})" if holder is not None else ""
         raise CannotStart(
-            f"A server already runs on {home.path}{where}{who}; `kedge down` ends it, --data chooses another folder."
+            f"A server already runs on {folder}{where}{who}; `kedge down` ends it, --data chooses another folder."
         ) from None
 
 
