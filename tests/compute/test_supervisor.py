@@ -77,6 +77,29 @@ def test_keys_are_for_nobody_below(server: Server):
         assert (b"SECRET_OF_THE_OPERATOR" in environment) == (task not in ("keeper", "forkserver"))
 
 
+def test_it_says_which_settings_of_the_first_start_are_others_now(server: Server):
+    first = {"KEDGE_ACCOUNT_ID": "123456789012", "KEDGE_ROOT_ACCESS_KEY": "AKIAROOT", "KEDGE_ROOT_SECRET_KEY": "old"}
+    server.up(**first)
+    node.down(server.data)
+    server.wait()
+    server.up(**first)
+    assert "keeps" not in server.said()
+    node.down(server.data)
+    server.wait()
+    server.up()
+    assert "keeps" not in server.said(), "what is not set asks for nothing"
+    node.down(server.data)
+    server.wait()
+    server.up(KEDGE_ACCOUNT_ID="210987654321", KEDGE_REGION="eu-west-1")
+    assert "KEDGE_ACCOUNT_ID is 210987654321, but" in server.said()
+    assert "was made with us-east-1, and keeps it." in server.said()
+    node.down(server.data)
+    server.wait()
+    server.up(**{**first, "KEDGE_ROOT_SECRET_KEY": "new"})
+    assert "KEDGE_ROOT_SECRET_KEY is not the key" in server.said()
+    assert "new" not in server.said().partition("KEDGE_ROOT_SECRET_KEY")[2]
+
+
 @pytest.mark.parametrize("task", ["control", "router-0"])
 def test_a_killed_role_comes_back_and_connections_wait_meanwhile(server: Server, task: str):
     server.up()

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kedge import config
 from kedge.compute import output
 from kedge.compute.linux import Capabilities, probe
 from kedge.compute.records import read_run
@@ -122,12 +123,25 @@ async def _serve(
     me = lock.sign(held)
 
     def ready(found: Ready) -> None:
-        for note in found.notes:
+        for note in [*_not_taken(settings, home), *found.notes]:
             say(note, True)
         say(json.dumps(_as_dict(found, home, me.pid)) if as_json else _as_text(found, home), False)
 
     await Supervisor(settings, home, me, capabilities, programs).run(ready)
     return 0
+
+
+def _not_taken(settings: Settings, home: Home) -> list[str]:
+    """Sentences about settings that count at the first start only, and are others now."""
+    notes = []
+    shown = (("account_id", home.account), ("region", home.region), ("root_access_key", home.root_key.access_key_id))
+    for name, kept in shown:
+        asked = getattr(settings, name)
+        if asked not in (kept, getattr(config.DEFAULTS, name)):
+            notes.append(f"{config.variable(name)} is {asked}, but {home.path} was made with {kept}, and keeps it.")
+    if settings.root_secret_key not in (home.root_key.secret, "") and not notes:
+        notes.append(f"{config.variable('root_secret_key')} is not the key that {home.path} was made with, and keeps.")
+    return notes
 
 
 def _as_dict(found: Ready, home: Home, pid: int) -> dict[str, Any]:
