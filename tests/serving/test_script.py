@@ -201,7 +201,7 @@ def test_what_a_handler_raises(tmp_path: Path, body: str, status: int, says: str
             "def model_fn(d):\n    raise OSError('no weights')",
             r"OSError: no weights \(inference.py, line 2, in model_fn\)",
         ),
-        ("def predict_fn(a, b): pass", "root holds no model"),
+        ("def predict_fn(a, b): pass", "The script defines no model_fn. .*root holds no model"),
     ],
 )
 def test_a_script_that_cannot_be_loaded_says_why(tmp_path: Path, source: str, says: str):

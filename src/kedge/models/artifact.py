@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedge.errors import ServiceError
+from kedge.home import sync
 from kedge.models.archive import BLOCK_BYTES, DEFAULT_LIMITS, Limits, Read, Refused, TimeLeft, Tree, unpack
 from kedge.models.records import CODE, Form, Source
 
@@ -204,7 +205,8 @@ class Fetching:
 
     def _keep(self, written: Collection[Path], folder: Path, sha256: str) -> Artifact:
         if self._durable:
-            _sync(written)
+            for path in written:
+                sync(path)
         final = self._cache_dir / sha256
         try:
             os.rename(folder, final)
@@ -212,7 +214,7 @@ class Fetching:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         if self._durable:
-            _sync([self._cache_dir])
+            sync(self._cache_dir)
         return Artifact(sha256, final)
 
 
@@ -288,12 +290,3 @@ def _is_path(name: str) -> bool:
 
 def _digest(content: Sequence[str | Mapping[str, str] | Sequence[Sequence[str]]]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sync(paths: Collection[Path]) -> None:
-    for path in paths:
-        opened = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)

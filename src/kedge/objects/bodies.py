@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedge.home import sync_folder
+from kedge.home import sync
 from kedge.objects.pieces import PieceReader, PieceWriter
 from kedge.objects.records import Encryption, ObjectInfo, Piece
 from kedge.objects.vault import Sealing
@@ -49,7 +49,7 @@ class Bodies:
         for number in range(256):
             (folder / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
         if durable:
-            sync_folder(folder)
+            sync(folder)
 
     def close(self) -> None:
         self.hashing.shutdown()
@@ -86,7 +86,7 @@ class Bodies:
         """The files' names survive a power loss once this returns."""
         if self._durable:
             for folder in {self.path(file).parent for file in files}:
-                sync_folder(folder)
+                sync(folder)
 
     def settle(self, files: Iterable[str]) -> None:
         """The index names them now."""

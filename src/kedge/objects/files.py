@@ -25,7 +25,7 @@ from typing import ParamSpec, TypeVar
 
 from kedge.clock import Clock, SystemClock
 from kedge.errors import AccessDenied
-from kedge.home import sync_folder
+from kedge.home import sync
 from kedge.kms.errors import KeyUnavailable
 from kedge.objects import encryption, index, index_buckets, index_uploads, index_versions
 from kedge.objects.bodies import Bodies, BodyFile, NewBody, OpenBody
@@ -89,8 +89,8 @@ class Objects:
             self._bodies = Bodies(folder / "bodies", durable=durable)
             self._index = Index(folder / "index.db", durable=durable, committed=lambda: self.events.committed())
             if durable:
-                sync_folder(folder)
-                sync_folder(folder.parent)
+                sync(folder)
+                sync(folder.parent)
         except BaseException:
             os.close(self._held)
             raise

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from kedge.errors import ServiceUnavailable
-from kedge.home import sync_folder
+from kedge.home import sync
 from kedge.store import engine as engines
 from kedge.store import schema
 from kedge.store.listing import Query, SortBy, micros, moment, storable
@@ -77,7 +77,7 @@ class Store:
             self.close()
             raise
         if self._file is not None and durable:
-            sync_folder(self._file.parent)
+            sync(self._file.parent)
 
     @classmethod
     def open(cls, path_or_url: str | Path, *, durable: bool = True, wait_s: float = 5.0) -> Store:

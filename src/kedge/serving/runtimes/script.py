@@ -59,13 +59,19 @@ class ScriptRuntime:
             if load_model := self._handlers.get("model_fn"):
                 self._model = self._defaults.ready(load_model(self._model_dir, context))
             else:
-                self._model = self._defaults.ready(self._defaults.load(artifact, environment))
+                self._model = self._defaults.ready(self._load_without_script(artifact, environment))
             if warm_up := self._handlers.get("model_warmup_fn"):
                 warm_up(self._model_dir, self._model, context)
         except LoadError:
             raise
         except BaseException as error:
             raise failed(error, artifact) from error
+
+    def _load_without_script(self, artifact: Path, environment: Mapping[str, str]) -> Any:
+        try:
+            return self._defaults.load(artifact, environment)
+        except LoadError as error:
+            raise LoadError(f"The script defines no model_fn. {error}") from error
 
     def answer(self, batch: Sequence[Invocation]) -> Iterator[Outcomes]:
         calls = [Context(request, self._model_dir) for request in batch]
