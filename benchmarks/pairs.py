@@ -20,8 +20,10 @@ interval that holds the true median with 95 % confidence or more.
 from __future__ import annotations
 
 import argparse
+import signal
 import statistics
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Sequence
@@ -110,6 +112,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--seconds", type=int, default=2)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     seen: tuple[list[Measured], list[Measured]] = ([], [])
     with ExitStack() as stack:
         sides = []

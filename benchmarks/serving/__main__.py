@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ OURS = (bare.ROW, *kedge_rows.ROWS)
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     options = _options()
     if options.list:
         print("\n".join([*(each.name for each in PEERS), *(row.name for row in OURS)]))
