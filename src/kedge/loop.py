@@ -13,6 +13,9 @@ from kedge.store.records import LeaseLost
 
 log = logging.getLogger(__name__)
 
+REST_S = 5.0
+"""When a step whose work is done is due again: only what happened without a sign waits for it."""
+
 
 class Signal:
     """Wakes those who wait for a change. Any thread may call `notify`; waiting is for the loop's own tasks."""
@@ -71,26 +74,29 @@ def run_on_fastest_loop(main: Coroutine[Any, Any, None]) -> None:
 
 async def run(
     name: str,
-    step: Callable[[], Awaitable[None]],
+    step: Callable[[], Awaitable[float | None]],
     wake: Signal,
     clock: Clock,
     *,
     period_s: float = 1.0,
     longest_back_off_s: float = 30.0,
 ) -> None:
-    """Step for ever; a step that raises is logged and tried again after a growing pause."""
+    """Step for ever; a step that raises is logged and tried again after a growing pause.
+
+    A step may say itself after how many seconds the next one is due at the latest, when nothing wakes it before.
+    """
     pause_s = 0.0
     while True:
         seen = wake.count
         try:
-            await step()
+            due_s = await step()
             pause_s = 0.0
         except Exception:
             pause_s = min(longest_back_off_s, max(0.1, pause_s * 2))
             log.exception("%s: step failed; next try in %.1f s", name, pause_s)
             await clock.sleep(pause_s)
             continue
-        await wake.changed_since(seen, period_s)
+        await wake.changed_since(seen, period_s if due_s is None else due_s)
 
 
 async def keep(lease: Lease, wake: Signal, clock: Clock) -> None:
@@ -104,13 +110,14 @@ async def keep(lease: Lease, wake: Signal, clock: Clock) -> None:
         await clock.sleep(lease.ttl_s / 3)
 
 
-async def with_lease(lease: Lease, step: Callable[[tuple[str, int]], Awaitable[None]]) -> None:
+async def with_lease(lease: Lease, step: Callable[[tuple[str, int]], Awaitable[float | None]]) -> float | None:
     """Step, given what guards its transactions; without the lease do nothing. A step that loses it ends quietly."""
     held = lease.held
     if held is None:
-        return
+        return None
     try:
-        await step(held)
+        return await step(held)
     except LeaseLost as lost:
         log.info("%s; the step ends here", lost)
         await asyncio.to_thread(lease.hold)  # so that the next step begins only if it may
+        return None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kedge.compute.base import TaskState
+from kedge.loop import REST_S
 from kedge.objects.files import Objects
 from kedge.serving import table as tables
 from tests.endpoints.world import ACCOUNT, REGION, World, packed, variant
@@ -389,3 +390,15 @@ async def test_run_moves_without_being_stepped(world: World):
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_it_rests_only_when_nothing_is_under_way(world: World):
+    await in_service(world)
+    assert await world.controller.step() == REST_S
+    world.do("CreateEndpoint", EndpointName="other", EndpointConfigName="c")
+    assert await world.controller.step() is None, "model data is being fetched, and the endpoint is in transition"
+    await world.bring_up()
+    assert await world.controller.step() == REST_S
+    assert await world.controller.publisher.step() == REST_S
+    world.engine.put_all(TaskState.READY, TaskState.FAILED, "it fell over")
+    assert await world.controller.step() is None, "it is tried again after a while"

@@ -30,7 +30,7 @@ from kedge.errors import ConcurrentChange, ServiceError
 from kedge.home import Home
 from kedge.identity.principals import Directory
 from kedge.identity.records import AccessKey
-from kedge.loop import Signal, keep, run, with_lease
+from kedge.loop import REST_S, Signal, keep, run, with_lease
 from kedge.models import artifact
 from kedge.models.artifact import ArtifactError, Fetching
 from kedge.models.records import Source
@@ -104,11 +104,11 @@ class Controller:
         except ServiceError as error:
             log.warning("the lease could not be given back; another node waits until it expires: %s", error)
 
-    async def step(self) -> None:
+    async def step(self) -> float | None:
         """One pass over all endpoints; nothing without the lease."""
-        await with_lease(self._lease, self._pass)
+        return await with_lease(self._lease, self._pass)
 
-    async def _pass(self, held: tuple[str, int]) -> None:
+    async def _pass(self, held: tuple[str, int]) -> float | None:
         """An endpoint that fails does not hold up the others. Raises LeaseLost."""
         resources, cached = await asyncio.to_thread(self._load)
         tasks = {task.id: task for task in await self._engine.observe() if UID in task.labels}
@@ -136,6 +136,12 @@ class Controller:
                 log.exception("endpoint %s: a step failed; next try in %.0f s", resource.name, RETRY_S)
                 self._not_before_s[uid] = self._clock.monotonic_s() + RETRY_S
         self._not_before_s = {uid: at for uid, at in self._not_before_s.items() if uid in uids}
+        return REST_S if self._is_at_rest(resources) else None
+
+    def _is_at_rest(self, resources: Iterable[Resource]) -> bool:
+        """Whether nothing is to be done until something happens of which this process hears."""
+        waiting = self._store.is_shared or self._downloads or self._not_before_s or self._failed_since_s
+        return not waiting and not any(Status(resource.status).in_transition for resource in resources)
 
     async def settle(self) -> None:
         """Wait for the downloads that are under way."""

@@ -15,7 +15,7 @@ from kedge.endpoints.records import KIND
 from kedge.home import Home
 from kedge.identity.principals import Directory, tags_of
 from kedge.identity.records import AccessKey
-from kedge.loop import Signal
+from kedge.loop import REST_S, Signal
 from kedge.serving.table import RoutingTable
 from kedge.store.store import Resource, Store
 from kedge.tags.attach import KIND as TAGS
@@ -60,10 +60,11 @@ class Publisher:
         self._not_yet: dict[int, frozenset[str]] = {}
         """Instances of each table that was published and may not have reached every router, by version."""
 
-    async def step(self) -> None:
+    async def step(self) -> float | None:
         """Publish what has changed; wake those who wait for a table to be in force. Callers take turns."""
         async with self._turn:
             await self._step()
+            return REST_S if self._in_force is self._newest and not self._store.is_shared else None
 
     async def _step(self) -> None:
         table = await asyncio.to_thread(self._build)

@@ -142,6 +142,11 @@ class Store:
         if transaction.changed:
             self._announce()
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether others may commit to it, of which `on_commit` tells nothing."""
+        return self._file is None
+
     def on_commit(self, callback: Callable[[], None]) -> None:
         """Call it after each transaction that changed something, on the thread that made the change."""
         self._callbacks = (*self._callbacks, callback)
