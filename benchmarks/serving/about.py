@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.serving import environments
 from benchmarks.serving.registry import Peer
 
-_BASE = ("kedge", "numpy", "scikit-learn", "uvloop", "httptools")
+_BASE = ("kedge", "numpy", "scikit-learn", "uvloop", "httptools", "orjson")
 _PACKAGES = {"wrk": "wrk", "nginx": "nginx-light", "java": "openjdk-17-jre-headless"}
 """Of Debian and Ubuntu."""
 
@@ -43,11 +43,11 @@ def machine() -> dict[str, Any]:
 
 def versions(peers: Sequence[Peer], cache: Path) -> dict[str, str]:
     """Of Kedge with what it stands on, and of each other server."""
-    found = {package: version(package) for package in _BASE}
+    found: dict[str, str] = {}
     for peer in peers:
         if peer.packages:
             found |= environments.versions(environments.make(peer, cache), peer.packages)
-    return found
+    return found | {package: version(package) for package in _BASE}
 
 
 def text(machine: dict[str, Any], versions: dict[str, str], pace: str, other_cores: float) -> str:

@@ -26,7 +26,7 @@ from benchmarks.serving.prepared import Signer
 from kedge.serving.worker import WorkerSpec
 
 ECHO = """
-import json
+import orjson
 
 KEDGE_JOINABLE = True
 
@@ -36,7 +36,7 @@ def model_fn(model_dir):
 
 
 def input_fn(body, content_type):
-    return json.loads(body)
+    return orjson.loads(body)
 
 
 def predict_fn(data, model):
@@ -44,8 +44,9 @@ def predict_fn(data, model):
 
 
 def output_fn(prediction, accept):
-    return json.dumps(prediction), "application/json"
+    return orjson.dumps(prediction), "application/json"
 """
+"""Parses and writes as the Granian app does."""
 GBDT_ENVIRONMENT = {"KEDGE_PREDICT_METHOD": "predict_proba", "KEDGE_JOINABLE": "true", "OMP_NUM_THREADS": "1"}
 """The other servers answer with probabilities too, and have one thread; trees look at each row by itself."""
 _READY_S = 60.0
