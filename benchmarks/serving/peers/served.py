@@ -20,8 +20,8 @@ def gbdt() -> Any:
 
 
 def gbdt_file() -> Path:
-    """The model; fitted once for each version of scikit-learn, because a pickle fits one."""
-    file = Path(os.environ["BENCH_FOLDER"]) / f"gbdt-{sklearn.__version__}.joblib"
+    """The model; fitted once for each pair of versions, because a pickle fits one."""
+    file = Path(os.environ["BENCH_FOLDER"]) / f"gbdt-{sklearn.__version__}-{np.__version__}.joblib"
     if not file.exists():
         temporary = file.with_suffix(f".{os.getpid()}")
         joblib.dump(works.model(), temporary)
