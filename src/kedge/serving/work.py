@@ -45,6 +45,11 @@ class Work(Generic[Source]):
         return MAX_BYTES - self._bytes
 
     @property
+    def has_waiting(self) -> bool:
+        """Whether something is queued. Never locks, either."""
+        return bool(self._queue)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is queued or in hand."""
         with self._changed:

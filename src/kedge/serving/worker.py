@@ -52,6 +52,9 @@ __all__ = ["EXIT_DIED", "EXIT_LOAD_FAILED", "WorkerSpec", "environment", "run"]
 
 log = logging.getLogger(__name__)
 
+_QUICK_S = 100e-6
+"""A batch that takes less is a quick one."""
+
 
 def run(spec: WorkerSpec, status_fd: int) -> int:
     """Load the model and serve until SIGTERM. Returns the exit code, with which the caller ends the process.
@@ -185,28 +188,31 @@ def _place(stack: traceback.StackSummary, artifact: Path) -> str:
 
 
 def _run_model(runtime: Runtime, work: Work[Connection], io: WorkerIo, watch: Watch) -> None:
-    """Answer everything until the work is closed. Requests of one batch are answered as they become ready."""
+    """Answer everything until the work is closed. Requests of one batch are answered as they become ready.
+
+    Of a model that takes microseconds the sending would cost as much as the rest: answers go out together then.
+    """
     while (jobs := work.take(runtime.takes)) is not None:
-        now_s = time.monotonic()
-        late = [job for job in jobs if job.deadline_s is not None and job.deadline_s <= now_s]
+        began_s = time.monotonic()
+        late = [job for job in jobs if job.deadline_s is not None and job.deadline_s <= began_s]
         if late:
             io.answer((job, Busy("The request's time was over before the model was free.")) for job in late)
-        batch = [job for job in jobs if job.deadline_s is None or job.deadline_s > now_s] if late else jobs
-        watch.begin(batch)
-        _run_batch(runtime, batch, io, watch)
-        watch.end()
+        batch = [job for job in jobs if job.deadline_s is None or job.deadline_s > began_s] if late else jobs
+        if batch:
+            watch.begin(batch)
+            _run_batch(runtime, batch, io, watch, hold=io.may_hold and work.has_waiting)
+            watch.end()
+            io.may_hold = time.monotonic() - began_s < _QUICK_S
         if work.done(jobs):
             io.wake()
 
 
-def _run_batch(runtime: Runtime, batch: list[Job[Connection]], io: WorkerIo, watch: Watch) -> None:
-    if not batch:
-        return
+def _run_batch(runtime: Runtime, batch: list[Job[Connection]], io: WorkerIo, watch: Watch, *, hold: bool) -> None:
     open_jobs = set(range(len(batch)))
     try:
         for outcomes in runtime.answer([job.request for job in batch]):
             open_jobs.difference_update(index for index, _ in outcomes)
-            io.answer((batch[index], outcome) for index, outcome in outcomes)
+            io.answer([(batch[index], outcome) for index, outcome in outcomes], hold=hold)
             watch.step()
     except BaseException:
         log.exception("the runtime raised")

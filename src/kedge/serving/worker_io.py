@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kedge.serving.frames import FrameError
@@ -30,6 +30,8 @@ _ACCEPT_PAUSE_S = 0.1
 _LOOK_BUSY_S = 0.5
 _LOOK_IDLE_S = 10.0
 """How often it looks whether the model gets on and the sockets are there."""
+LONGEST_HOLD_S = 0.005
+_MOST_HELD = 16
 _GIVE_BACK_S = 1.0
 _GIVE_BACK_PAUSE_S = 0.02
 SOCKETS_GONE = "The model's code closed the instance's sockets"
@@ -108,6 +110,10 @@ class WorkerIo:
         self._connections: set[Connection] = set()
         self._stopping = False
         self._to_write: deque[Connection] = deque()
+        self._held: dict[Connection, None] = {}
+        self._held_count = 0
+        self.may_hold = False
+        """The model is quick: its thread holds answers back while more requests wait."""
         self._wake_in, self._wake_out = socket.socketpair()
         for each in (self._wake_in, self._wake_out, entrance, stop):
             each.setblocking(False)
@@ -137,7 +143,8 @@ class WorkerIo:
 
     def _serve(self) -> None:
         while not (self._stopping and self._finished()):
-            for key, mask in self._selector.select(self._look_every_s):
+            holds = self.may_hold and (self._held or self._work.has_waiting)
+            for key, mask in self._selector.select(LONGEST_HOLD_S if holds else self._look_every_s):
                 if isinstance(key.data, Connection):
                     if mask & selectors.EVENT_WRITE:
                         self._write(key.data)
@@ -145,23 +152,42 @@ class WorkerIo:
                         self._read(key.data)
                 else:
                     key.data()
+            if self._held:
+                for connection in self._release():
+                    self._write(connection)
             now_s = time.monotonic()
             if now_s - self._looked_s >= self._look_every_s:
                 self._look(now_s)
 
-    def answer(self, outcomes: Iterable[tuple[Job[Connection], Outcome]]) -> None:
-        """Called by the model's thread, which sends by itself: a hand-over would cost more than the sending."""
-        touched: dict[Connection, None] = {}
+    def answer(self, outcomes: Iterable[tuple[Job[Connection], Outcome]], *, hold: bool = False) -> None:
+        """Called by the model's thread, which sends by itself: a hand-over would cost more than the sending.
+
+        hold: more answers follow within microseconds, and shall go out together. Should they not follow after all, the
+        I/O thread sends at its next turn, within LONGEST_HOLD_S.
+        """
         for job, outcome in outcomes:
-            with job.source.lock:
-                job.source.peer.answer(job.stream, outcome)
-            touched[job.source] = None
-        for connection in touched:
+            connection = job.source
             with connection.lock:
-                left = connection.push()
-            if left:
-                self._to_write.append(connection)
-                self.wake()
+                connection.peer.answer(job.stream, outcome)
+            self._held[connection] = None
+            self._held_count += 1
+        if not hold or self._held_count >= _MOST_HELD:
+            self._held_count = 0
+            for connection in self._release():
+                with connection.lock:
+                    left = connection.push()
+                if left:
+                    self._to_write.append(connection)
+                    self.wake()
+
+    def _release(self) -> Iterator[Connection]:
+        """Those with answers that were held; each to one thread alone."""
+        held = self._held
+        while held:
+            try:
+                yield held.popitem()[0]
+            except KeyError:
+                return  # the other thread was first
 
     def wake(self) -> None:
         try:
