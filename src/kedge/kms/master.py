@@ -41,6 +41,10 @@ class MasterKey:
         """Raises aead.NotOpened."""
         return aead.unseal(self._for(purpose), wrapped, bound)
 
+    def key_for(self, purpose: str) -> bytes:
+        """32 bytes, always the same for one purpose, and for nothing that `wrap` does."""
+        return aead.derived(self._key, b"kedge key of a purpose", purpose.encode())
+
     def _for(self, purpose: str) -> bytes:
         return aead.derived(self._key, b"kedge master key", purpose.encode())
 
@@ -60,20 +64,33 @@ def open_master(path: Path, given: str, store: Store, now: datetime) -> MasterKe
                     "from a backup, or name it by KEDGE_MASTER_KEY_FILE; without it nothing encrypted can be read."
                 )
             write_whole(file, secrets.token_hex(aead.KEY_BYTES).encode() + b"\n")
-        text = file.read_bytes()
-        if os.stat(file).st_mode & 0o077:
-            log.warning("others than its owner may read the master key %s; give it the mode 0600", file)
     except OSError as error:
-        raise HomeError(f"The master key {file} cannot be read: {error.strerror}.") from error
-    if re.fullmatch(rb"\s*[0-9a-fA-F]{64}\s*", text) is None:
-        raise HomeError(f"{file} is no master key: it has to hold 64 hexadecimal digits, such as openssl rand -hex 32.")
-    master = MasterKey(bytes.fromhex(text.decode()))
+        raise _unreadable(file, error) from error
+    master = read_master(path, given)
     if known is not None and known.document["Id"] != master.id:
         raise HomeError(
             f"{file} holds the master key {master.id}, but the keys of this data directory are wrapped by "
             f"{known.document['Id']}. Bring that file back, or name it by KEDGE_MASTER_KEY_FILE."
         )
     return master
+
+
+def read_master(path: Path, given: str) -> MasterKey:
+    """The master key where `open_master` left or found it. Raises HomeError."""
+    file = Path(given).expanduser() if given else path
+    try:
+        text = file.read_bytes()
+        if os.stat(file).st_mode & 0o077:
+            log.warning("others than its owner may read the master key %s; give it the mode 0600", file)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if re.fullmatch(rb"\s*[0-9a-fA-F]{64}\s*", text) is None:
+        raise HomeError(f"{file} is no master key: it has to hold 64 hexadecimal digits, such as openssl rand -hex 32.")
+    return MasterKey(bytes.fromhex(text.decode()))
+
+
+def _unreadable(file: Path, error: OSError) -> HomeError:
+    return HomeError(f"The master key {file} cannot be read: {error.strerror}.")
 
 
 def record_master(master: MasterKey, store: Store, now: datetime) -> None:

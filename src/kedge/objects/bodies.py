@@ -135,7 +135,10 @@ class Bodies:
             prefix = f"{number:02x}"
             found = set(os.listdir(self._folder / prefix))
             unknown = found - self._being_written
-            for file in unknown - in_use(prefix) if unknown else ():
+            named = in_use(prefix) if unknown else set()
+            if stop.is_set():  # whoever waited in `in_use` may have been told to wait no more
+                break
+            for file in unknown - named:
                 with self._lock:  # no reader can come any more, but one may have been there before the row went
                     if self._readers[file] > 0:
                         continue

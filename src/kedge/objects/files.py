@@ -3,6 +3,7 @@
     FOLDER/index.db     what there is (kedge.objects.index)
     FOLDER/bodies/      the bytes (kedge.objects.bodies)
     FOLDER/lock         held while the store is open: one process at a time
+    FOLDER/guests       held by who puts something from another process (kedge.objects.guest)
 
 A put writes a file, makes it durable, and then names it in the index by one transaction: an object appears whole or not
 at all, and survives kill -9 and power loss once it is acknowledged. What blocks runs in the store's own threads, so a
@@ -33,6 +34,7 @@ from kedge.objects.deletions import Deletions
 from kedge.objects.encryption import CustomerKey, Wanted
 from kedge.objects.errors import BucketNotEmpty, InvalidRequest, NotImplementedHere
 from kedge.objects.events import Events
+from kedge.objects.guest import wait_for_guests
 from kedge.objects.index import Index
 from kedge.objects.index_buckets import find_bucket
 from kedge.objects.index_versions import find_version
@@ -81,6 +83,7 @@ class Objects:
 
         durable=False leaves out every fsync: for a store that goes with its process. Raises StoreInUse.
         """
+        self._folder = folder
         self._clock = clock or SystemClock()
         self._vault = vault
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -437,6 +440,7 @@ class Objects:
             log.info("removed %d files that belonged to no object", count)
 
     def _files_starting(self, prefix: str) -> set[str]:
+        wait_for_guests(self._folder, self._closing)
         with self._index.read() as db:
             return index.files_starting(db, prefix)
 

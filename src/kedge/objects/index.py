@@ -85,8 +85,15 @@ class _Waiting(Generic[T]):
 class Index:
     """Connections: one that writes, and as many idle ones that read as threads have read at once."""
 
-    def __init__(self, path: Path, *, durable: bool, committed: Callable[[], None] = lambda: None) -> None:
-        """committed: called after each transaction, by the thread that made it. Raises IndexRefused."""
+    def __init__(
+        self, path: Path, *, durable: bool, committed: Callable[[], None] = lambda: None, guest: bool = False
+    ) -> None:
+        """committed: called after each transaction, by the thread that made it. Raises IndexRefused.
+
+        guest: another process made it and keeps it; only one that is of this release is opened.
+        """
+        if guest and not path.exists():
+            raise IndexRefused("There is no object index yet.")
         self._path = path
         self._committed = committed
         self._durable = durable
@@ -101,6 +108,8 @@ class Index:
                     f"The object index has format {found} and this Kedge reads up to {FORMAT}; start a newer Kedge, or "
                     "use another data directory."
                 )
+            if found < FORMAT and guest:
+                raise IndexRefused(f"The object index still has format {found}.")
             if found < FORMAT:
                 self._writer.executescript(f"BEGIN;{_STEPS[found]}PRAGMA user_version = {FORMAT};COMMIT;")
         except BaseException:
