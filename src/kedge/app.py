@@ -64,6 +64,7 @@ from kedge.objects.browser import Browser, Parts
 from kedge.objects.files import Objects
 from kedge.objects.index import IndexRefused
 from kedge.objects.vault import Vault
+from kedge.serving.capture.forgetting import forget
 from kedge.serving.passthrough import Passthrough
 from kedge.serving.push import TablePush
 from kedge.serving.reports import ReportServer, Tally
@@ -204,6 +205,7 @@ class App:
         if not self.settings.ephemeral:
             raise errors.ValidationFailed("Only a server that was started with --ephemeral can be reset.")
         await self.engine.reset()
+        await forget(self.home.capture_socket)
         await asyncio.gather(
             asyncio.to_thread(self.store.wipe),
             asyncio.to_thread(self.objects.wipe),

@@ -25,7 +25,7 @@ class SettingError(ValueError):
 
 _ABOVE_ZERO = (
     *("cpu_overcommit", "memory_overcommit"),
-    *("body_limit_bytes", "invocation_timeout_s", "start_timeout_s"),
+    *("body_limit_bytes", "invocation_timeout_s", "start_timeout_s", "capture_spool_bytes"),
 )
 
 
@@ -89,6 +89,8 @@ class Settings:
     """How long a model may take for one answer."""
     start_timeout_s: float = 240.0
     """How long an instance may take to load its model, where the variant names no time of its own."""
+    capture_spool_bytes: int = 1_073_741_824
+    """What captured records may take on the disk until they are on S3; one variant gets a quarter of it."""
     history_days: int = 90
     """How long the history of resources is kept."""
     strict_results: bool = False

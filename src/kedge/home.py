@@ -11,9 +11,11 @@
     DIR/environments/DIGEST/       what requirements.txt of models names (compute/environments.py)
     DIR/tasks/ID/                  record.json, report/state.json, output.log, work/, tmp/ of each task
     DIR/routing.json               the routing table last accepted (mode 0600)
+    DIR/capture/                   what was captured and is not on S3 yet, sealed (serving/capture/spool.py)
     DIR/tls/                       ca.pem, ca.key, server.pem, server.key
-    DIR/log/                       control.log, router-0.log, forkserver.log, supervisor.log
-    RUN/                           Unix sockets: supervisor.sock, control.sock, router-0.sock, i/ID/sock, views/
+    DIR/log/                       control.log, router-0.log, capture.log, forkserver.log, supervisor.log
+    RUN/                           Unix sockets: supervisor.sock, control.sock, router-0.sock, capture.sock, i/ID/sock,
+                                   views/
 
 RUN is not under DIR: a socket's path has at most 107 bytes (103 on macOS), whatever the data directory's is. It is a
 folder of mode 0700 below /tmp, or below KEDGE_RUN_DIR, named by a hash of DIR.
@@ -87,6 +89,10 @@ class Home:
         return self.path / "routing.json"
 
     @property
+    def capture(self) -> Path:
+        return self.path / "capture"
+
+    @property
     def tls(self) -> Path:
         return self.path / "tls"
 
@@ -107,6 +113,11 @@ class Home:
     def report_socket(self) -> Path:
         """Where control takes what routers have counted."""
         return self.run / "report.sock"
+
+    @property
+    def capture_socket(self) -> Path:
+        """Where routers hand what is captured to the capture process."""
+        return self.run / "capture.sock"
 
     def router_socket(self, number: int) -> Path:
         """Plain HTTP for the control process, which passes on what reached the API port."""

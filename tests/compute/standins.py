@@ -2,6 +2,7 @@
 
     python -m tests.compute.standins up --data DIR [...]      `kedge up` with these programs
     python -m tests.compute.standins role --listen FD         control and router: answer /kedge/health, keep the link
+    python -m tests.compute.standins role                     capture: keeps the link
 
 As a module that the fork server imports it is the worker: what it does stands in the task's environment (DO).
 """
@@ -104,7 +105,7 @@ def run(spec: WorkerSpec, status_fd: int) -> int:
         signal.pause()
 
 
-async def _role(descriptor: int) -> None:
+async def _role(descriptor: int | None) -> None:
     home = open_home(config.read())
     task = os.environ["KEDGE_TASK_ID"]
     if "REFUSE_SECOND_START" in os.environ and task == "control":
@@ -112,9 +113,14 @@ async def _role(descriptor: int) -> None:
         starts.write_text(starts.read_text() + "x" if starts.exists() else "x")
         if len(starts.read_text()) == 2:
             sys.exit(config.CANNOT_START)
-    listener = socket.socket(fileno=descriptor)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    if descriptor is None:
+        link = asyncio.create_task(keep_link(home, task, task))
+        await ended.wait()
+        link.cancel()
+        return
+    listener = socket.socket(fileno=descriptor)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -154,6 +160,7 @@ def main() -> int:
     programs = Programs(
         control=broken if options.broken_control else me,
         router=me,
+        capture=me,
         worker="tests.compute.standins",
         preloaded=("tests.compute.threaded",) if options.threaded else ("tests.compute.not_there",),
     )

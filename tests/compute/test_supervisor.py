@@ -52,7 +52,7 @@ def test_up_status_and_down(server: Server):
     status = server.status()
     assert status["running"]
     assert status["pid"] == server.ready["pid"] == server.pid("supervisor")
-    tasks = ["supervisor", "control", "router-0", "router-1", "keeper", "forkserver"]
+    tasks = ["supervisor", "control", "router-0", "router-1", "capture", "keeper", "forkserver"]
     assert [each["task"] for each in status["roles"]] == tasks
     assert json.loads(server.home.run_file.read_bytes())["pid"] == server.ready["pid"]
     pids = server.pids()
@@ -71,7 +71,7 @@ def test_up_status_and_down(server: Server):
 def test_keys_are_for_nobody_below(server: Server):
     server.up(KEDGE_ROOT_ACCESS_KEY="AKIAROOT", KEDGE_ROOT_SECRET_KEY="root-secret")
     assert server.ready["secret_access_key"] == "root-secret"
-    for task in ("control", "router-0", "keeper", "forkserver"):
+    for task in ("control", "router-0", "capture", "keeper", "forkserver"):
         environment = Path(f"/proc/{server.pid(task)}/environ").read_bytes()
         assert b"root-secret" not in environment
         assert (b"SECRET_OF_THE_OPERATOR" in environment) == (task not in ("keeper", "forkserver"))
@@ -112,7 +112,7 @@ def test_a_killed_role_comes_back_and_connections_wait_meanwhile(server: Server,
 async def test_the_next_supervisor_adopts(server: Server):
     server.up()
     (instance,) = await started(server, "one")
-    roles = [server.pid("control"), server.pid("router-0")]
+    roles = [server.pid("control"), server.pid("router-0"), server.pid("capture")]
     old = server.ready
     server.kill_supervisor()
     assert server.ask()["pid"] == roles[0]
@@ -123,11 +123,17 @@ async def test_the_next_supervisor_adopts(server: Server):
         server.up("--api-port", str(taken))
     assert (server.ready["api_url"], server.ready["inference_url"]) == (old["api_url"], old["inference_url"])
     assert f"to have {taken}, `kedge down` first" in server.said()
-    assert [server.pid("control"), server.pid("router-0")] == roles
+    assert [server.pid("control"), server.pid("router-0"), server.pid("capture")] == roles
     assert await ready_again(server, "one") == instance
     # It watches them, though they are not its children.
     kill(roles[0])
     assert server.ask()["pid"] != roles[0]
+    kill(roles[2])
+    until(
+        lambda: (
+            [each["restarts"] for each in server.status()["roles"] if each["task"] == "capture" and each["pid"]] == [1]
+        )
+    )
     kill(instance)
     engine = LocalEngine(server.home)
     assert (await reached(engine, "one", READY, not_pid=instance)).restarts == 1
@@ -297,7 +303,7 @@ async def test_ephemeral_dies_whole_and_its_folder_goes_at_the_next_start(server
     server.up("--ephemeral")
     await started(server, "one")
     pids, folder = server.pids(), server.data
-    assert len(pids) == 6
+    assert len(pids) == 7
     server.kill_supervisor()
     until(lambda: all(gone(pid) for pid in pids), "the end of every process")
     assert folder.exists()

@@ -324,7 +324,6 @@ async def test_a_stored_deployment_counts_when_it_is_retained(world: World):
 
 
 FEATURES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    ({"DataCaptureConfig": {"DestinationS3Uri": "s3://a/b"}}, {}, "data capture (DataCaptureConfig)"),
     ({"AsyncInferenceConfig": {"OutputConfig": {}}}, {}, "AsyncInferenceConfig"),
     ({"ExplainerConfig": {"ClarifyExplainerConfig": {}}}, {}, "ExplainerConfig"),
     ({"ShadowProductionVariants": [variant("s")]}, {}, "ShadowProductionVariants"),
@@ -350,14 +349,12 @@ async def test_a_feature_that_is_not_there_is_stored_and_named(
     assert says in described["FailureReason"]
 
 
-async def test_switched_off_capture_is_no_obstacle(world: World):
+async def test_a_routing_strategy_is_shown(world: World):
     world.make_model()
-    capture = {"EnableCapture": False, "DestinationS3Uri": "s3://a/b"}
-    world.make_config("c", variant(RoutingConfig={"RoutingStrategy": "RANDOM"}), DataCaptureConfig=capture)
+    world.make_config("c", variant(RoutingConfig={"RoutingStrategy": "RANDOM"}))
     world.do("CreateEndpoint", EndpointName="e", EndpointConfigName="c")
     await world.bring_up()
     shown = await world.describe("e")
-    assert shown["EndpointStatus"] == "InService"
     assert shown["ProductionVariants"][0]["RoutingConfig"] == {"RoutingStrategy": "RANDOM"}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from kedge.clock import SystemClock
 from kedge.serving import frames
+from kedge.serving.capture.tap import Tap
 from kedge.serving.frames import Kind
 from kedge.serving.inbound import Limits
 from kedge.serving.router import Router
@@ -149,7 +150,9 @@ def table(*endpoints: Endpoint, version: int = 1, **options: Any) -> RoutingTabl
 
 @asynccontextmanager
 async def running(first: RoutingTable | None, limits: Limits | None = None, **options: Any) -> AsyncIterator[Served]:
-    router = Router(0, SystemClock(), limits or Limits(sweep_s=0.02), options.get("body_limit_bytes", 1 << 20))
+    tap = options.get("tap") or Tap(Path("/nowhere"), lambda: 0.0)
+    body_limit_bytes = options.get("body_limit_bytes", 1 << 20)
+    router = Router(0, SystemClock(), limits or Limits(sweep_s=0.02), body_limit_bytes, tap)
     if first is not None:
         router.swap(first)
     router.front.start()

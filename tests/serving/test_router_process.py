@@ -215,6 +215,7 @@ async def test_tables_come_by_push(home, worker):
             "connections": 0,
             "reports_waiting": 0,
             "reports_dropped": 0,
+            "capture": {"connected": False, "queued_bytes": 0, "taken": 0, "dropped": 0},
         }
         # Killed and started again while control is away, it serves what it had accepted.
         await until(lambda: tables.decode(home.routing_file.read_bytes()).version == 4)

@@ -132,6 +132,11 @@ def status(data: Path | None, as_json: bool) -> None:
         ]
         click.echo()
         click.echo(table(["ENDPOINT", "VARIANT", "INSTANCE", "STATE", "PID", "RESTARTS"], rows))
+    if captured := found.get("capture", []):
+        names = ("endpoint", "variant", "taken", "dropped", "withheld", "problem")
+        click.echo()
+        head = ["ENDPOINT", "VARIANT", "CAPTURED", "DROPPED", "WITHHELD", "PROBLEM"]
+        click.echo(table(head, [[each[name] for name in names] for each in captured]))
 
 
 @click.command(short_help="Variables for boto3 and other SDKs.")

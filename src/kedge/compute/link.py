@@ -1,7 +1,7 @@
-"""The line that control and each router keep to the supervisor.
+"""The line that every role keeps to the supervisor.
 
 A supervisor that was killed and started again finds its roles by it: each one dials in and lends the listening socket
-that it inherited, so that the new supervisor has it to pass on and no connection is refused in between.
+that it inherited, if it did, so that the new supervisor has it to pass on and no connection is refused in between.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ RETRY_S = 0.1
 log = logging.getLogger(__name__)
 
 
-async def keep_link(home: Home, role: str, task_id: str, listen_socket: socket.socket) -> NoReturn:
+async def keep_link(home: Home, role: str, task_id: str, listen_socket: socket.socket | None = None) -> NoReturn:
     """Stay connected to whichever supervisor there is, for ever; run it as a task of the role's own loop.
 
-    role: "control" or "router". task_id: what KEDGE_TASK_ID holds. A role that loses its supervisor goes on.
+    role: "control", "router" or "capture". task_id: what KEDGE_TASK_ID holds. A role that loses its supervisor goes on.
     """
     held_pipe.die_with_supervisor()
     while True:
@@ -37,7 +37,7 @@ async def keep_link(home: Home, role: str, task_id: str, listen_socket: socket.s
         await asyncio.sleep(RETRY_S)
 
 
-async def _stay(path: Path, role: str, task_id: str, listen_socket: socket.socket) -> None:
+async def _stay(path: Path, role: str, task_id: str, listen_socket: socket.socket | None) -> None:
     sock = socket.socket(socket.AF_UNIX)
     sock.setblocking(False)
     try:
@@ -48,7 +48,7 @@ async def _stay(path: Path, role: str, task_id: str, listen_socket: socket.socke
     lines = Lines(sock)
     try:
         hello = {"op": "hello", "role": role, "task": task_id, "pid": os.getpid()}
-        await lines.write(hello, [listen_socket.fileno()])
+        await lines.write(hello, [listen_socket.fileno()] if listen_socket is not None else [])
         while await lines.read() is not None:
             pass
     finally:

@@ -12,6 +12,7 @@ from typing import Any
 from kedge import arn
 from kedge.call import Call
 from kedge.documents import Kind
+from kedge.endpoints import capture
 from kedge.endpoints.records import CONFIG_KIND
 from kedge.errors import ValidationFailed
 from kedge.store.store import Transaction
@@ -47,6 +48,7 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
             f"With shadow variants there is exactly one production and one shadow variant; {len(production)} and "
             f"{len(shadow)} are given."
         )
+    capture.check(request.get("DataCaptureConfig"), request.get("Tags", []))
     document = {member: request[member] for member in STORED if member in request}
     for member in ("ProductionVariants", "ShadowProductionVariants"):
         if member in document:

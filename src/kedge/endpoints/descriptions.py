@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kedge import arn
+from kedge.endpoints.capture import summary
 from kedge.endpoints.records import Endpoint, Fleet, Status, Variant
 
 SOURCE = "aws.sagemaker"
@@ -28,6 +29,8 @@ def description(
     if endpoint.live is not None:
         shown["ProductionVariants"] = [_variant(v, endpoint.live, status, _live_status) for v in endpoint.live.variants]
         shown |= endpoint.live.echo
+        if endpoint.live.capture is not None:
+            shown["DataCaptureConfig"] = summary(endpoint.live.capture, status)
     if endpoint.pending is not None and status in (Status.CREATING, Status.UPDATING):
         pending = endpoint.pending
         shown["PendingDeploymentSummary"] = {

@@ -50,9 +50,17 @@ class Kinds:
 
 
 def new_fleet(
-    number: int, config: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]], kinds: Kinds, now_s: float
+    number: int,
+    config: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, Any]],
+    kinds: Kinds,
+    now_s: float,
+    capture_rules: Mapping[str, str] | None = None,
 ) -> Fleet:
-    """config, models: stored documents; models by name. Raises ValidationFailed for an unknown InstanceType."""
+    """config, models: stored documents; models by name. capture_rules: tags of the config.
+
+    Raises ValidationFailed for an unknown InstanceType.
+    """
     problems = [unserved(config)]
     variants = []
     for given in config["ProductionVariants"]:
@@ -66,6 +74,8 @@ def new_fleet(
         variants=tuple(variants),
         problem=next((problem for problem in problems if problem), ""),
         echo={name: config[name] for name in ECHOED if name in config},
+        capture=config.get("DataCaptureConfig"),
+        capture_rules=capture_rules or {},
     )
 
 
@@ -76,8 +86,6 @@ def unserved(config: Mapping[str, Any]) -> str:
     def sentence(what: str) -> str:
         return f'Endpoint config "{name}" asks for {what}, which this release of Kedge stores but does not do.'
 
-    if config.get("DataCaptureConfig", {}).get("EnableCapture", "DataCaptureConfig" in config):
-        return sentence("data capture (DataCaptureConfig)")
     for member, what in (
         ("AsyncInferenceConfig", "asynchronous inference"),
         ("ExplainerConfig", "explanations"),
@@ -157,7 +165,10 @@ def _containers(model: str, served: Servable, kinds: Kinds) -> tuple[tuple[Conta
 
 
 def retained(fleet: Fleet, live: Fleet, excluded: Collection[str]) -> Fleet:
-    """The fleet with the counts and weights of live variants of the same name. excluded: VariantPropertyTypes."""
+    """The fleet with the counts and weights of live variants of the same name, and with the live fleet's data capture.
+
+    excluded: VariantPropertyTypes.
+    """
 
     def kept(variant: Variant) -> Variant:
         before = live.variant(variant.name)
@@ -169,6 +180,8 @@ def retained(fleet: Fleet, live: Fleet, excluded: Collection[str]) -> Fleet:
             variant = replace(variant, desired_weight=before.desired_weight)
         return variant
 
+    if "DataCaptureConfig" not in excluded:
+        fleet = replace(fleet, capture=live.capture, capture_rules=live.capture_rules)
     return replace(fleet, variants=tuple(kept(variant) for variant in fleet.variants))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from kedge import listing
 from kedge.call import Call
 from kedge.compute.base import Capacity
-from kedge.endpoints import configs, deployment_config
+from kedge.endpoints import capture, configs, deployment_config
 from kedge.endpoints.descriptions import arn_of, description
 from kedge.endpoints.events import announce
 from kedge.endpoints.fleets import Kinds, check_fits, check_weights, claimed, new_fleet, retained
@@ -22,6 +22,7 @@ from kedge.endpoints.waiter import is_waiter
 from kedge.errors import ValidationFailed
 from kedge.store.store import Author, Resource, Transaction
 from kedge.tags.attach import attach
+from kedge.tags.attach import read as read_tags
 
 HOLD_S = 5.0
 """How long a waiter's DescribeEndpoint may be held. botocore reads for 60 s; its waiter sleeps for 30 s between."""
@@ -124,10 +125,11 @@ def delete_endpoint(call: Call, request: Mapping[str, Any]) -> Answer:
 
 
 def _fleet(machine: Machine, call: Call, tx: Transaction, number: int, config_name: str) -> Fleet:
-    """Raises ValidationFailed when the config, or a model that it names, is not there (any more)."""
+    """Raises ValidationFailed when the config or a model of it is not there (any more), or a tag of it is no rule."""
     config = configs.CONFIG.found(call, tx, config_name)
     models = configs.models_of(call, tx, config.document)
-    return new_fleet(number, config.document, models, machine.kinds, call.now.timestamp())
+    rules = capture.rules_of(read_tags(tx, call.scope, configs.CONFIG.arn(call, config.name)))
+    return new_fleet(number, config.document, models, machine.kinds, call.now.timestamp(), rules)
 
 
 def _check_room(machine: Machine, tx: Transaction, fleet: Fleet) -> None:

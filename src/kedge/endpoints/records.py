@@ -107,6 +107,10 @@ class Fleet:
     """Why this fleet can never serve, known without starting it."""
     echo: Mapping[str, Any] = field(default_factory=dict)
     """Members of the config that DescribeEndpoint repeats."""
+    capture: Mapping[str, Any] | None = None
+    """The config's DataCaptureConfig."""
+    capture_rules: Mapping[str, str] = field(default_factory=dict)
+    """Tags of the config that say what must not be captured."""
 
     def variant(self, name: str) -> Variant | None:
         return next((each for each in self.variants if each.name == name), None)

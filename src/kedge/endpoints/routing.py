@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from kedge import arn
 from kedge.config import Settings
+from kedge.endpoints.capture import capture_of
 from kedge.endpoints.records import Endpoint, Status, Variant, instance_id
 from kedge.identity.records import AccessKey
 from kedge.serving import table
@@ -80,6 +81,7 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         timeout_s=settings.invocation_timeout_s if timeout_s is None else timeout_s,
         body_limit_bytes=settings.body_limit_bytes if body_limit_bytes is None else body_limit_bytes,
         retries=retries,
+        capture=capture_of(fleet),
     )
 
 

@@ -14,6 +14,9 @@ WITHIN_S = 2.0
 FORK_SERVER = "forkserver"
 KEEPER = "keeper"
 HELPERS = (FORK_SERVER, KEEPER)
+CAPTURE = "capture"
+LATER = (*HELPERS, CAPTURE)
+"""Roles without which both ports answer: they are started after those that it takes."""
 
 
 class Adoption:

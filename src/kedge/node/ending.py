@@ -14,6 +14,7 @@ from kedge.compute.process_id import ProcessId, read_stat
 from kedge.compute.records import read_run, read_tasks
 from kedge.home import Home, read_home
 from kedge.node import lock, strays
+from kedge.node.adoption import CAPTURE
 from kedge.node.supervisor import remove_traces
 
 ROLE_GRACE_S = 10.0
@@ -33,9 +34,9 @@ def down(data_dir: Path) -> bool:
     home = read_home(data_dir)
     supervisor = lock.holder(home.lock)
     if supervisor is not None:
-        # It gives roles and instances their graces one after the other.
+        # It gives routers, the capture process and instances their graces one after the other.
         grace_s = max((record.spec.stop_grace_s for record in read_tasks(home)), default=0.0)
-        end([supervisor], 2 * ROLE_GRACE_S + grace_s + _AFTER_KILL_S)
+        end([supervisor], 3 * ROLE_GRACE_S + grace_s + _AFTER_KILL_S)
     return _end_what_is_left(home) or supervisor is not None
 
 
@@ -48,8 +49,10 @@ def _end_what_is_left(home: Home) -> bool:
     try:
         run = read_run(home.run_file)
         tasks = [record for record in read_tasks(home) if record.process is not None and record.process.alive()]
-        roles = [each.process for each in (run.roles if run else ()) if each.process.alive()]
-        end(roles, ROLE_GRACE_S)
+        living = [each for each in (run.roles if run else ()) if each.process.alive()]
+        roles = [each.process for each in living]
+        end([each.process for each in living if each.role != CAPTURE], ROLE_GRACE_S)
+        end([each.process for each in living if each.role == CAPTURE], ROLE_GRACE_S)
         instances = [record.process for record in tasks if record.process is not None]
         gates = [record.gate for record in read_tasks(home) if record.gate is not None and record.gate.alive()]
         end(instances, max((record.spec.stop_grace_s for record in tasks), default=0.0))

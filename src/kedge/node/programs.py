@@ -28,6 +28,7 @@ class Programs:
     """Gets --listen FD."""
     router: tuple[str, ...] = _python("kedge.serving.router")
     """Gets --listen FD --number N."""
+    capture: tuple[str, ...] = _python("kedge.serving.capture.process")
     keeper: tuple[str, ...] = _python("kedge.compute.keeper")
     """Gets --folder FOLDER and --socket-fd FD."""
     fork_server: tuple[str, ...] = _python("kedge.compute.forkserver")

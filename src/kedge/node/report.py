@@ -12,7 +12,7 @@ from kedge.compute.linux import probe
 from kedge.compute.messages import receive_now, send_now
 from kedge.compute.records import read_run, read_tasks
 from kedge.home import Home, read_home
-from kedge.node import lock
+from kedge.node import captured, lock
 
 _ANSWER_WITHIN_S = 5.0
 
@@ -24,12 +24,15 @@ def status(data_dir: Path) -> dict[str, Any]:
      "ephemeral", "auth_required", "ca_bundle",
      "capabilities": {name: bool, "memory_limit": "cgroup2" | "cgroup1" | "watchdog"},
      "sandbox": {"missing": [name], "network": "api", "none" or "host"}, "gpus": N,
-     "roles": [{"role": "supervisor" | "control" | "router" | "forkserver", "task", "pid", "state", "restarts"}],
-     "instances": [the fields of compute.base.TaskStatus]}
+     "roles": [{"role": "supervisor" | "control" | "router" | "capture" | "keeper" | "forkserver",
+                "task", "pid", "state", "restarts"}],
+     "instances": [the fields of compute.base.TaskStatus],
+     "capture": [{"account", "region", "endpoint", "variant", "taken", "dropped", "withheld", "problem"}]}
 
     state of a role: "running", "restarting" or "dead". pid is None where no process lives.
     """
     found: dict[str, Any] = {"running": False, "data_dir": str(data_dir), "pid": None, "roles": [], "instances": []}
+    found["capture"] = []
     if not (data_dir / "node.json").exists():
         return found
     home = read_home(data_dir)
@@ -47,7 +50,10 @@ def status(data_dir: Path) -> dict[str, Any]:
     if supervisor is not None:
         found |= {"running": True, "pid": supervisor.pid}
     told = _ask(home) if supervisor is not None else None
-    return found | (told if told is not None else _from_records(home))
+    found |= told if told is not None else _from_records(home)
+    routers = [each for each in found["roles"] if each["role"] == "router" and each["pid"]]
+    found["capture"] = captured.ask(home.router_socket(int(each["task"].rpartition("-")[2])) for each in routers)
+    return found
 
 
 def _ask(home: Home) -> dict[str, Any] | None:

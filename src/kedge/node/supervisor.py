@@ -36,7 +36,7 @@ from kedge.compute.tasks import Tasks
 from kedge.config import Settings
 from kedge.home import Home
 from kedge.node import health, ports, strays
-from kedge.node.adoption import FORK_SERVER, HELPERS, KEEPER, Adoption
+from kedge.node.adoption import CAPTURE, FORK_SERVER, KEEPER, LATER, Adoption
 from kedge.node.programs import Programs
 from kedge.node.roles import GRACE_S, Role, end
 from kedge.node.server import Server
@@ -203,6 +203,7 @@ class Supervisor:
         digest = self._settings_hash()
         self._roles = [self._role("control", "control", digest)]
         self._roles += [self._role("router", f"router-{n}", digest, n) for n in range(self._settings.routers)]
+        self._roles.append(self._role(CAPTURE, CAPTURE, digest))
         helpers = {KEEPER: self._keeper.spawn}
         if self._fork_server is not None:
             helpers[FORK_SERVER] = self._fork_server.spawn
@@ -213,7 +214,7 @@ class Supervisor:
         for role in self._roles:
             if role.task in kept:
                 role.begin(kept.pop(role.task).process)
-            elif role.task not in leaving and (role.role not in HELPERS or self._tasks.observe()):
+            elif role.task not in leaving and (role.role not in LATER or self._tasks.observe()):
                 role.begin()
         # One after the other, so that of several routers there is always one.
         for role in self._roles:
@@ -224,9 +225,12 @@ class Supervisor:
             await end(record.process, self._children, GRACE_S)
 
     def _role(self, role: str, task: str, digest: str, number: int | None = None) -> Role:
-        sock = self._sockets[role]
-        program = self._programs.control if role == "control" else self._programs.router
-        command = [*program, "--listen", str(sock.fileno())]
+        programs = {"control": self._programs.control, "router": self._programs.router, CAPTURE: self._programs.capture}
+        sock = self._sockets.get(role)
+        inherited = [sock.fileno()] if sock is not None else []
+        command = [*programs[role]]
+        if sock is not None:
+            command += ["--listen", str(sock.fileno())]
         if number is not None:
             command += ["--number", str(number)]
         environment = {
@@ -240,7 +244,7 @@ class Supervisor:
         def spawn() -> ProcessId:
             file = output.open_for_append(log_file)
             try:
-                return self._children.spawn(command, environment, output=file, descriptors=[sock.fileno()])
+                return self._children.spawn(command, environment, output=file, descriptors=inherited)
             finally:
                 os.close(file)
 
@@ -309,14 +313,14 @@ class Supervisor:
                 refused = next((role for role in self._roles if role.refused), None)
                 if refused is not None:
                     raise NotReady(output.tail(self._home.logs / f"{refused.task}.log", 1))
-                early = next((r for r in self._roles if r.restarts >= EARLY_ENDS and r.role not in HELPERS), None)
+                early = next((r for r in self._roles if r.restarts >= EARLY_ENDS and r.role not in LATER), None)
                 if early is not None:
                     raise NotReady(self._why(f"{early.task} ended {early.restarts} times", [early.task]))
                 if loop.time() >= began + HELPERS_AFTER_S:
                     self._begin_helpers()
                 if loop.time() > began + READY_WITHIN_S:
                     where = f"{found.api_url} and {found.inference_url}"
-                    tasks = [role.task for role in self._roles if role.role not in HELPERS]
+                    tasks = [role.task for role in self._roles if role.role not in LATER]
                     raise NotReady(self._why(f"{where} did not both answer within {READY_WITHIN_S:g} s", tasks))
                 await asyncio.wait(either, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -327,7 +331,7 @@ class Supervisor:
 
     def _begin_helpers(self) -> None:
         for role in self._roles:
-            if role.role in HELPERS and not role.begun:
+            if role.role in LATER and not role.begun:
                 role.begin()
 
     def _why(self, what: str, tasks: list[str]) -> str:
@@ -352,7 +356,10 @@ class Supervisor:
         self._ends.set()
 
     async def _end_all(self) -> None:
-        """Routers first, so that what they have read is answered; the instances after them. Records of tasks stay."""
+        """Routers first, so that what they have read is answered; what they hand on, and the instances, after them.
+
+        Records of tasks stay.
+        """
         await self._end_roles()
         await self._hurried(lambda at_once: [self._tasks.halt(at_once=at_once or self._settings.ephemeral)])
         self._keeper.close()
@@ -364,7 +371,11 @@ class Supervisor:
         remove_traces(self._home)
 
     async def _end_roles(self) -> None:
-        await self._hurried(lambda at_once: [role.end(at_once=at_once) for role in self._roles])
+        await self._end([role for role in self._roles if role.role != CAPTURE])
+        await self._end([role for role in self._roles if role.role == CAPTURE])
+
+    async def _end(self, roles: list[Role]) -> None:
+        await self._hurried(lambda at_once: [role.end(at_once=at_once) for role in roles])
 
     async def _hurried(self, ending: Callable[[bool], list[Any]]) -> None:
         """Run what ends things; begin it anew, at once, when a second signal comes."""

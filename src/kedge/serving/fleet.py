@@ -12,6 +12,8 @@ from typing import Protocol
 from kedge import errors
 from kedge.serving import choose
 from kedge.serving.admission import Admission, Verdict
+from kedge.serving.capture.records import Source
+from kedge.serving.capture.tap import Stream, Tap
 from kedge.serving.meter import Place
 from kedge.serving.retry import Budget
 from kedge.serving.table import Endpoint, Instance, RoutingTable, Variant
@@ -54,6 +56,8 @@ class Pool:
         self.place = place
         self.variant = variant
         self.budget = Budget(now_s)
+        self.capture: Stream | None = None
+        """Takes what is answered; None where nothing is captured."""
         self._admission = Admission()
         self._admitted: dict[Job, None] = {}
         """In the order in which they came."""
@@ -203,9 +207,10 @@ class Pool:
 class Route:
     """One endpoint."""
 
-    def __init__(self, endpoint: Endpoint, random: Random, now_s: float) -> None:
+    def __init__(self, endpoint: Endpoint, random: Random, now_s: float, tap: Tap) -> None:
         self.endpoint = endpoint
         self._random = random
+        self._tap = tap
         self._pools: dict[str, Pool] = {}
         self._split = choose.Split((), random)
         self._named_weights: tuple[tuple[str, float], ...] = ()
@@ -217,8 +222,12 @@ class Route:
         if named_weights != self._named_weights:
             self._named_weights = named_weights
             self._split = choose.Split([weight for _, weight in named_weights], self._random)
-        if endpoint.variants == before.variants and self._pools:
-            return
+        if endpoint.variants != before.variants or not self._pools:
+            self._update_pools(endpoint, now_s)
+        for name, pool in self._pools.items():
+            pool.capture = self._captured(endpoint, name)
+
+    def _update_pools(self, endpoint: Endpoint, now_s: float) -> None:
         names = {variant.name for variant in endpoint.variants}
         gone = [self._pools.pop(name) for name in self._pools.keys() - names]
         for variant in endpoint.variants:
@@ -228,6 +237,11 @@ class Route:
             self._pools[variant.name].update(variant)
         for pool in gone:
             pool.close()
+
+    def _captured(self, endpoint: Endpoint, variant: str) -> Stream | None:
+        if endpoint.capture is None:
+            return None
+        return self._tap.stream(Source(endpoint.account, endpoint.region, endpoint.name, variant, endpoint.capture))
 
     def close(self) -> None:
         pools, self._pools = list(self._pools.values()), {}
@@ -254,8 +268,9 @@ class Route:
 class Fleet:
     """All endpoints of the table that was accepted last."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, tap: Tap) -> None:
         self._random = random
+        self._tap = tap
         self._routes: dict[tuple[str, str, str], Route] = {}
 
     def swap(self, table: RoutingTable, now_s: float) -> None:
@@ -265,11 +280,12 @@ class Fleet:
         for key, endpoint in wanted.items():
             route = self._routes.get(key)
             if route is None:
-                self._routes[key] = Route(endpoint, self._random, now_s)
+                self._routes[key] = Route(endpoint, self._random, now_s, self._tap)
             else:
                 route.update(endpoint, now_s)
         for route in gone:
             route.close()
+        self._tap.keep({key for key, endpoint in wanted.items() if endpoint.capture is not None})
 
     def find(self, account: str, region: str, name: str) -> Route | None:
         return self._routes.get((account, region, name))

@@ -112,6 +112,11 @@ class Inbound:
             found = address, scheme == "https"
         return found
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it came over the Unix socket, which is this user's alone."""
+        return self._connection.origin() is None
+
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """headers: whole lines, each ending in CR LF, without content-length. Ignored once the client has gone."""
         self._connection.respond(self, status, headers, body)

@@ -233,6 +233,9 @@ class Invocation:
         except ValueError as error:
             self._model_lost(answers.model_error(self._route.endpoint, 500, str(error)))
             return
+        if self._pool is not None and (capture := self._pool.capture) is not None:
+            inbound = self._inbound
+            capture(self._request_id, inbound.headers, inbound.body, str(content_type or ""), body)
         self._end(200)
         self._inbound.respond(200, b"%sx-amzn-RequestId: %s\r\n" % (lines, self._request_id.encode()), body)
 

@@ -36,6 +36,7 @@ from kedge.identity.keys import KeyRing
 from kedge.identity.records import AccessKey, Caller
 from kedge.loop import run_on_fastest_loop
 from kedge.serving import answers
+from kedge.serving.capture.tap import Tap
 from kedge.serving.deadlines import Deadlines
 from kedge.serving.fleet import Fleet
 from kedge.serving.front import Front
@@ -65,7 +66,7 @@ log = logging.getLogger(__name__)
 class Router:
     """Serves the table that was accepted last. Everything happens on one loop's thread."""
 
-    def __init__(self, number: int, clock: Clock, limits: Limits, body_limit_bytes: int) -> None:
+    def __init__(self, number: int, clock: Clock, limits: Limits, body_limit_bytes: int, tap: Tap) -> None:
         self._number = number
         self._clock = clock
         self._body_limit_bytes = body_limit_bytes
@@ -79,7 +80,8 @@ class Router:
         random = Random(os.urandom(16))
         self._ids = answers.RequestIds(random)
         self.reporter = Reporter(clock, os.urandom(8).hex())
-        self.fleet = Fleet(random)
+        self.tap = tap
+        self.fleet = Fleet(random, tap)
         self.front = Front(self.handle, limits, body_limit_bytes, self._ids)
 
     def swap(self, table: RoutingTable) -> None:
@@ -168,7 +170,7 @@ class Router:
     def _other(self, inbound: Inbound, path: str) -> None:
         if inbound.method in ("GET", "HEAD"):
             if path == "/kedge/health":
-                inbound.respond(200, _JSON, json.dumps(self.health()).encode())
+                inbound.respond(200, _JSON, json.dumps(self.health(local=inbound.is_local)).encode())
                 return
             if path == "/ping":
                 inbound.respond(200, _JSON, b"{}")
@@ -182,8 +184,12 @@ class Router:
             "POST /endpoints/NAME/invocations is InvokeEndpoint."
         )
 
-    def health(self) -> dict[str, Any]:
+    def health(self, *, local: bool = False) -> dict[str, Any]:
+        """local: for this user on this machine, who may know which endpoints there are."""
         table = self._table
+        capture = self.tap.summary()
+        if local:
+            capture["variants"] = self.tap.variants()
         return {
             "role": "router",
             "number": self._number,
@@ -194,6 +200,7 @@ class Router:
             "connections": len(self.front.connections),
             "reports_waiting": self.reporter.waiting,
             "reports_dropped": self.reporter.dropped,
+            "capture": capture,
         }
 
 
@@ -217,7 +224,8 @@ async def serve(
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
-    router = Router(number, SystemClock(), limits_of_process(), settings.body_limit_bytes)
+    tap = Tap(home.capture_socket, Random(os.urandom(16)).random)
+    router = Router(number, SystemClock(), limits_of_process(), settings.body_limit_bytes, tap)
     client = TableClient(home.control_socket, home.routing_file, router.swap)
     client.load()
     router.front.start()
@@ -229,6 +237,7 @@ async def serve(
         asyncio.create_task(client.run()),
         asyncio.create_task(router.reporter.run(home.report_socket)),
         asyncio.create_task(link.keep_link(home, "router", task_id, listener)),
+        asyncio.create_task(tap.run()),
     ]
     # What was made until now stays: the collector need not look at it again.
     gc.collect()
@@ -237,7 +246,7 @@ async def serve(
     for server in servers:
         server.close()
     await router.front.drain(DRAIN_S)
-    await router.reporter.drain(REPORT_S)
+    await asyncio.gather(router.reporter.drain(REPORT_S), tap.close())
     router.fleet.close()
     for task in beside:
         task.cancel()

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from kedge.identity.principals import Directory, Principal
+from kedge.serving.capture.records import Capture
 
 FORMAT = 1
 
@@ -48,6 +49,8 @@ class Endpoint:
     timeout_s: float = 60.0
     body_limit_bytes: int = 26_214_400
     retries: bool = True
+    capture: Capture | None = None
+    """What of its invocations is captured."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ def _endpoint(fields: Mapping[str, Any]) -> Endpoint:
     variants = tuple(_variant(each) for each in fields["variants"])
     if any(not v.weight >= 0 for v in variants):
         raise TableRefused(f"endpoint {fields['name']}: a weight below 0")
-    return Endpoint(**{**fields, "variants": variants})
+    capture = Capture.of(fields["capture"]) if fields.get("capture") is not None else None
+    return Endpoint(**{**fields, "variants": variants, "capture": capture})
 
 
 def _variant(fields: Mapping[str, Any]) -> Variant:
