@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kedge.serving.capture.records import Source, Taken
@@ -90,51 +89,68 @@ class Decoder:
 
     def __init__(self) -> None:
         self._held = bytearray()
+        self._needed = _LENGTH_BYTES
+        """How much has to be held before there is anything to decode: a long frame is not looked at piece by piece."""
 
-    def feed(self, data: bytes) -> Iterator[Announced | Forget | tuple[int, Taken]]:
-        """Raises BadFrame, and then nothing more can be read. What is returned has to be read to its end."""
-        held = self._held
-        held += data
-        at = 0
-        view = memoryview(held)
-        try:
-            while len(held) - at >= _LENGTH_BYTES:
-                (length,) = _LENGTH.unpack_from(held, at)
-                if not 1 <= length <= MAX_FRAME_BYTES:
-                    raise BadFrame(f"a frame of {length} bytes")
-                if len(held) - at - _LENGTH_BYTES < length:
-                    break
-                start = at + _LENGTH_BYTES
-                at = start + length
-                yield _frame(view[start:at])
-        finally:
-            view.release()
-            del held[:at]
+    def feed(self, data: bytes) -> list[Announced | Forget | tuple[int, Taken]]:
+        """Raises BadFrame, and then nothing more can be read."""
+        if self._held:
+            self._held += data
+            if len(self._held) < self._needed:
+                return []
+            data = bytes(self._held)
+            self._held.clear()
+        found: list[Announced | Forget | tuple[int, Taken]] = []
+        at, end = 0, len(data)
+        self._needed = _LENGTH_BYTES
+        while end - at >= _LENGTH_BYTES:
+            (length,) = _LENGTH.unpack_from(data, at)
+            if not 1 <= length <= MAX_FRAME_BYTES:
+                raise BadFrame(f"a frame of {length} bytes")
+            if end - at - _LENGTH_BYTES < length:
+                self._needed = _LENGTH_BYTES + length
+                break
+            found.append(_frame(data, at + _LENGTH_BYTES, at + _LENGTH_BYTES + length))
+            at += _LENGTH_BYTES + length
+        self._held += data[at:]
+        return found
 
 
-def _frame(frame: memoryview) -> Announced | Forget | tuple[int, Taken]:
+def _frame(data: bytes, start: int, end: int) -> Announced | Forget | tuple[int, Taken]:
+    kind = data[start]
     try:
-        if frame[0] == RECORD:
-            return _record(frame)
-        if frame[0] == FORGET:
-            return Forget()
-        if frame[0] == ANNOUNCE:
-            return Announced(_NUMBER.unpack_from(frame, 1)[0], Source.of(json.loads(bytes(frame[1 + _NUMBER.size :]))))
+        if kind == RECORD:
+            return _record(data, start + 1, end)
+        if kind == ANNOUNCE:
+            (number,) = _NUMBER.unpack_from(data[start + 1 : end])
+            return Announced(number, Source.of(json.loads(data[start + 1 + _NUMBER.size : end])))
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise BadFrame(f"a frame that cannot be read: {error!r}") from error
-    finally:
-        frame.release()
+    if kind == FORGET:
+        return Forget()
     raise BadFrame("a frame of a kind that is not known")
 
 
-def _record(frame: memoryview) -> tuple[int, Taken]:
-    number, at_s, *lengths = _RECORD_REST.unpack_from(frame, 1)
-    at = 1 + _RECORD_REST.size
-    if at + sum(lengths) != len(frame):
+def _record(data: bytes, start: int, end: int) -> tuple[int, Taken]:
+    number, at_s, event, inference, attributes, in_type, out_type, in_bytes, out_bytes = _RECORD_REST.unpack_from(
+        data, start
+    )
+    texts = start + _RECORD_REST.size
+    inference += event
+    attributes += inference
+    in_type += attributes
+    out_type += in_type
+    bodies = texts + out_type
+    if bodies + in_bytes + out_bytes != end:
         raise BadFrame("a record whose lengths do not add up")
-    parts = []
-    for length in lengths:
-        parts.append(bytes(frame[at : at + length]))
-        at += length
-    event_id, inference_id, attributes, input_type, output_type = (part.decode("ascii") for part in parts[:5])
-    return number, Taken(at_s, event_id, inference_id, attributes, input_type, output_type, parts[5], parts[6])
+    text = data[texts:bodies].decode("ascii")
+    return number, Taken(
+        at_s,
+        text[:event],
+        text[event:inference],
+        text[inference:attributes],
+        text[attributes:in_type],
+        text[in_type:],
+        data[bodies : bodies + in_bytes],
+        data[bodies + in_bytes : end],
+    )

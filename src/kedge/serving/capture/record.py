@@ -6,8 +6,10 @@ Source: "Interpret captured data" in the SageMaker developer guide, and files th
 from __future__ import annotations
 
 import base64
-import json
 from datetime import UTC, datetime
+from functools import lru_cache
+
+import orjson
 
 from kedge.serving.capture import rules
 from kedge.serving.capture.records import Capture, Taken
@@ -17,6 +19,7 @@ _CSV_TYPES = ("text/csv",)
 _JSON_TYPES = ("application/json", "application/jsonlines", "application/x-jsonlines")
 
 
+@lru_cache(1024)
 def mime_of(content_type: str) -> str:
     """Without its parameters: those count for nothing when it is compared."""
     return content_type.partition(";")[0].strip().lower()
@@ -54,9 +57,14 @@ def line(taken: Taken, capture: Capture, key: bytes) -> tuple[bytes, bool]:
         event["inferenceId"] = taken.inference_id
     if taken.attributes:
         event["customAttributes"] = [taken.attributes]
-    event["inferenceTime"] = datetime.fromtimestamp(int(taken.at_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    event["inferenceTime"] = _seconds_text(int(taken.at_s))
     record = {"captureData": data, "eventMetadata": event, "eventVersion": "0"}
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n", withheld
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE), withheld
+
+
+@lru_cache(16)
+def _seconds_text(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _written(content_type: str, body: bytes, side: str, capture: Capture, key: bytes) -> tuple[str | None, str]:

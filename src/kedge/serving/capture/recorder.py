@@ -40,16 +40,23 @@ class Recorder:
     def record(self, taken: list[tuple[int, Source, Taken]]) -> Counts:
         """taken: with the number and the source of each."""
         counts = Counts()
-        groups: dict[Target, list[tuple[int, float, bytes]]] = {}
+        groups: dict[tuple[int, int], list[bytes]] = {}
+        firsts: dict[tuple[int, int], tuple[Source, float]] = {}
         for number, source, each in taken:
             line, withheld = record.line(each, source.capture, self._hash_key)
             if withheld:
                 counts.withheld[number] += 1
                 self._say_withheld(source)
-            groups.setdefault(_target(source, each), []).append((number, each.at_s, line))
-        for target, group in groups.items():
-            kept = self._append(target, [line for _, _, line in group], group[0][1])
-            (counts.spooled if kept else counts.dropped).update(number for number, _, _ in group)
+            group = number, record.hour_of(each.at_s)
+            if group in groups:
+                groups[group].append(line)
+            else:
+                groups[group] = [line]
+                firsts[group] = source, each.at_s
+        for (number, hour), lines in groups.items():
+            source, first_at_s = firsts[number, hour]
+            kept = self._append(_target(source, hour), lines, first_at_s)
+            (counts.spooled if kept else counts.dropped)[number] += len(lines)
         return counts
 
     def problem(self, variant: VariantKey) -> str:
@@ -78,9 +85,8 @@ class Recorder:
         return True
 
 
-def _target(source: Source, taken: Taken) -> Target:
+def _target(source: Source, hour: int) -> Target:
     capture = source.capture
-    hour = record.hour_of(taken.at_s)
     return Target(
         source.account, source.region, source.endpoint, source.variant, capture.bucket, capture.prefix,
         capture.kms_key, hour,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kedge.serving.capture.rules import Rule
 
@@ -52,8 +52,7 @@ class Source:
         return cls(**{**fields, "capture": Capture.of(fields["capture"])})
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """One answered invocation, as the router saw it."""
 
     at_s: float
