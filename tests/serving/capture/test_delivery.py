@@ -86,8 +86,11 @@ async def test_what_is_captured_is_an_object_after_the_period(world):
 
 
 async def test_what_is_large_does_not_wait(world):
-    world.delivery._spool._limit_bytes = 10 * deliveries.LARGE_BYTES
-    world.add(b"x" * deliveries.LARGE_BYTES)
+    """A sixteenth of the spool's bound is large."""
+    world.add(b"x" * 40_000)
+    await world.pass_s(0.0)
+    assert len(world.bucket.objects) == 0
+    world.add(b"x" * 40_000)
     await world.pass_s(0.0)
     assert len(world.bucket.objects) == 1
 
@@ -187,6 +190,9 @@ async def test_the_recorder_counts_what_it_spools_and_what_it_cannot(world):
     assert "it may have 250000" in recorder.problem(TARGET.variant_key)
     recorder.record([(1, source, taken(AT))])
     assert recorder.problem(TARGET.variant_key) == ""
+    recorder.record([(1, source, taken(AT, b"x" * 300_000))])
+    recorder.delivery_changed(TARGET.variant_key)
+    assert recorder.problem(TARGET.variant_key) == "", "what kept it from being delivered is over"
     await world.pass_s(deliveries.PERIOD_S)
     lines = [json.loads(line) for body in world.bucket.objects.values() for line in body.splitlines()]
     assert len(lines) == 4

@@ -54,6 +54,8 @@ class _Waiting:
 class Delivery:
     def __init__(self, spool: Spool, put: Put, clock: Clock) -> None:
         self._spool, self._put, self._clock = spool, put, clock
+        self._large_bytes = min(LARGE_BYTES, spool.limit_bytes // 16)
+        """A quarter of what a variant may have in the spool, so that it does not fill before anything is due."""
         self._changed: Callable[[VariantKey], None] = lambda _: None
         self._threads = ThreadPoolExecutor(THREADS, "delivery")
         self._waiting: dict[str, _Waiting] = {}
@@ -82,7 +84,7 @@ class Delivery:
         if segment.id not in self._waiting:
             self._waiting[segment.id] = _Waiting(segment, self._clock.monotonic_s())
             self._wake.set()
-        if segment.bytes >= LARGE_BYTES:
+        if segment.bytes >= self._large_bytes:
             self._spool.close(segment)
             self._wake.set()
 
@@ -122,7 +124,7 @@ class Delivery:
         if waiting.under_way:
             return float("inf")
         segment = waiting.segment
-        at_s = waiting.since_s if self._hurry or segment.bytes >= LARGE_BYTES else waiting.since_s + PERIOD_S
+        at_s = waiting.since_s if self._hurry or segment.bytes >= self._large_bytes else waiting.since_s + PERIOD_S
         trouble = self._troubles.get(segment.target.variant_key)
         return at_s if trouble is None or self._hurry else max(at_s, trouble.not_before_s)
 

@@ -56,7 +56,8 @@ class Routers:
         self.none_left.set()
 
     def said(self, variant: VariantKey) -> None:
-        """Its problem has become another one."""
+        """Its delivery has another problem, or none any more."""
+        self.recorder.delivery_changed(variant)
         for each in self.connections:
             each.tell(variant)
 

@@ -59,6 +59,11 @@ class Recorder:
             (counts.spooled if kept else counts.dropped)[number] += len(lines)
         return counts
 
+    def delivery_changed(self, variant: VariantKey) -> None:
+        """It can be delivered now, or can no longer, or for another reason."""
+        if not self._delivery.problem(variant):
+            self._refused.pop(variant, None)
+
     def problem(self, variant: VariantKey) -> str:
         return self._refused.get(variant) or self._delivery.problem(variant)
 

@@ -74,7 +74,7 @@ class Spool:
         """secret: 32 bytes from which the files' keys come. A variant gets at most a quarter of limit_bytes."""
         self._folder = folder
         self._secret = secret
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self._open: dict[Target, Segment] = {}
         self._files: dict[str, int] = {}
         self._ciphers: dict[str, _Cipher] = {}
@@ -100,11 +100,11 @@ class Spool:
     def append(self, target: Target, lines: Sequence[bytes], first_at_s: float) -> Segment:
         """Add records, all or none. Raises SpoolFull, OSError."""
         data = b"".join(lines)
-        taken, most = self._by_variant.get(target.variant_key, 0), self._limit_bytes // 4
+        taken, most = self._by_variant.get(target.variant_key, 0), self.limit_bytes // 4
         if taken + len(data) > most:
             raise SpoolFull(f"{taken} bytes of the variant wait for delivery already; it may have {most}")
-        if self.bytes + len(data) > self._limit_bytes:
-            raise SpoolFull(f"{self.bytes} bytes wait for delivery already; at most {self._limit_bytes} may")
+        if self.bytes + len(data) > self.limit_bytes:
+            raise SpoolFull(f"{self.bytes} bytes wait for delivery already; at most {self.limit_bytes} may")
         segment = self._open.get(target)
         if segment is None:
             segment = self._begin(target, first_at_s)
