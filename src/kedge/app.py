@@ -35,13 +35,14 @@ import uvicorn
 from kedge import __version__, config, errors
 from kedge.call import Call
 from kedge.clock import SystemClock
-from kedge.compute import capacity, credentials, grants, instance_types
+from kedge.compute import capacity, commands, containers, credentials, grants, instance_types
+from kedge.compute.commands import CommandsRefused
 from kedge.compute.link import keep_link
 from kedge.compute.processes import LocalEngine
 from kedge.config import SettingError, Settings
 from kedge.endpoints import operations as endpoint_operations
 from kedge.endpoints.controller import Controller
-from kedge.endpoints.fleets import Kinds
+from kedge.endpoints.fleets import Choose, Kinds
 from kedge.endpoints.operations import Machine
 from kedge.home import Home, HomeError, open_home
 from kedge.identity import operations as identity_operations
@@ -98,6 +99,24 @@ def operations(keys: KeyRing, machine: Machine, key_store: KeyStore) -> dict[str
     }
 
 
+def runtime_chooser(settings: Settings) -> Choose:
+    """The operator's map first, then the images that Kedge knows, then what podman or docker can be asked to run."""
+    has_engine = containers.find(settings.container_engine) is not None
+
+    def choose(image: str) -> str | None:
+        try:
+            if commands.find(commands.read(settings.images), image):
+                return images.SERVER
+        except CommandsRefused as error:
+            raise errors.ValidationFailed(str(error)) from error
+        known = images.choose(image)
+        if known is None and has_engine and images.is_reference(image):
+            return images.CONTAINER
+        return known
+
+    return choose
+
+
 class App:
     """The parts of one control process, and its life."""
 
@@ -131,7 +150,7 @@ class App:
         )  # fmt: skip
         sizes = capacity.known_types(settings)
         machine = Machine(
-            Kinds(partial(instance_types.find, known=sizes), images.choose, images.known_images()),
+            Kinds(partial(instance_types.find, known=sizes), runtime_chooser(settings), images.known_images()),
             self.engine.capacity,
         )
         self.authentication = Authentication(

@@ -77,6 +77,12 @@ class Settings:
     """Requirements may name other indexes, URLs and sources to build, whose code then runs outside of the sandbox."""
     environments: str = ""
     """JSON file with {"IMAGE PATTERN": "PATH"} of a Python, or of a requirements file, that runs such images."""
+    images: str = ""
+    """JSON file with {"IMAGE PATTERN": "COMMAND"} of what runs as a process in the place of such images."""
+    container_engine: str = "auto"
+    """What runs other images: podman or docker, by name or path; auto takes the one that is there; none."""
+    pull_images: bool = False
+    """Images that are not on this machine are pulled from their registry; false: the endpoint says so and fails."""
     gpus: int = -1
     """GPUs of this machine that instances get, each by one at a time; -1 counts them."""
     instance_network: str = "api"

@@ -77,8 +77,8 @@ def deploy(
     """
     from kedge.serving.runtimes import images
 
-    if images.choose(image) is None:
-        raise click.UsageError(f'No runtime for the image "{image}"; known are {", ".join(images.known_images())}.')
+    if images.choose(image) is None and not images.is_reference(image):
+        raise click.UsageError(f'"{image}" is no image; known are {", ".join(images.known_images())}.')
     server = find(data)
     say = _quiet if as_json else _progress()
     endpoint = name or endpoint_name(model_path)

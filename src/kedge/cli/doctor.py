@@ -61,6 +61,7 @@ def doctor(data: Path | None, as_json: bool) -> None:
         _disk(folder),
         _port(settings.host, settings.api_port, "API port", folder),
         _port(settings.host, settings.inference_port, "inference port", folder),
+        _engine(settings.container_engine),
         _extra("postgresql", "psycopg", "the resource store is SQLite only"),
         _extra("skops", "skops", "models in .skops files cannot be loaded"),
     ]
@@ -137,6 +138,21 @@ def _is_ours(folder: Path, port: int) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return any(url.rstrip("/").endswith(f":{port}") and listens(url) for url in urls)
+
+
+def _engine(setting: str) -> Finding:
+    """Images run only where one is; all else needs none."""
+    from kedge.compute import containers
+
+    try:
+        found = containers.find(setting)
+    except config.SettingError as error:
+        return Finding("containers", "problem", f"{error}")
+    if found is None:
+        return Finding("containers", "degraded", "images of your own run only as commands (KEDGE_IMAGES)")
+    if not found.bounds:
+        return Finding("containers", "degraded", f"{found.program} cannot bound the memory of containers here")
+    return Finding("containers", "ok", found.program)
 
 
 def _extra(extra: str, module: str, otherwise: str) -> Finding:

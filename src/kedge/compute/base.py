@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+SERVER, CONTAINER = "server", "container"
+"""Runtimes in which a server answers that is not Kedge's: a command, and an image that podman or docker runs."""
+
 
 class TaskState(StrEnum):
     STARTING = "starting"  # asked for; the model is not loaded yet
@@ -77,6 +80,16 @@ class TaskSpec:
     def many_models(self) -> bool:
         """Whether further models come into its folder while it runs."""
         return any(each.many_models for each in self.containers)
+
+    @property
+    def own_servers(self) -> list[tuple[int, Container]]:
+        """(place, container) of each in which a command serves."""
+        return [(at, each) for at, each in enumerate(self.containers) if each.runtime == SERVER]
+
+    @property
+    def images(self) -> list[tuple[int, Container]]:
+        """(place, container) of each that is run from its image."""
+        return [(at, each) for at, each in enumerate(self.containers) if each.runtime == CONTAINER]
 
     def digest(self) -> str:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()

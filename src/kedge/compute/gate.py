@@ -18,14 +18,14 @@ from collections.abc import Mapping
 
 from kedge.compute.credentials import Source, serve
 from kedge.compute.messages import LineError, receive_now
-from kedge.compute.relay import Address, Relays
+from kedge.compute.relay import Relays, Target
 
 _LOOK_EVERY_S = 0.1
 
 
 def live(
     supervisor: socket.socket,
-    relays: Mapping[socket.socket, Address],
+    relays: Mapping[socket.socket, Target],
     credentials: tuple[socket.socket, Source] | None,
     *,
     tied: bool,
@@ -44,13 +44,13 @@ def live(
     signal.signal(signal.SIGCHLD, lambda *_: None)
     selector.register(woken, selectors.EVENT_READ, lambda _: _reap(woken))
     Relays(selector, dict(relays))
-    watch = _Watch(selector, supervisor, tied=tied)
+    watch = Watch(selector, supervisor, tied=tied)
     while not watch.over():
         for key, events in selector.select(watch.look_every_s):
             key.data(events)
 
 
-class _Watch:
+class Watch:
     """Whether the instance is still there."""
 
     def __init__(self, selector: selectors.BaseSelector, supervisor: socket.socket, *, tied: bool) -> None:

@@ -33,15 +33,7 @@ class Sandbox:
     def tell(self, process: ProcessId) -> None:
         """Which process the instance is: from now on the sandbox lives as long as that one."""
         assert self.line is not None
-        with contextlib.suppress(OSError):  # the gate is gone, and the instance with it
-            if hasattr(os, "pidfd_open"):
-                descriptor = os.pidfd_open(process.pid)
-                try:
-                    send_now(self.line, {}, [descriptor])
-                finally:
-                    os.close(descriptor)
-            else:
-                send_now(self.line, {"pid": process.pid})
+        tell(self.line, process)
 
     def close_namespaces(self) -> None:
         for _, descriptor in self.namespaces:
@@ -53,6 +45,19 @@ class Sandbox:
         if self.line is not None:
             self.line.close()
             self.line = None
+
+
+def tell(line: socket.socket, process: ProcessId) -> None:
+    """Say on a line that gate.Watch reads which process the instance is."""
+    with contextlib.suppress(OSError):  # nobody is at the other end any more, and the instance ends too
+        if hasattr(os, "pidfd_open"):
+            descriptor = os.pidfd_open(process.pid)
+            try:
+                send_now(line, {}, [descriptor])
+            finally:
+                os.close(descriptor)
+        else:
+            send_now(line, {"pid": process.pid})
 
 
 class Keeper:

@@ -12,14 +12,16 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from kedge.compute import gpus, orders, output
+from kedge.compute import commands, gpus, orders, output
 from kedge.compute.base import TaskSpec
 from kedge.compute.cgroup import Groups
 from kedge.compute.children import Children
+from kedge.compute.commands import CommandsRefused
 from kedge.compute.environments import Environment, EnvironmentFailed, Environments, Needs
 from kedge.compute.fork_client import CannotFork, ForkFailed, ForkServer
 from kedge.compute.instance import Entry, Request
@@ -30,6 +32,7 @@ from kedge.compute.orders import Addresses, Bounds, Plan, Share
 from kedge.compute.process_id import ProcessId
 from kedge.compute.records import MODELS, OUTPUT, STATE, TEMPORARY, WORK
 from kedge.compute.sandbox import Confinement
+from kedge.compute.sidecars import NoContainer, Sidecar, Sidecars
 from kedge.home import Home
 
 HOME_MARK = "KEDGE_HOME_ID"
@@ -55,8 +58,10 @@ class Launched:
     """Descriptor of the status pipe, to be closed by the caller."""
     gate: ProcessId | None = None
     """The first process of its sandbox."""
-    line: socket.socket | None = None
-    """A sandbox that is to end with this process does so when this is closed; the caller's too."""
+    lines: list[socket.socket] = field(default_factory=list)
+    """What is to end with this process does so when these are closed; the caller's too."""
+    sidecars: tuple[ProcessId, ...] = ()
+    """The processes beside its containers."""
 
 
 class LaunchFailed(Exception):
@@ -78,8 +83,11 @@ def instance_environment(source: Mapping[str, str], home: Home, task_id: str) ->
     return {**clean_environment(source, home), **_own_environment(home, task_id)}
 
 
-def worker_fields(home: Home, spec: TaskSpec) -> dict[str, Any]:
-    """The fields of kedge.serving.worker.WorkerSpec. The model's own variables win, except over the marks."""
+def worker_fields(home: Home, spec: TaskSpec, servers: Mapping[int, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """The fields of kedge.serving.worker.WorkerSpec. The model's own variables win, except over the marks.
+
+    servers: further fields of those containers, by place, in which an own server answers.
+    """
     folder = home.tasks / spec.id
     own = _own_environment(home, spec.id)
     marks = {name: own[name] for name in (HOME_MARK, TASK_MARK)}
@@ -93,11 +101,11 @@ def worker_fields(home: Home, spec: TaskSpec) -> dict[str, Any]:
         "work_dir": str(folder / WORK),
         "state_file": str(folder / STATE),
         "labels": dict(spec.labels),
-        **(_containers(home, spec) if spec.containers else {}),
+        **(_containers(home, spec, servers or {}) if spec.containers else {}),
     }
 
 
-def _containers(home: Home, spec: TaskSpec) -> dict[str, Any]:
+def _containers(home: Home, spec: TaskSpec, servers: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "memory_bytes": spec.memory_bytes,
         "containers": [
@@ -108,8 +116,9 @@ def _containers(home: Home, spec: TaskSpec) -> dict[str, Any]:
                 "environment": dict(each.environment),
                 "many_models": each.many_models,
                 "keeps_models": each.keeps_models,
+                **servers.get(at, {}),
             }
-            for each in spec.containers
+            for at, each in enumerate(spec.containers)
         ],
         "direct": spec.direct,
         "models_dir": str(home.tasks / spec.id / MODELS) if spec.many_models else "",
@@ -146,7 +155,10 @@ class Machine:
 
 
 class Launcher:
-    """One for each supervisor. module: what an instance runs; fork_server: None where forking is not possible."""
+    """One for each supervisor.
+
+    module: what an instance runs. fork_server: None where forking is not possible. images: the setting of that name.
+    """
 
     def __init__(
         self,
@@ -157,7 +169,9 @@ class Launcher:
         fork_server: ForkServer | None,
         machine: Machine,
         environments: Environments,
+        sidecars: Sidecars,
         *,
+        images: str = "",
         tied: bool,
     ) -> None:
         self._home = home
@@ -167,6 +181,8 @@ class Launcher:
         self._fork_server = fork_server
         self._machine = machine
         self._environments = environments
+        self._sidecars = sidecars
+        self._images = images
         self._tied = tied
         self._addresses: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
         self.beginning: set[ProcessId] = environments.working
@@ -195,6 +211,9 @@ class Launcher:
                 stack.callback(os.close, log_file)
                 log_path = self._home.tasks / spec.id / OUTPUT
                 environment = await self._environments.prepare(_needs(self._home, spec), log_path)
+                mapped = commands.read(self._images) if spec.own_servers else {}
+                found = {at: commands.find(mapped, each.environment.get(IMAGE, "")) for at, each in spec.own_servers}
+                shown = [folder for command in found.values() if command for folder in command.readable]
                 plan = orders.plan(
                     self._home,
                     spec,
@@ -203,7 +222,8 @@ class Launcher:
                     self._machine.network,
                     self._share(given),
                     tied=self._tied,
-                    readable=environment.readable if environment else (),
+                    readable=[*(environment.readable if environment else ()), *shown],
+                    free_ports=_free_ports(len(found)),
                 )
                 if plan.problem:
                     raise LaunchFailed(plan.problem)
@@ -214,21 +234,34 @@ class Launcher:
                 if sandbox.gate is not None:
                     self.beginning.add(sandbox.gate)
                     stack.callback(self.beginning.discard, sandbox.gate)
-                request = self._request(spec, plan, sandbox, environment)
+                servers: dict[int, dict[str, Any]] = {
+                    at: {"command": command.words if command else (), "port": port}
+                    for (at, command), port in zip(found.items(), plan.ports, strict=True)
+                }
+                beside: list[Sidecar] = []
+                closing.callback(_close, beside)
+                for at, _ in spec.images:
+                    beside.append(await self._sidecars.start(spec, at, given, addresses, log_file))
+                    self.beginning.add(beside[-1].process)
+                    stack.callback(self.beginning.discard, beside[-1].process)
+                    servers[at] = {"door": str(Path(plan.socket).with_name(self._sidecars.door(spec, at)))}
+                request = self._request(spec, plan, sandbox, environment, servers)
                 pid = await self._start(request, environment, sandbox, groups, write_end, log_file)
-            except (OSError, ForkFailed, NoSandbox, EnvironmentFailed) as error:
+            except (OSError, ForkFailed, NoSandbox, NoContainer, EnvironmentFailed, CommandsRefused) as error:
                 raise LaunchFailed(str(error).removesuffix(".")) from error
             process = self._children.claim(pid)
-            line = None
+            lines = []
             if process is not None:
                 sandbox.tell(process)
+                for each in beside:
+                    each.tell(process, keep=self._tied)
                 if self._tied:
-                    line = sandbox.line
+                    lines = [line for line in (sandbox.line, *(each.line for each in beside)) if line is not None]
                     closing.pop_all()
             os.set_blocking(read_end, False)
             reading.pop_all()
             status = None if process else self._children.exit_status(pid)
-            return Launched(process, status, read_end, sandbox.gate, line)
+            return Launched(process, status, read_end, sandbox.gate, lines, tuple(each.process for each in beside))
 
     def out_of_memory(self, task_id: str) -> bool:
         return self._machine.groups is not None and self._machine.groups.killed(task_id)
@@ -238,8 +271,10 @@ class Launcher:
         if self._machine.groups is not None:
             self._machine.groups.kill(task_id)
 
-    def clean(self, task_id: str) -> None:
+    def clean(self, spec: TaskSpec) -> None:
         """What lies outside the task's folder, and what was private to the process that has ended."""
+        task_id = spec.id
+        self._sidecars.remove(spec)
         if self._machine.groups is not None:
             self._machine.groups.remove(task_id)
         folder = self._home.tasks / task_id
@@ -276,8 +311,15 @@ class Launcher:
             counts_processes=found is not None and "pids" in found.folders,
         )
 
-    def _request(self, spec: TaskSpec, plan: Plan, sandbox: Sandbox, environment: Environment | None) -> Request:
-        worker = worker_fields(self._home, spec)
+    def _request(
+        self,
+        spec: TaskSpec,
+        plan: Plan,
+        sandbox: Sandbox,
+        environment: Environment | None,
+        servers: Mapping[int, Mapping[str, Any]],
+    ) -> Request:
+        worker = worker_fields(self._home, spec, servers)
         worker["socket"] = plan.socket
         worker["environment"] = {**plan.environment, **sandbox.environment, **worker["environment"], **plan.marks}
         return Request(
@@ -360,3 +402,17 @@ def _file_of(fields: Mapping[str, Any]) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _close(sidecars: Sequence[Sidecar]) -> None:
+    for each in sidecars:
+        each.close()
+
+
+def _free_ports(count: int) -> list[int]:
+    """Of this machine; somebody else may take one before it is used, which the instance then says."""
+    socks = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [sock.getsockname()[1] for sock in socks]
+    for sock in socks:
+        sock.close()
+    return ports

@@ -18,6 +18,8 @@ from kedge.home import Home
 
 MAX_PROCESSES = 2048
 """Processes and threads of one instance."""
+SERVER_PORT = 8080
+"""On which an instance's own server listens. Source: SageMaker's contract for inference containers."""
 SHM_BYTES = 1024**3
 """Size of /dev/shm where an instance has no bound of its memory; else it is half of that."""
 NO_NETWORK, API_ONLY, HOST_NETWORK = NETWORKS = ("none", "api", "host")
@@ -72,6 +74,8 @@ class Plan:
     """What the model's own variables do not replace."""
     socket: str = ""
     """Where the instance listens, as it sees it."""
+    ports: Sequence[int] = ()
+    """On which its own servers listen, one for each."""
     problem: str = ""
     """Why it cannot be started on this machine as it has to be."""
 
@@ -86,14 +90,17 @@ def plan(
     *,
     tied: bool,
     readable: Sequence[str] = (),
+    free_ports: Sequence[int] = (),
 ) -> Plan:
     """network: one of NETWORKS; a task that asks for isolation gets NO_NETWORK whatever it says. readable: what this
-    task reads besides its models and what every instance does."""
+    task reads besides its models and what every instance does. free_ports: of this machine, one for each own server,
+    for an instance that has no network of its own."""
     layers = bounds.layers
     if spec.network_isolation:
         network = NO_NETWORK
     names = [name for name in namespace_names(layers) if name != "net" or network != HOST_NETWORK]
     own = "net" in names
+    ports = _ports(len(spec.own_servers), addresses) if own else list(free_ports)
     environment = {} if network == NO_NETWORK else _environment(addresses, own=own)
     hidden = (str(home.path), str(home.run))
     more = [*readable, *share.readable]
@@ -123,7 +130,7 @@ def plan(
         devices=base.devices,
         local=viewed,  # or it could connect to the server's own sockets
         internet=own or network != NO_NETWORK,
-        connect_to=None if own or network == HOST_NETWORK else [addresses.api[1], addresses.inference[1]],
+        connect_to=None if own or network == HOST_NETWORK else [addresses.api[1], addresses.inference[1], *ports],
         processes=MAX_PROCESSES if bounds.uid and layers["user_namespace"] and not bounds.counts_processes else 0,
         # It counts what is asked for, used or not: the watchdog bounds what is used.
         data_bytes=0 if bounds.groups else 2 * spec.memory_bytes,
@@ -145,14 +152,23 @@ def plan(
         tied=tied,
     )
     listens = f"{sockets}/{outside.name}"
-    return Plan(order, confinement, environment, share.environment, listens, _problem(spec, layers, own=own))
+    problem = _problem(spec, layers, own=own, silent=network == NO_NETWORK)
+    return Plan(order, confinement, environment, share.environment, listens, ports, problem)
+
+
+def _ports(count: int, addresses: Addresses) -> list[int]:
+    """The first where SageMaker has it, unless the API is reached by that number."""
+    taken = (addresses.api[1], addresses.inference[1])
+    return [port for port in range(SERVER_PORT, SERVER_PORT + count + len(taken)) if port not in taken][:count]
 
 
 def _read(home: Home, spec: TaskSpec) -> dict[str, str]:
     """From the path inside to the path outside."""
     found = {str(home.artifacts / each): str(home.artifacts / each) for each in sorted(spec.artifacts)}
-    if spec.artifact_sha256:
-        found[MODEL_DIR] = str(home.artifacts / spec.artifact_sha256)
+    # Of several containers none has the right to it more than another.
+    only = spec.containers[0].artifact_sha256 if len(spec.containers) == 1 else spec.artifact_sha256
+    if only:
+        found[MODEL_DIR] = str(home.artifacts / only)
     if spec.many_models:
         models = str(home.tasks / spec.id / MODELS)
         found[models] = models
@@ -188,7 +204,12 @@ def _network(home: Home, spec: TaskSpec, addresses: Addresses, network: str, *, 
     return Network(own, relays, given, list(addresses.api), addresses.authority)
 
 
-def _problem(spec: TaskSpec, layers: Mapping[str, bool], *, own: bool) -> str:
+def _problem(spec: TaskSpec, layers: Mapping[str, bool], *, own: bool, silent: bool) -> str:
+    """silent: it may reach nothing."""
+    if spec.own_servers and silent and not own:
+        return "its own server needs a port, and without a network namespace this machine has none that is only its own"
+    if spec.images and not layers["mount_namespace"]:
+        return "its image needs a mount namespace around the instance, which this machine does not have"
     if spec.network_isolation and not own and not layers["seccomp"]:
         return "the model has EnableNetworkIsolation, and this machine has nothing to keep it from the network"
     return ""

@@ -44,6 +44,8 @@ class TaskRecord:
     """Indices of the GPUs that are its own for as long as it is on record."""
     gate: ProcessId | None = None
     """The first process of its sandbox, which ends after it."""
+    sidecars: tuple[ProcessId, ...] = ()
+    """The processes beside its containers, which remove those and end after it."""
 
     def status(self) -> TaskStatus:
         return TaskStatus(
@@ -109,6 +111,7 @@ def read_task(path: Path) -> TaskRecord | None:
                 "process": _process(fields["process"]),
                 "gate": _process(fields.get("gate")),
                 "gpus": tuple(fields.get("gpus", ())),
+                "sidecars": tuple(ProcessId(**each) for each in fields.get("sidecars", ())),
             }
         )
     except (OSError, ValueError, TypeError, KeyError):

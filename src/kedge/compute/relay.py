@@ -7,6 +7,7 @@ import selectors
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 MAX_CONNECTIONS = 256
 """Of one instance; more wait in the listener's queue."""
@@ -24,11 +25,25 @@ class Address:
     def family(self) -> socket.AddressFamily:
         return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
+    def begin(self) -> socket.socket:
+        """Without waiting: a socket that is connecting. Raises OSError."""
+        sock = socket.socket(self.family)
+        sock.setblocking(False)
+        sock.connect_ex((self.host, self.port))
+        return sock
+
+
+class Target(Protocol):
+    """Where a connection is passed on to."""
+
+    def begin(self) -> socket.socket:
+        """Without waiting: a socket that is connecting. Raises OSError."""
+
 
 class Relays:
     """Uses the selector of the caller's loop; the data of each of its keys is called with the events."""
 
-    def __init__(self, selector: selectors.BaseSelector, to: dict[socket.socket, Address]) -> None:
+    def __init__(self, selector: selectors.BaseSelector, to: dict[socket.socket, Target]) -> None:
         """to: where each listening socket leads."""
         self._selector = selector
         self._to = to
@@ -51,17 +66,17 @@ class Relays:
                     self._selector.unregister(each)
                 return
 
-    def _begin(self, inside: socket.socket, address: Address) -> None:
+    def _begin(self, inside: socket.socket, address: Target) -> None:
         try:
-            outside = socket.socket(address.family)
+            outside = address.begin()
         except OSError:
             inside.close()
             return
         self._open += 1
+        inside.setblocking(False)
         for sock in (inside, outside):
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        outside.connect_ex((address.host, address.port))
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _Connection(self._selector, inside, outside, self._ended)
 
     def _ended(self) -> None:
@@ -105,6 +120,7 @@ class _Connection:
                 _send(here)
             if events & selectors.EVENT_READ:
                 data = here.sock.recv(_READ_BYTES)
+                _acknowledge_at_once(here.sock)
                 here.finished = not data
                 other.unsent += data
                 if other.connected:
@@ -146,6 +162,12 @@ class _Connection:
                 self._selector.unregister(end.sock)
             end.sock.close()
         self._ended()
+
+
+def _acknowledge_at_once(sock: socket.socket) -> None:
+    """Or a server that writes head and body apart is kept waiting in between by its own kernel."""
+    if sock.family != socket.AF_UNIX and hasattr(socket, "TCP_QUICKACK"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _send(end: _End) -> None:

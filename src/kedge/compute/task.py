@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kedge.compute import output, restart
+from kedge.compute import output, restart, sidecars
 from kedge.compute.base import TaskState, TaskStatus
 from kedge.compute.children import Children
 from kedge.compute.launcher import Launcher, LaunchFailed
@@ -60,7 +60,7 @@ class Task:
         self._leaving: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
         self._told = asyncio.Event()
-        self._line: socket.socket | None = None
+        self._lines: list[socket.socket] = []
         self._over_memory = False
         self._failure = ""
         self._last_words = ""
@@ -149,8 +149,8 @@ class Task:
                 return self._end_of(None, timed_out=True)
             process, exit_status = launched.process, launched.exit_status
             reports = StatusPipe(launched.reports, self._hear)
-            self._line = launched.line
-            self._set(process=process, gate=launched.gate)
+            self._lines = launched.lines
+            self._set(process=process, gate=launched.gate, sidecars=launched.sidecars)
         else:
             process = adopted
             if self.record.state is TaskState.READY:
@@ -169,9 +169,9 @@ class Task:
 
     async def _rest_ended(self) -> None:
         """Waits until nothing is left of an instance that has ended."""
-        if self._line is not None:
-            self._line.close()
-            self._line = None
+        for line in self._lines:
+            line.close()
+        self._lines.clear()
         gate = self.record.gate
         if gate is not None:
             ended = asyncio.ensure_future(self._children.ended(gate))
@@ -182,6 +182,7 @@ class Task:
                     await asyncio.wait({ended}, timeout=_REST_ENDS_WITHIN_S)
             finally:
                 ended.cancel()
+        await sidecars.settled(self.record.sidecars, self._children, _REST_ENDS_WITHIN_S)
         self._launcher.end_rest(self.record.spec.id)
 
     async def _settled(self, process: ProcessId, within_s: float) -> bool:
@@ -244,7 +245,7 @@ class Task:
         if process is not None:
             await self._end(process)
         await self._rest_ended()
-        self._launcher.clean(self.record.spec.id)
+        self._launcher.clean(self.record.spec)
         if forget:
             shutil.rmtree(self._home.tasks / self.record.spec.id, ignore_errors=True)
             self._changed(replace(self.record.status(), state=TaskState.STOPPED, pid=None))

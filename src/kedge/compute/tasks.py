@@ -47,8 +47,9 @@ class Tasks:
         return self.processes()
 
     def processes(self) -> list[ProcessId]:
-        """Those of the records: instances, and the first processes of their sandboxes."""
-        found = (each for task in self._tasks.values() for each in (task.record.process, task.record.gate))
+        """Those of the records: instances, the first processes of their sandboxes, and their sidecars."""
+        records = [task.record for task in self._tasks.values()]
+        found = (each for record in records for each in (record.process, record.gate, *record.sidecars))
         return [process for process in found if process is not None]
 
     def begin(self) -> None:

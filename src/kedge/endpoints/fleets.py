@@ -15,6 +15,7 @@ from kedge.compute.base import Capacity
 from kedge.endpoints.records import Container, Endpoint, Fleet, Status, Variant
 from kedge.errors import ResourceLimitExceeded, ValidationFailed
 from kedge.models.records import Servable, servable
+from kedge.serving.runtimes import images
 
 ROUTING_STRATEGIES = ("RANDOM", "LEAST_OUTSTANDING_REQUESTS")
 ECHOED = ("MetricsConfig", "CrossRegionTrafficConfig")
@@ -156,7 +157,13 @@ def _containers(model: str, served: Servable, kinds: Kinds) -> tuple[tuple[Conta
         runtime = kinds.choose(each.image) or ""
         if not runtime and not problem:
             problem = (
-                f'The image "{each.image}" of model "{model}" is not known. Known images: {", ".join(kinds.images)}.'
+                f'The image "{each.image}" of model "{model}" is not known. Known images: {", ".join(kinds.images)}. '
+                "Any other runs where podman or docker is installed, or as the command to which KEDGE_IMAGES maps it."
+            )
+        if each.models and runtime in images.OWN_SERVERS and not problem:
+            problem = (
+                f'Model "{model}" has Mode MultiModel with the image "{each.image}", whose own server would have to '
+                "load models by name; this release of Kedge does that for its own runtimes only."
             )
         containers.append(
             Container(each.name, each.image, runtime, each.sources, each.environment, each.models, each.keeps_models)

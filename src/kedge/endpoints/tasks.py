@@ -6,6 +6,7 @@ from kedge.compute.base import Container, TaskSpec
 from kedge.endpoints import records
 from kedge.endpoints.deployment import UID
 from kedge.endpoints.records import Endpoint, Member
+from kedge.serving.runtimes import images
 from kedge.store.records import Scope
 
 ARTIFACTS = "artifacts"
@@ -45,7 +46,10 @@ def spec(scope: Scope, endpoint: Endpoint, member: Member, start_timeout_s: floa
 
 def is_plain(variant: records.Variant) -> bool:
     """One container with one model: the instance itself is that container, with nothing in between."""
-    return len(variant.containers) == 1 and not variant.containers[0].models
+    if len(variant.containers) != 1:
+        return False
+    only = variant.containers[0]
+    return not only.models and only.runtime not in images.OWN_SERVERS
 
 
 def _container(scope: Scope, container: records.Container) -> Container:

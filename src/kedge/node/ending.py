@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from kedge.compute import cgroup
+from kedge import config
+from kedge.compute import cgroup, containers
 from kedge.compute.launcher import home_id
 from kedge.compute.process_id import ProcessId, read_stat
-from kedge.compute.records import read_run, read_tasks
+from kedge.compute.records import TaskRecord, read_run, read_tasks
 from kedge.home import Home, read_home
 from kedge.node import lock, strays
 from kedge.node.adoption import CAPTURE
@@ -20,6 +22,7 @@ from kedge.node.supervisor import remove_traces
 ROLE_GRACE_S = 10.0
 _AFTER_KILL_S = 5.0
 _REAPED_WITHIN_S = 3.0
+_SIDECARS_END_WITHIN_S = 10.0
 _GATES_END_WITHIN_S = 2.0
 _POLL_S = 0.02
 
@@ -54,13 +57,17 @@ def _end_what_is_left(home: Home) -> bool:
         end([each.process for each in living if each.role != CAPTURE], ROLE_GRACE_S)
         end([each.process for each in living if each.role == CAPTURE], ROLE_GRACE_S)
         instances = [record.process for record in tasks if record.process is not None]
-        gates = [record.gate for record in read_tasks(home) if record.gate is not None and record.gate.alive()]
+        every = read_tasks(home)
+        gates = [record.gate for record in every if record.gate is not None and record.gate.alive()]
+        sidecars = [each for record in every for each in record.sidecars if each.alive()]
         end(instances, max((record.spec.stop_grace_s for record in tasks), default=0.0))
         # They end with their instances; one that does not holds what is left of its sandbox.
         end(gates, _GATES_END_WITHIN_S)
+        end(sidecars, _SIDECARS_END_WITHIN_S)
+        _remove_containers(home, every)
         unclaimed = strays.kill_unclaimed(home_id(home), [])
         _wait(unclaimed, _AFTER_KILL_S)
-        _wait_until_reaped([*roles, *instances, *gates, *unclaimed])
+        _wait_until_reaped([*roles, *instances, *gates, *sidecars, *unclaimed])
         groups = cgroup.find(home_id(home))
         if groups is not None:
             groups.clear()
@@ -68,6 +75,19 @@ def _end_what_is_left(home: Home) -> bool:
         return bool(roles or instances or unclaimed)
     finally:
         os.close(held)
+
+
+def _remove_containers(home: Home, tasks: Sequence[TaskRecord]) -> None:
+    """Those whose sidecars were killed, too. They are found by their label."""
+    engine = containers.find(config.read().container_engine) if any(each.spec.images for each in tasks) else None
+    if engine is None:
+        return
+    environment = containers.environment(os.environ)
+    label = f"label={containers.HOME_LABEL}={home_id(home)}"
+    words = engine.words("ps", "--all", "--quiet", "--filter", label)
+    found = subprocess.run(words, env=environment, capture_output=True, text=True, check=False).stdout.split()
+    if found:
+        subprocess.run(engine.remove(*found), env=environment, capture_output=True, check=False)
 
 
 def end(processes: Sequence[ProcessId], grace_s: float) -> None:

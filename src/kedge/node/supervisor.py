@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import kedge
 from kedge import tls
-from kedge.compute import cgroup, gpus, held_pipe, output, watchdog
+from kedge.compute import cgroup, containers, gpus, held_pipe, output, watchdog
 from kedge.compute.children import Children
 from kedge.compute.environments import Environments
 from kedge.compute.fork_client import ForkServer
@@ -32,6 +32,7 @@ from kedge.compute.linux import Capabilities
 from kedge.compute.orders import Addresses
 from kedge.compute.process_id import ProcessId
 from kedge.compute.records import RoleRecord, RunRecord, read_run, write_run
+from kedge.compute.sidecars import Sidecars
 from kedge.compute.tasks import Tasks
 from kedge.config import Settings
 from kedge.home import Home
@@ -97,6 +98,16 @@ class Supervisor:
             self._fork_server,
             Machine(capabilities, self._groups, settings.instance_network),
             Environments(home, self._children, settings, {HOME_MARK: home_id(home)}),
+            Sidecars(
+                home,
+                self._children,
+                {HOME_MARK: home_id(home)},
+                containers.find(settings.container_engine),
+                settings.instance_network,
+                pull=settings.pull_images,
+                tied=settings.ephemeral,
+            ),
+            images=settings.images,
             tied=settings.ephemeral,
         )
         self._tasks = Tasks(home, self._launcher, self._children, gpus.count(settings.gpus))

@@ -18,9 +18,11 @@ from typing import Any, cast
 from kedge.serving import memory
 from kedge.serving.asking import encoded_head
 from kedge.serving.frames import FrameError
+from kedge.serving.hosting import own_server
 from kedge.serving.loading import Models
 from kedge.serving.part import Part
-from kedge.serving.places import Place, Single, part_spec
+from kedge.serving.places import Place, Running, Single, part_spec
+from kedge.serving.runtimes import images
 from kedge.serving.runtimes.base import Answer, Busy, last_line
 from kedge.serving.streams import MAX_BODY_BYTES, Arrived, Failure, Peer
 from kedge.serving.work import MAX_BYTES, MAX_REQUESTS
@@ -79,7 +81,7 @@ class Flow:
         self._place = 0
         self._body = arrived.request.body
         self._content_type = arrived.request.content_type
-        self._part: Part | None = None
+        self._part: Running | None = None
         self._stream = 0
         self.deadline_s = deadline_s
         """On the loop's clock."""
@@ -104,7 +106,7 @@ class Flow:
     def begin(self) -> None:
         self.place.submit(self)
 
-    def send_to(self, part: Part) -> None:
+    def send_to(self, part: Running) -> None:
         request = self._arrived.request
         given = {
             "content_type": self._content_type,
@@ -294,6 +296,7 @@ class Front:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._problem: str | None = None
+        self._is_final = True
         for number, handler in ((signal.SIGTERM, self._stop), (signal.SIGCHLD, self._reap)):
             self._loop.add_signal_handler(number, handler)
         self._places = [self._place(at, each) for at, each in enumerate(self._spec.parts)]
@@ -301,6 +304,8 @@ class Front:
             entrance = await self._start()
         except NotStarted as error:
             await self._end_parts()
+            if not self._is_final:
+                return self._status.end("died", str(error), EXIT_DIED)
             return self._status.end("failed", str(error), EXIT_LOAD_FAILED)
         if entrance is None:
             await self._end_parts()
@@ -354,16 +359,27 @@ class Front:
             each.stop()
         waiting = [part.gone for part in self._parts() if not part.gone.done()]
         if waiting:
-            await asyncio.wait(waiting, timeout=_END_S)
+            await asyncio.wait(waiting, timeout=max(_END_S, *(part.grace_s + 1 for part in self._parts())))
         for part in self._parts():
             part.kill()
 
     def _place(self, at: int, container: ContainerSpec) -> Place:
         if container.many_models:
             return Models(at, self._spec, container, self._tell_wants, self._beside)
-        return Single(container.name, part_spec(self._spec, container), self._changed.set, self._fail)
+        spec = part_spec(self._spec, container)
+        if container.runtime not in images.OWN_SERVERS:
+            return Single(container.name, lambda ready: Part(spec, ready, lambda: None), self._changed.set, self._fail)
+        # Its process alone is brought back only where others go on meanwhile; nobody here can bring back a container.
+        again = container.runtime == images.SERVER and len(self._spec.parts) > 1
+        return Single(
+            container.name,
+            lambda ready: own_server(spec, container, ready),
+            self._changed.set,
+            self._fail,
+            again=again,
+        )
 
-    def _parts(self) -> list[Part]:
+    def _parts(self) -> list[Running]:
         return [part for place in self._places for part in place.parts()]
 
     def _beside(self, place: Place) -> int:
@@ -419,8 +435,9 @@ class Front:
         """Something that `serve` may wait for has changed."""
         self._changed.set()
 
-    def _fail(self, problem: str) -> None:
+    def _fail(self, problem: str, is_final: bool) -> None:
         self._problem = self._problem or problem
+        self._is_final = is_final
         self._changed.set()
 
     def _stop(self) -> None:

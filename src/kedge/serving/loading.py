@@ -21,7 +21,7 @@ from typing import Any
 from kedge.serving import memory
 from kedge.serving.memory import Loaded
 from kedge.serving.part import Part
-from kedge.serving.places import Passing, Place, part_spec
+from kedge.serving.places import Passing, Place, Running, part_spec
 from kedge.serving.runtimes.base import Busy
 from kedge.serving.streams import Failure
 from kedge.serving.worker_setup import ContainerSpec, WorkerSpec
@@ -120,7 +120,7 @@ class Models(Place):
         if model is not None:
             _stop_timer(model.waiting.pop(flow, None))
 
-    def left(self, flow: Passing, part: Part) -> None:
+    def left(self, flow: Passing, part: Running) -> None:
         model = self._models.get(flow.target_model)
         if model is None or model.part is not part:
             return

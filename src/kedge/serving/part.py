@@ -52,6 +52,7 @@ class Part:
         """Why it ended, once it has."""
         self.told_failure = False
         self.was_killed = False
+        self.grace_s = _STOP_S
         """By SIGKILL, as the kernel does for want of memory."""
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._on_ready, self._on_ending = on_ready, on_ending

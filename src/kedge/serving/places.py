@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from kedge.compute import restart
-from kedge.serving.part import Part
+from kedge.serving.asking import Waiting
+from kedge.serving.runtimes.base import LoadError
 from kedge.serving.streams import Failure
 from kedge.serving.worker_setup import ContainerSpec, WorkerSpec
 
@@ -27,9 +28,40 @@ class Passing(Protocol):
     def deadline_s(self) -> float | None:
         """On the loop's clock."""
 
-    def send_to(self, part: Part) -> None: ...
+    def send_to(self, part: Running) -> None: ...
 
     def fail(self, failure: Failure) -> None: ...
+
+
+class Running(Protocol):
+    """A process, or a server beside this one, that runs a container. Started when it is made; `gone` when it ended."""
+
+    ready: bool
+    stopping: bool
+    reason: str
+    told_failure: bool
+    gone: asyncio.Future[None]
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def grace_s(self) -> float:
+        """How long `stop` may take."""
+
+    def send(self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int) -> int: ...
+
+    def cancel(self, stream: int) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def reap(self) -> None: ...
+
+
+Begin = Callable[[Callable[[], None]], Running]
+"""Starts it; the argument is called once it is ready. Raises OSError, and LoadError when no other try would help."""
 
 
 class Place:
@@ -46,10 +78,10 @@ class Place:
         """It waits no more."""
         raise NotImplementedError
 
-    def left(self, flow: Passing, part: Part) -> None:
+    def left(self, flow: Passing, part: Running) -> None:
         """The part has done with it, one way or the other."""
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> Sequence[Running]:
         """Its processes, those that are ending included."""
         raise NotImplementedError
 
@@ -61,16 +93,27 @@ class Place:
 class Single(Place):
     """A container with one model: one process, which is brought back when it dies."""
 
-    def __init__(self, name: str, spec: WorkerSpec, started: Callable[[], None], failed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        begin: Begin,
+        started: Callable[[], None],
+        failed: Callable[[str, bool], None],
+        *,
+        again: bool = True,
+    ) -> None:
+        """failed: why, and whether another try would end in the same. again: False for one that the whole instance
+        lives and dies with."""
         super().__init__(name)
-        self._spec = spec
+        self._begin = begin
         self._started, self._failed = started, failed
+        self._may_try_again = again
         self._waiting: dict[Passing, None] = {}
         self._ends = 0
         self._ready_s = 0.0
         self._was_ready = False
         self._loop = asyncio.get_running_loop()
-        self.part: Part | None = None
+        self.part: Running | None = None
         self._stopping = False
 
     @property
@@ -81,7 +124,10 @@ class Single(Place):
         if self._stopping:
             return
         try:
-            self.part = Part(self._spec, self._ready, lambda: None)
+            self.part = self._begin(self._ready)
+        except LoadError as error:
+            self.part = None
+            self._failed(f"Container {self.name}: {error}", True)
         except OSError as error:
             self.part = None
             self._again(f"The process could not be started: {error.strerror}.", told_failure=False)
@@ -98,7 +144,7 @@ class Single(Place):
     def forget(self, flow: Passing) -> None:
         self._waiting.pop(flow, None)
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> Sequence[Running]:
         return [self.part] if self.part is not None else []
 
     def stop(self) -> None:
@@ -114,7 +160,7 @@ class Single(Place):
         for flow in waiting:
             self.submit(flow)
 
-    def _gone(self, part: Part) -> None:
+    def _gone(self, part: Running) -> None:
         lived_s = self._loop.time() - self._ready_s if self._ready_s else 0.0
         self._ends = restart.failures_after(self._ends, lived_s)
         self._ready_s = 0.0
@@ -123,11 +169,14 @@ class Single(Place):
 
     def _again(self, reason: str, *, told_failure: bool) -> None:
         log.warning("container %s: %s", self.name, reason)
+        if not self._may_try_again:
+            self._failed(f"Container {self.name}: {reason}", told_failure)
+            return
         step = restart.next_step(
             ever_ready=self._was_ready, failures=self._ends, told_failure=told_failure, timed_out=False
         )
         if isinstance(step, restart.GiveUp):
-            self._failed(f"Container {self.name}: {reason}")
+            self._failed(f"Container {self.name}: {reason}", True)
         else:
             self._loop.call_later(step.after_s, self.start)
 

@@ -41,6 +41,12 @@ class ContainerSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     many_models: bool = False
     keeps_models: bool = True
+    command: Sequence[str] = ()
+    """Of an own server that the operator's map names: what to start."""
+    port: int = 0
+    """On which an own server is to listen."""
+    door: str = ""
+    """Of a container that runs beside the instance: its sidecar's sockets, without their endings."""
 
 
 @dataclass(frozen=True)

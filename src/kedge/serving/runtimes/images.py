@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 
+from kedge.compute.base import CONTAINER as CONTAINER
+from kedge.compute.base import SERVER as SERVER
+
 SKLEARN = "sklearn"
 SCRIPT = "script"
 XGBOOST = "xgboost"
@@ -17,6 +20,8 @@ ONNX = "onnx"
 TORCH = "torch"
 MLFLOW = "mlflow"
 HUGGINGFACE = "huggingface"
+OWN_SERVERS = (SERVER, CONTAINER)
+"""A server that is not Kedge's answers: a command that runs as a process, or an image that podman or docker runs."""
 
 FRAMEWORKS = {
     SKLEARN: "scikit-learn",
@@ -29,7 +34,8 @@ FRAMEWORKS = {
     HUGGINGFACE: "torch",
 }
 """The package on an index whose version an image's tag names."""
-_OWN = {f"kedge/{name}": name for name in (SKLEARN, SCRIPT, XGBOOST, LIGHTGBM, CATBOOST, ONNX, TORCH, MLFLOW)}
+_OWN_NAMES = (SKLEARN, SCRIPT, XGBOOST, LIGHTGBM, CATBOOST, ONNX, TORCH, MLFLOW, SERVER)
+_OWN = {f"kedge/{name}": name for name in _OWN_NAMES}
 _REPOSITORIES = {
     "sagemaker-scikit-learn": SKLEARN,
     "sagemaker-xgboost": XGBOOST,
@@ -50,6 +56,10 @@ _REGISTRY_IMAGE = re.compile(
     r"(?:amazonaws\.com|amazonaws\.com\.cn|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
     rf"/([a-z0-9][a-z0-9._/-]*){_REFERENCE}"
 )
+_REFERENCE_OF_ANY = re.compile(
+    rf"(?:[a-zA-Z0-9][a-zA-Z0-9.-]*(?::\d{{1,5}})?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*{_REFERENCE}"
+)
+"""Nearly the grammar of references: what fits is handed to the engine, which has the last word."""
 _VERSION = re.compile(r"(\d+\.\d+(?:\.\d+)*)(?:-|$)")
 
 
@@ -60,6 +70,11 @@ def choose(image: str) -> str | None:
     if public := _REGISTRY_IMAGE.fullmatch(image):
         return _REPOSITORIES.get(public[1])
     return None
+
+
+def is_reference(image: str) -> bool:
+    """Whether an engine for containers could take it for the name of an image."""
+    return _REFERENCE_OF_ANY.fullmatch(image) is not None and not image.startswith("kedge/")
 
 
 def known_images() -> list[str]:

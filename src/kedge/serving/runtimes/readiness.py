@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from kedge.serving.runtimes import likeness
-from kedge.serving.runtimes.base import Answer, Invocation, InvocationError, LoadError, Runtime
+from kedge.serving.runtimes.base import Answer, Invocation, InvocationError, LoadError, Outcome, Runtime
 
 FOLDER = "probe"
 MAX_PROBE_BYTES = 6 * 1024 * 1024
@@ -20,31 +21,52 @@ _TYPES = {
 
 
 def probe(runtime: Runtime, artifact: Path) -> None:
-    """Ask the model what the artifact's probe/request.* holds; nothing when there is no such file.
+    """Ask the model what the artifact's probe holds, if it has one.
+
+    Raises LoadError when the model gives an error or another answer.
+    """
+    found = sample(artifact)
+    if found is not None:
+        found.check(next((each for group in runtime.answer([found.request]) for _, each in group), None))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A probe: the request, and what its answer has to be."""
+
+    request: Invocation
+    request_file: Path
+    response_file: Path | None = None
+
+    def check(self, outcome: Outcome | None) -> None:
+        """Raises LoadError for an error, for no answer, and for another answer than response_file holds."""
+        name = f"{FOLDER}/{self.request_file.name}"
+        if outcome is None or isinstance(outcome, InvocationError):
+            said = "nothing" if outcome is None else f"{outcome.status}: {outcome.message[:512]}"
+            raise LoadError(f"The model was loaded, but answered {name} with {said}")
+        if outcome.status >= 300:
+            raise LoadError(f"The model was loaded, but answered {name} with status {outcome.status}.")
+        if self.response_file is not None and not likeness.alike(outcome.body, _read(self.response_file)):
+            raise LoadError(
+                f"The model was loaded, but its answer to {name} is not that of {FOLDER}/{self.response_file.name}: "
+                f"{_start(outcome)}"
+            )
+
+
+def sample(artifact: Path) -> Sample | None:
+    """What the artifact's probe/request.* holds; None when there is no such file.
 
     The ending gives the content type; an unknown one is application/octet-stream. With a probe/response.*, whose ending
     gives the Accept, the answer has to be equal: JSON by value, numbers within 1e-6 of one another, anything else byte
-    by byte. Raises LoadError when the model gives an error or another answer.
+    by byte. Raises LoadError for more than one of them, or one that is too large.
     """
     request = _probe_file(artifact, "request")
     if request is None:
-        return
+        return None
     response = _probe_file(artifact, "response")
     accept = "" if response is None else _TYPES.get(response.suffix, "")
-    invocation = Invocation(
-        body=_read(request), content_type=_TYPES.get(request.suffix, "application/octet-stream"), accept=accept
-    )
-    outcome = next((found for group in runtime.answer([invocation]) for _, found in group), None)
-    if outcome is None or isinstance(outcome, InvocationError):
-        said = "nothing" if outcome is None else f"{outcome.status}: {outcome.message[:512]}"
-        raise LoadError(f"The model was loaded, but answered {FOLDER}/{request.name} with {said}")
-    if outcome.status >= 300:
-        raise LoadError(f"The model was loaded, but answered {FOLDER}/{request.name} with status {outcome.status}.")
-    if response is not None and not likeness.alike(outcome.body, _read(response)):
-        raise LoadError(
-            f"The model was loaded, but its answer to {FOLDER}/{request.name} is not that of {FOLDER}/{response.name}: "
-            f"{_start(outcome)}"
-        )
+    content_type = _TYPES.get(request.suffix, "application/octet-stream")
+    return Sample(Invocation(_read(request), content_type, accept), request, response)
 
 
 def _probe_file(artifact: Path, stem: str) -> Path | None:
