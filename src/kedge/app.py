@@ -27,7 +27,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import uvicorn
@@ -35,15 +35,18 @@ import uvicorn
 from kedge import __version__, config, errors
 from kedge.call import Call
 from kedge.clock import SystemClock
-from kedge.compute import capacity, commands, containers, credentials, grants, instance_types
+from kedge.compute import capacity, commands, containers, credentials, environments, grants, instance_types
 from kedge.compute.commands import CommandsRefused
+from kedge.compute.environments import EnvironmentFailed
 from kedge.compute.link import keep_link
 from kedge.compute.processes import LocalEngine
 from kedge.config import SettingError, Settings
 from kedge.endpoints import operations as endpoint_operations
 from kedge.endpoints.controller import Controller
+from kedge.endpoints.descriptions import Warn
 from kedge.endpoints.fleets import Choose, Kinds
 from kedge.endpoints.operations import Machine
+from kedge.endpoints.records import Container
 from kedge.home import Home, HomeError, open_home
 from kedge.identity import operations as identity_operations
 from kedge.identity import service_sessions
@@ -65,6 +68,7 @@ from kedge.objects.browser import Browser, Parts
 from kedge.objects.files import Objects
 from kedge.objects.index import IndexRefused
 from kedge.objects.vault import Vault
+from kedge.serving import runtimes
 from kedge.serving.capture.forgetting import forget
 from kedge.serving.passthrough import Passthrough
 from kedge.serving.push import TablePush
@@ -117,6 +121,24 @@ def runtime_chooser(settings: Settings) -> Choose:
     return choose
 
 
+def version_warnings(settings: Settings, home: Home) -> Warn:
+    """That another version runs than the image's tag names, where Kedge's own packages serve the model."""
+    note = lru_cache(1024)(runtimes.running_note)
+
+    def warn(container: Container) -> str:
+        try:
+            elsewhere = environments.mapped(environments.read_table(settings.environments), container.image)
+        except EnvironmentFailed as error:
+            return str(error)
+        model = home.artifacts / container.artifact_sha256
+        asks = container.artifact_sha256 and any(
+            next(model.glob(pattern), None) for pattern in ("code/requirements.txt", "MLmodel", "*/MLmodel")
+        )
+        return "" if elsewhere or asks else note(container.runtime, container.image)
+
+    return warn
+
+
 class App:
     """The parts of one control process, and its life."""
 
@@ -152,6 +174,7 @@ class App:
         machine = Machine(
             Kinds(partial(instance_types.find, known=sizes), runtime_chooser(settings), images.known_images()),
             self.engine.capacity,
+            version_warnings(settings, home),
         )
         self.authentication = Authentication(
             self.keys, self.known, self.root, home.region, self.clock, required=settings.auth_required

@@ -10,6 +10,7 @@ from typing import Any
 
 import joblib
 import pytest
+import sklearn
 from botocore.exceptions import ClientError, WaiterError
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -92,6 +93,24 @@ class Hosting:
 @pytest.fixture
 def hosting(kedge: Any) -> Hosting:
     return Hosting(kedge)
+
+
+def test_describe_warns_of_a_version_that_the_image_does_not_name(hosting: Hosting):
+    fitted = io.BytesIO()
+    joblib.dump(LogisticRegression(max_iter=1000).fit(ROWS, WANTED), fitted)
+    hosting.model("old", uri=hosting.put("old.tar.gz", {"model.joblib": fitted.getvalue()}))
+    hosting.model("own", image="kedge/sklearn")
+    hosting.config("warned", old=("old", 1.0, 1), own=("own", 1.0, 1))
+    hosting.sagemaker.create_endpoint(EndpointName="warned", EndpointConfigName="warned")
+    hosting.wait("in_service", "warned")
+    old, own = hosting.sagemaker.describe_endpoint(EndpointName="warned")["ProductionVariants"]
+    (said,) = old["VariantStatus"]
+    assert said["StatusMessage"].startswith("Warning: ")
+    assert "scikit-learn 1.2" in said["StatusMessage"]
+    assert sklearn.__version__ in said["StatusMessage"]
+    assert "VariantStatus" not in own
+    hosting.sagemaker.delete_endpoint(EndpointName="warned")
+    hosting.wait("deleted", "warned")
 
 
 def test_two_variants_serve_are_weighted_scaled_and_deleted(hosting: Hosting):

@@ -26,7 +26,7 @@ def settings(settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
     table = folder.parent.parent / "images.json"
     words = [sys.executable, str(folder / "serve")]
     table.write_text(json.dumps({"ranker:*": {"command": words, "readable": [str(folder)]}}))
-    return {**settings, "KEDGE_IMAGES": str(table), "KEDGE_CONTAINER_ENGINE": "none"}
+    return {**settings, "KEDGE_IMAGES": str(table)}
 
 
 @pytest.fixture(scope="module")

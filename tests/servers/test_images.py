@@ -45,7 +45,7 @@ def echo_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def settings(settings: dict[str, str], echo_image: str) -> dict[str, str]:
     """The image is there before the server is, and until after it."""
-    return settings
+    return {**settings, "KEDGE_CONTAINER_ENGINE": "auto"}
 
 
 def running(server: Hosted) -> list[str]:

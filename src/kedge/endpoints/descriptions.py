@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from kedge import arn
 from kedge.endpoints.capture import summary
-from kedge.endpoints.records import Endpoint, Fleet, Status, Variant
+from kedge.endpoints.records import Container, Endpoint, Fleet, Status, Variant
 
 SOURCE = "aws.sagemaker"
 STATE_CHANGE = "SageMaker Endpoint State Change"
+MAX_MESSAGE_CHARS = 1024
+
+Warn = Callable[[Container], str]
+"""What an operator should know of how a container is served, as a sentence; "" when there is nothing."""
+
+
+def silent(_: Container) -> str:
+    return ""
 
 
 def description(
-    endpoint: Endpoint, status: Status, endpoint_arn: str, created_at: datetime, modified_at: datetime
+    endpoint: Endpoint,
+    status: Status,
+    endpoint_arn: str,
+    created_at: datetime,
+    modified_at: datetime,
+    warn: Warn = silent,
 ) -> dict[str, Any]:
     """DescribeEndpoint's answer. While a new fleet comes up, ProductionVariants goes on showing the one that serves."""
     shown: dict[str, Any] = {
@@ -27,7 +41,8 @@ def description(
         "LastModifiedTime": modified_at,
     }
     if endpoint.live is not None:
-        shown["ProductionVariants"] = [_variant(v, endpoint.live, status, _live_status) for v in endpoint.live.variants]
+        say = partial(_live_status, warn)
+        shown["ProductionVariants"] = [_variant(v, endpoint.live, status, say) for v in endpoint.live.variants]
         shown |= endpoint.live.echo
         if endpoint.live.capture is not None:
             shown["DataCaptureConfig"] = summary(endpoint.live.capture, status)
@@ -90,11 +105,14 @@ def _variant(
     return shown
 
 
-def _live_status(variant: Variant, status: Status) -> tuple[str, str] | None:
+def _live_status(warn: Warn, variant: Variant, status: Status) -> tuple[str, str] | None:
     if status is Status.DELETING:
         return "Deleting", f"Terminating {variant.current_count} instance(s)."
     if variant.desired_count > variant.current_count:
         return "Updating", f"Scaling out desired instance count to {variant.desired_count}."
+    if warnings := [said for each in variant.containers if (said := warn(each))]:
+        # AWS has no word for a variant that serves with a warning; of its five this one says that traffic reaches it.
+        return "ActivatingTraffic", f"Warning: {' '.join(dict.fromkeys(warnings))}"[:MAX_MESSAGE_CHARS]
     return None
 
 

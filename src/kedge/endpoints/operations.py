@@ -14,7 +14,7 @@ from kedge import listing
 from kedge.call import Call
 from kedge.compute.base import Capacity
 from kedge.endpoints import capture, configs, deployment_config
-from kedge.endpoints.descriptions import arn_of, description
+from kedge.endpoints.descriptions import Warn, arn_of, description, silent
 from kedge.endpoints.events import announce
 from kedge.endpoints.fleets import Kinds, check_fits, check_weights, claimed, new_fleet, retained
 from kedge.endpoints.records import KIND, Endpoint, Fleet, Status, Variant
@@ -37,6 +37,8 @@ class Machine:
 
     kinds: Kinds
     capacity: Callable[[], Capacity]
+    warn: Warn = silent
+    """For DescribeEndpoint."""
 
 
 def create_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) -> Answer:
@@ -94,7 +96,7 @@ def update_weights_and_capacities(machine: Machine, call: Call, request: Mapping
     return {"EndpointArn": _arn(call, resource.name)}
 
 
-async def describe_endpoint(call: Call, request: Mapping[str, Any]) -> Answer:
+async def describe_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) -> Answer:
     """A waiter that finds the endpoint in transition is answered when that ends, or after HOLD_S."""
     clock = asyncio.get_running_loop().time
     end = clock() + HOLD_S
@@ -106,7 +108,7 @@ async def describe_endpoint(call: Call, request: Mapping[str, Any]) -> Answer:
             raise _missing(call, request["EndpointName"])
         left_s = end - clock()
         if not held or not Status(resource.status).in_transition or left_s <= 0:
-            return _description(resource)
+            return _description(machine, resource)
         await call.changed.changed_since(seen, left_s)
 
 
@@ -202,13 +204,14 @@ def _changeable(call: Call, tx: Transaction, name: str) -> tuple[Resource, Endpo
     return resource, Endpoint.of(resource.document)
 
 
-def _description(resource: Resource) -> Answer:
+def _description(machine: Machine, resource: Resource) -> Answer:
     return description(
         Endpoint.of(resource.document),
         Status(resource.status),
         arn_of(resource.scope.region, resource.scope.account, resource.name),
         resource.created_at,
         resource.modified_at,
+        machine.warn,
     )
 
 
@@ -240,7 +243,7 @@ def operations(machine: Machine) -> Mapping[str, Operation]:
         "sagemaker.CreateEndpoint": partial(create_endpoint, machine),
         "sagemaker.UpdateEndpoint": partial(update_endpoint, machine),
         "sagemaker.UpdateEndpointWeightsAndCapacities": partial(update_weights_and_capacities, machine),
-        "sagemaker.DescribeEndpoint": describe_endpoint,
+        "sagemaker.DescribeEndpoint": partial(describe_endpoint, machine),
         "sagemaker.ListEndpoints": list_endpoints,
         "sagemaker.DeleteEndpoint": delete_endpoint,
     }
