@@ -12,7 +12,7 @@ import tempfile
 import time
 from typing import IO, Any
 
-_INHERITED = frozenset({"KEDGE_RUN_DIR", "KEDGE_STRICT_RESULTS"})
+_INHERITED = frozenset({"KEDGE_RUN_DIR", "KEDGE_STRICT_RESULTS", "KEDGE_IMAGES", "KEDGE_CONTAINER_ENGINE"})
 """Settings that reach it. The others are meant for the user's own server: its ports, its data, its keys."""
 
 
