@@ -44,7 +44,7 @@ def test_without_a_server_the_exit_code_is_3_and_the_way_out_is_named(
     ("arguments", "message"),
     [
         (("deploy", "nothing-there.joblib"), "does not exist"),
-        (("deploy", ".", "--image", "python:3"), 'No runtime for the image "python:3"; known are kedge/sklearn'),
+        (("deploy", ".", "--image", "no image"), '"no image" is no image; known are kedge/sklearn'),
         (("weights", "x", "a"), '"a" is not VARIANT=WEIGHT'),
         (("weights", "x", "a=many"), "is not VARIANT=WEIGHT"),
         (("invoke", "x"), "Give the body by --data"),
