@@ -87,6 +87,8 @@ class Settings:
     """GPUs of this machine that instances get, each by one at a time; -1 counts them."""
     instance_network: str = "api"
     """What instances reach: api (this server's ports), none, or host (whatever this machine reaches)."""
+    compile: str = "auto"
+    """Whether faster stand-ins are made of models: auto (where it gains), on, off; a model's own variable wins."""
     require_sandbox: bool = False
     """Start only where every layer of the sandbox around instances works."""
     body_limit_bytes: int = 26_214_400
@@ -123,6 +125,8 @@ class Settings:
             raise SettingError(f"gpus is {self.gpus}; it has to be a number of GPUs, or -1 to count them")
         if self.instance_network not in ("none", "api", "host"):
             raise SettingError(f'instance_network is "{self.instance_network}"; it has to be api, none or host')
+        if self.compile not in ("auto", "on", "off"):
+            raise SettingError(f'compile is "{self.compile}"; it has to be auto, on or off')
         if bool(self.root_access_key) != bool(self.root_secret_key):
             raise SettingError("root_access_key and root_secret_key go together: set both or neither")
         if bool(self.tls_cert) != bool(self.tls_key):

@@ -8,6 +8,7 @@
     DIR/kedge.db                   resource store
     DIR/objects/                   object store
     DIR/artifacts/SHA256/          unpacked model artifacts
+    DIR/compiled/SHA256/           what was compiled of an artifact's model (compute/compilations.py)
     DIR/environments/DIGEST/       what requirements.txt of models names (compute/environments.py)
     DIR/tasks/ID/                  record.json, report/state.json, output.log, work/, tmp/ of each task
     DIR/routing.json               the routing table last accepted (mode 0600)
@@ -81,6 +82,10 @@ class Home:
         return self.path / "artifacts"
 
     @property
+    def compiled(self) -> Path:
+        return self.path / "compiled"
+
+    @property
     def tasks(self) -> Path:
         return self.path / "tasks"
 
@@ -144,7 +149,7 @@ def open_home(settings: Settings) -> Home:
     """Make what is missing and read all of it. Raises HomeError with a sentence that says what to do."""
     path = settings.data_dir.expanduser().absolute()
     try:
-        for folder in (path, path / "objects", path / "artifacts", path / "tasks", path / "log"):
+        for folder in (path, path / "objects", path / "artifacts", path / "compiled", path / "tasks", path / "log"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _once(path / "node.json", lambda: {"account": settings.account_id, "region": settings.region})
         _once(

@@ -20,6 +20,7 @@ from kedge.cli.server import data_folder, find
 from kedge.cli.tables import table
 from kedge.home import write_whole
 
+_MAX_SERVES = 60
 _SET_THEM = {
     "bash": 'eval "$(kedge env)"',
     "fish": "kedge env --shell fish | source",
@@ -127,16 +128,22 @@ def status(data: Path | None, as_json: bool) -> None:
                 each.get("state", ""),
                 each.get("pid") or "-",
                 each.get("restarts", 0),
+                _shortened(each.get("serves") or "-"),
             )
             for each in instances
         ]
         click.echo()
-        click.echo(table(["ENDPOINT", "VARIANT", "INSTANCE", "STATE", "PID", "RESTARTS"], rows))
+        click.echo(table(["ENDPOINT", "VARIANT", "INSTANCE", "STATE", "PID", "RESTARTS", "SERVES"], rows))
     if captured := found.get("capture", []):
         names = ("endpoint", "variant", "taken", "dropped", "withheld", "problem")
         click.echo()
         head = ["ENDPOINT", "VARIANT", "CAPTURED", "DROPPED", "WITHHELD", "PROBLEM"]
         click.echo(table(head, [[each[name] for name in names] for each in captured]))
+
+
+def _shortened(text: str) -> str:
+    """All of it stands in --json."""
+    return text if len(text) <= _MAX_SERVES else text[: _MAX_SERVES - 3] + "..."
 
 
 @click.command(short_help="Variables for boto3 and other SDKs.")

@@ -114,6 +114,8 @@ class TaskStatus:
     wants: Mapping[str, str] = field(default_factory=dict)
     """Models that it asked for and has not let go yet: the name of the folder (below DATA/tasks/ID/models) in which it
     looks for one, CONTAINER-TOKEN with the container's place, to the model's name."""
+    serves: str = ""
+    """Of a single model: "compiling", "compiled (ENGINE)", or "original: WHY"; "" where it was not said yet."""
 
 
 @dataclass(frozen=True)

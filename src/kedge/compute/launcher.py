@@ -22,6 +22,7 @@ from kedge.compute.base import TaskSpec
 from kedge.compute.cgroup import Groups
 from kedge.compute.children import Children
 from kedge.compute.commands import CommandsRefused
+from kedge.compute.compiled_name import compiled_file
 from kedge.compute.environments import Environment, EnvironmentFailed, Environments, Needs
 from kedge.compute.fork_client import CannotFork, ForkFailed, ForkServer
 from kedge.compute.instance import Entry, Request
@@ -40,6 +41,8 @@ HOME_MARK = "KEDGE_HOME_ID"
 TASK_MARK = "KEDGE_TASK_ID"
 IMAGE = "KEDGE_IMAGE"
 """Of a container's environment: the image that its model names. kedge.serving.runtimes reads it too."""
+COMPILE = "KEDGE_COMPILE"
+"""Of a model's environment: whether it is compiled. kedge.serving.compiled reads it."""
 _FORK_TRIES = 3
 _KEPT_VARIABLES = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _KEPT_PREFIXES = ("LC_", "PYTHON")
@@ -90,6 +93,7 @@ def worker_fields(home: Home, spec: TaskSpec, servers: Mapping[int, Mapping[str,
     """
     folder = home.tasks / spec.id
     own = _own_environment(home, spec.id)
+    compiled = compiled_file(home, spec)
     marks = {name: own[name] for name in (HOME_MARK, TASK_MARK)}
     return {
         "id": spec.id,
@@ -101,6 +105,7 @@ def worker_fields(home: Home, spec: TaskSpec, servers: Mapping[int, Mapping[str,
         "work_dir": str(folder / WORK),
         "state_file": str(folder / STATE),
         "labels": dict(spec.labels),
+        **({"compiled": str(compiled)} if compiled else {}),
         **(_containers(home, spec, servers or {}) if spec.containers else {}),
     }
 
@@ -152,6 +157,8 @@ class Machine:
     groups: Groups | None
     network: str = orders.API_ONLY
     """One of orders.NETWORKS."""
+    compile: str = ""
+    """Whether models are compiled whose own environment does not say."""
 
 
 class Launcher:
@@ -192,8 +199,8 @@ class Launcher:
         """Where the server is; nothing is launched before this is known."""
         self._addresses.set_result(addresses)
 
-    async def launch(self, spec: TaskSpec, given: Sequence[int] = ()) -> Launched:
-        """given: indices of its GPUs.
+    async def launch(self, spec: TaskSpec, given: Sequence[int] = (), module: str = "") -> Launched:
+        """given: indices of its GPUs. module: what it runs, if not what instances do.
 
         Raises LaunchFailed. Cancelling it leaves a process that no record claims; the caller has those ended."""
         addresses = await asyncio.shield(self._addresses)
@@ -246,6 +253,8 @@ class Launcher:
                     stack.callback(self.beginning.discard, beside[-1].process)
                     servers[at] = {"door": str(Path(plan.socket).with_name(self._sidecars.door(spec, at)))}
                 request = self._request(spec, plan, sandbox, environment, servers)
+                if module:
+                    request = replace(request, module=module)
                 pid = await self._start(request, environment, sandbox, groups, write_end, log_file)
             except (OSError, ForkFailed, NoSandbox, NoContainer, EnvironmentFailed, CommandsRefused) as error:
                 raise LaunchFailed(str(error).removesuffix(".")) from error
@@ -293,6 +302,8 @@ class Launcher:
         if spec.many_models:
             (folder / MODELS).mkdir(mode=0o700, exist_ok=True)
         self._home.instance_socket(spec.id).unlink(missing_ok=True)
+        if (compiled := compiled_file(self._home, spec)) is not None:
+            compiled.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _share(self, given: Sequence[int]) -> Share:
         """What the sandbox shows of these GPUs."""
@@ -321,7 +332,9 @@ class Launcher:
     ) -> Request:
         worker = worker_fields(self._home, spec, servers)
         worker["socket"] = plan.socket
-        worker["environment"] = {**plan.environment, **sandbox.environment, **worker["environment"], **plan.marks}
+        server = {COMPILE: self._machine.compile} if self._machine.compile else {}
+        own = worker["environment"]
+        worker["environment"] = {**server, **plan.environment, **sandbox.environment, **own, **plan.marks}
         return Request(
             module=self._module,
             worker=worker,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kedge.compute.base import TaskSpec
+from kedge.compute.compiled_name import compiled_file
 from kedge.compute.grants import Grant, grant
 from kedge.compute.keeper import Network, Order
 from kedge.compute.records import MODELS, ROOT, STATE, TEMPORARY, WORK
@@ -169,6 +170,8 @@ def _read(home: Home, spec: TaskSpec) -> dict[str, str]:
     only = spec.containers[0].artifact_sha256 if len(spec.containers) == 1 else spec.artifact_sha256
     if only:
         found[MODEL_DIR] = str(home.artifacts / only)
+    if (compiled := compiled_file(home, spec)) is not None:
+        found[str(compiled.parent)] = str(compiled.parent)
     if spec.many_models:
         models = str(home.tasks / spec.id / MODELS)
         found[models] = models

@@ -40,6 +40,7 @@ class TaskRecord:
     ever_ready: bool = False
     reason: str = ""
     wants: Mapping[str, str] = field(default_factory=dict)
+    serves: str = ""
     gpus: tuple[int, ...] = ()
     """Indices of the GPUs that are its own for as long as it is on record."""
     gate: ProcessId | None = None
@@ -58,6 +59,7 @@ class TaskRecord:
             restarts=self.restarts,
             labels=self.spec.labels,
             wants=self.wants,
+            serves=self.serves,
         )
 
 

@@ -1,6 +1,7 @@
 """What an instance says of itself: JSON lines in its status pipe, and the last of them in its state file.
 
     {"state": "ready"}    {"state": "failed", "reason": "..."}    {"wants": {FOLDER: MODEL, ...}}
+    {"state": "ready", "serves": "compiling"}: what stands in TaskStatus.serves
 
 The pipe ends with the supervisor that made it; a later one reads the file.
 """
@@ -19,6 +20,9 @@ from typing import Any, Protocol
 
 Report = dict[str, Any]
 MAX_WANTS = 1024
+MAX_SERVES_CHARACTERS = 512
+COMPILING = "compiling"
+"""What an instance serves that would like its model compiled."""
 _MAX_LINE_BYTES = 2 * 1024 * 1024
 _MAX_MODEL_CHARACTERS = 1024
 _FOLDER = re.compile(r"[0-9]{1,2}-[0-9a-f]{1,32}")
@@ -106,6 +110,12 @@ def wants_of(report: Report) -> dict[str, str] | None:
         for name, model in said.items()
         if _FOLDER.fullmatch(name) and isinstance(model, str) and 0 < len(model) <= _MAX_MODEL_CHARACTERS
     }
+
+
+def serves_of(report: Report) -> str | None:
+    """What an instance says that it serves; None when it says nothing of that."""
+    said = report.get("serves")
+    return said[:MAX_SERVES_CHARACTERS] if isinstance(said, str) else None
 
 
 def _read(path: Path) -> bytes:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kedge.compute import output, restart, sidecars
-from kedge.compute.base import TaskState, TaskStatus
+from kedge.compute.base import TaskSpec, TaskState, TaskStatus
 from kedge.compute.children import Children
 from kedge.compute.launcher import Launcher, LaunchFailed
 from kedge.compute.process_id import ProcessId
 from kedge.compute.records import OUTPUT, STATE, TaskRecord, write_task
-from kedge.compute.reports import Report, Reports, StateFile, StatusPipe, wants_of
+from kedge.compute.reports import COMPILING, Report, Reports, StateFile, StatusPipe, serves_of, wants_of
 from kedge.home import Home
 
 REASON_LINES = 20
@@ -50,8 +50,10 @@ class Task:
         launcher: Launcher,
         children: Children,
         changed: Callable[[TaskStatus], None],
+        want_compiled: Callable[[TaskSpec], None],
     ) -> None:
         self.record = record
+        self._want_compiled = want_compiled
         self._home = home
         self._launcher = launcher
         self._children = children
@@ -125,7 +127,9 @@ class Task:
                 self._set(state=TaskState.FAILED, process=None, reason=end.reason)
                 return
             restarts = self.record.restarts + 1
-            self._set(state=self._starting_state(), process=None, reason=end.reason, restarts=restarts, wants={})
+            self._set(
+                state=self._starting_state(), process=None, reason=end.reason, restarts=restarts, wants={}, serves=""
+            )
             await asyncio.sleep(step.after_s)
 
     async def _once(self, adopted: ProcessId | None) -> End:
@@ -156,7 +160,9 @@ class Task:
             if self.record.state is TaskState.READY:
                 self._ready_at = loop.time()
                 self._told.set()
-            reports = StateFile(self._home.tasks / spec.id / STATE, self._hear, goes_on=spec.many_models)
+            reports = StateFile(
+                self._home.tasks / spec.id / STATE, self._hear, goes_on=spec.many_models or bool(self.record.serves)
+            )
         timed_out = False
         try:
             if process is not None:
@@ -203,6 +209,10 @@ class Task:
     def _hear(self, report: Report) -> None:
         if (wants := wants_of(report)) is not None and wants != self.record.wants:
             self._set(wants=wants)
+        if (serves := serves_of(report)) is not None and serves != self.record.serves:
+            self._set(serves=serves)
+        if serves == COMPILING:
+            self._want_compiled(self.record.spec)
         if "state" not in report or (report["state"] == "ready" and self._ready_at):
             return
         if report.get("state") == "ready":

@@ -13,6 +13,7 @@ from typing import Any
 from kedge.compute import gpus, output, watchdog
 from kedge.compute.base import TaskSpec, TaskState, TaskStatus
 from kedge.compute.children import Children
+from kedge.compute.compilations import Compilations
 from kedge.compute.launcher import Launcher
 from kedge.compute.process_id import ProcessId
 from kedge.compute.records import OUTPUT, TaskRecord, read_tasks, write_task
@@ -27,7 +28,10 @@ log = logging.getLogger(__name__)
 
 
 class Tasks:
-    def __init__(self, home: Home, launcher: Launcher, children: Children, gpu_count: int = 0) -> None:
+    def __init__(
+        self, home: Home, launcher: Launcher, children: Children, compilations: Compilations, gpu_count: int = 0
+    ) -> None:
+        self._compilations = compilations
         self._gpus = gpu_count
         self._home = home
         self._launcher = launcher
@@ -120,7 +124,8 @@ class Tasks:
             output.bound(self._home.tasks / task_id / OUTPUT)
 
     def _task(self, record: TaskRecord) -> Task:
-        return Task(self._home, record, self._launcher, self._children, self._changed)
+        want = self._compilations.want
+        return Task(self._home, record, self._launcher, self._children, self._changed, want)
 
     def _changed(self, status: TaskStatus) -> None:
         if status.state is TaskState.STOPPED:

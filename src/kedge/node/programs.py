@@ -35,5 +35,7 @@ class Programs:
     """Gets the modules to import ahead and --socket-fd FD."""
     worker: str = "kedge.serving.worker"
     """Module that an instance runs: kedge.compute.instance.Request.module."""
+    compiler: str = "kedge.serving.compiled.job"
+    """Module that compiles a model, alike."""
     preloaded: tuple[str, ...] = _PRELOADED
     """Modules that the fork server imports ahead, besides the worker."""

@@ -23,6 +23,7 @@ import kedge
 from kedge import tls
 from kedge.compute import cgroup, containers, gpus, held_pipe, output, watchdog
 from kedge.compute.children import Children
+from kedge.compute.compilations import Compilations
 from kedge.compute.environments import Environments
 from kedge.compute.fork_client import ForkServer
 from kedge.compute.helper import Helper
@@ -96,7 +97,7 @@ class Supervisor:
             programs.worker,
             self._keeper,
             self._fork_server,
-            Machine(capabilities, self._groups, settings.instance_network),
+            Machine(capabilities, self._groups, settings.instance_network, settings.compile),
             Environments(home, self._children, settings, {HOME_MARK: home_id(home)}),
             Sidecars(
                 home,
@@ -110,7 +111,8 @@ class Supervisor:
             images=settings.images,
             tied=settings.ephemeral,
         )
-        self._tasks = Tasks(home, self._launcher, self._children, gpus.count(settings.gpus))
+        self._compilations = Compilations(home, self._launcher, self._children, programs.compiler)
+        self._tasks = Tasks(home, self._launcher, self._children, self._compilations, gpus.count(settings.gpus))
         self._adoption = Adoption(read_run(home.run_file))
 
     async def run(self, ready: Callable[[Ready], None]) -> None:
@@ -158,6 +160,7 @@ class Supervisor:
 
     async def _start(self) -> Ready:
         """Everything that is to run has been started, or was found running, when this returns."""
+        self._compilations.collect()
         claimed = self._tasks.read()
         await self._adoption.wait()
         reported = self._adoption.reported
@@ -372,6 +375,7 @@ class Supervisor:
         Records of tasks stay.
         """
         await self._end_roles()
+        await self._compilations.close()
         await self._hurried(lambda at_once: [self._tasks.halt(at_once=at_once or self._settings.ephemeral)])
         self._keeper.close()
         if self._fork_server is not None:

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from kedge.serving import memory, runtimes
+from kedge.serving.compiled import following
 from kedge.serving.runtimes.base import Busy, LoadError, ModelFailure, Runtime, last_line
 from kedge.serving.streams import MAX_BODY_BYTES
 from kedge.serving.watch import Unserviceable, Watch
@@ -75,6 +76,7 @@ def serve_model(spec: WorkerSpec, status: Status, open_entrance: Callable[[], En
     """As `run`, for one model. open_entrance: called once the model is loaded."""
     try:
         settle(spec)
+        chosen = following.mode(os.environ)
         runtime = _load(spec)
         if not spec.state_file:
             status.tell({"state": "loaded", "memory_bytes": memory.own_bytes()})
@@ -85,7 +87,7 @@ def serve_model(spec: WorkerSpec, status: Status, open_entrance: Callable[[], En
         log.exception("the instance cannot be started")
         return status.end("failed", last_line(error), EXIT_LOAD_FAILED)
     try:
-        return _serve(spec, runtime, entrance, status)
+        return _serve(spec, runtime, entrance, status, chosen)
     except Exception as error:
         log.exception("the worker died")
         return status.end("died", last_line(error), EXIT_DIED)
@@ -111,7 +113,7 @@ def _limit_threads(count: str) -> None:
         sys.modules["threadpoolctl"].threadpool_limits(int(count))
 
 
-def _serve(spec: WorkerSpec, runtime: Runtime, entrance: Entrance, status: Status) -> int:
+def _serve(spec: WorkerSpec, runtime: Runtime, entrance: Entrance, status: Status, chosen: str) -> int:
     stop_in, stop_out = socket.socketpair()
     stop_out.setblocking(False)
     hello = {
@@ -173,6 +175,8 @@ def _serve(spec: WorkerSpec, runtime: Runtime, entrance: Entrance, status: Statu
     thread = threading.Thread(target=run_io, name="kedge-io", daemon=True)
     thread.start()
     status.tell({"state": "ready"})
+    if spec.state_file:
+        following.begin(runtime, spec.compiled, chosen, status.serves)
     _run_model(runtime, work, io, watch)
     thread.join()
     signal.set_wakeup_fd(-1)

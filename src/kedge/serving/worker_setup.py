@@ -10,6 +10,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -71,6 +72,8 @@ class WorkerSpec:
     """Fields of ContainerSpec. Not empty: these are served, and runtime and artifact_dir are empty."""
     direct: bool = False
     """A request names the container that it is for; otherwise it goes through all of them in turn."""
+    compiled: str = ""
+    """File with what was compiled of the model, or where that will lie; "" where nothing is compiled."""
     models_dir: str = ""
     """Where models appear that are asked for on the status pipe."""
 
@@ -200,8 +203,19 @@ class Status:
         self._file = Path(spec.state_file) if spec.state_file else None
         self._state: Mapping[str, Any] = {}
         self._unsent = self._next = b""
+        self._telling = threading.Lock()
 
     def tell(self, state: Mapping[str, Any]) -> None:
+        with self._telling:
+            self._tell(state)
+
+    def serves(self, what: str) -> None:
+        """Added to what a ready instance says; nothing once it says something else."""
+        with self._telling:
+            if self._state.get("state") == "ready":
+                self._tell({**self._state, "serves": what})
+
+    def _tell(self, state: Mapping[str, Any]) -> None:
         self._state = state
         line = self._line(state)
         self.write_file()

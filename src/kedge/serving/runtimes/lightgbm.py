@@ -6,7 +6,7 @@ Each row goes down the trees by itself, and its leaves are added in the trees' o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +36,27 @@ def described(model: Any, environment: Mapping[str, str]) -> tabular.Model:
     count = tabular.threads(environment)
     if isinstance(model, lightgbm.Booster):
         tabular.only_predict(environment, "a Booster")
+
+        def predict(rows: Any) -> Any:
+            return model.predict(rows, num_threads=count)
+
         return tabular.Model(
-            predict=lambda rows: model.predict(rows, num_threads=count),
+            predict=predict,
+            origin=tabular.Origin(model, "predict", predict),
             joinable=True,
             columns=list(model.feature_name()),
             width=model.num_feature(),
         )
     if isinstance(model, lightgbm.LGBMModel):
-        call = tabular.method_of(model, environment)
+        call: Callable[..., Any] = tabular.method_of(model, environment)
+
+        def predict_by_method(rows: Any) -> Any:
+            return call(rows, num_threads=count, validate_features=False)
+
+        method = environment.get("KEDGE_PREDICT_METHOD") or "predict"
         return tabular.Model(
-            predict=lambda rows: call(rows, num_threads=count, validate_features=False),  # type: ignore[call-arg]
+            predict=predict_by_method,
+            origin=tabular.Origin(model, method, predict_by_method),
             joinable=True,
             columns=list(model.feature_name_),
             width=int(model.n_features_in_),

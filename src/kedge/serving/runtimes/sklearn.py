@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,31 +29,45 @@ class SklearnRuntime:
 
     def __init__(self, model: Any, environment: Mapping[str, str]) -> None:
         """Raises LoadError when the model cannot do what the environment asks for."""
-        self._call = tabular.method_of(model, environment)
+        self._call: Callable[[Any], Any] = tabular.method_of(model, environment)
+        method = environment.get("KEDGE_PREDICT_METHOD") or "predict"
         self._default_accept = environment.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or payload.JSON
         names = getattr(model, "feature_names_in_", None)
         self._columns: list[str] | None = None if names is None else [str(name) for name in names]
         self._pandas = _pandas_for(model) if self._columns else None
         self.joinable = self._pandas is None and tabular.joinable(
-            environment, joining.rows_are_independent(model, environment.get("KEDGE_PREDICT_METHOD") or "predict")
+            environment, joining.rows_are_independent(model, method)
         )
         self.takes = TAKES if self.joinable else 1
+        self.origin = None if self._pandas is not None else tabular.Origin(model, method, self._call)
+        self._may_join = tabular.joinable(environment, True)
         _one_core_per_call(model)
         # Rows arrive without names, in the order of training; saying so on every request would only fill the log.
         warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
 
     def answer(self, batch: Sequence[Invocation]) -> Iterator[Outcomes]:
-        return in_steps(batch, self._decode, self._predict, self._encode, joinable=self.joinable)
+        # Taken once: what stands in for the model does so from one batch to the next, not within one.
+        call, pandas = self._call, self._pandas
+
+        def predict(data: Any, _: Invocation | None) -> object:
+            if pandas is not None:
+                data = pandas.DataFrame(data, columns=self._columns).infer_objects()
+            return call(data)
+
+        return in_steps(batch, self._decode, predict, self._encode, joinable=self.joinable)
+
+    def stand_in(self, predict: Callable[[Any], Any]) -> None:
+        self._call = predict
+        self.joinable = self._may_join
+        self.takes = TAKES if self.joinable else 1
+
+    def read(self, request: Invocation) -> object:
+        return payload.rows(payload.decode(request.body, request.content_type, self._columns))
 
     def _decode(self, request: Invocation) -> object:
         # Before the model works for an answer that cannot be written.
         payload.negotiate(request.accept, self._default_accept)
-        return payload.rows(payload.decode(request.body, request.content_type, self._columns))
-
-    def _predict(self, data: Any, request: Invocation | None) -> object:
-        if self._pandas is not None:
-            data = self._pandas.DataFrame(data, columns=self._columns).infer_objects()
-        return self._call(data)
+        return self.read(request)
 
     def _encode(self, prediction: object, request: Invocation) -> Answer:
         kind = payload.negotiate(request.accept, self._default_accept)

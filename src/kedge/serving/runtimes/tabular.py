@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,6 +13,33 @@ from kedge.serving.runtimes.base import Answer, BadInput, Invocation, LoadError,
 from kedge.serving.runtimes.steps import in_steps
 
 TAKES = 1024
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a runtime's answers come from."""
+
+    model: Any
+    """As its library has it."""
+    method: str
+    """The name of the method that answers."""
+    predict: Callable[[Any], Any]
+    """From rows, shape (n, width), to that method's answer."""
+
+
+@runtime_checkable
+class Compilable(Protocol):
+    """A runtime whose model something else may stand in for that answers alike, row by row."""
+
+    @property
+    def origin(self) -> Origin | None:
+        """None when this model is served by nothing but itself."""
+
+    def read(self, request: Invocation) -> Any:
+        """A request's rows. Raises InvocationError."""
+
+    def stand_in(self, predict: Callable[[Any], Any]) -> None:
+        """Have it answered from the next batch on. Called by another thread."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +55,7 @@ class Model:
     """How many columns it takes; 0 when it does not say."""
     numeric: bool = True
     """False: texts are passed on as they are."""
+    origin: Origin | None = None
 
 
 class TabularRuntime:
@@ -38,10 +66,22 @@ class TabularRuntime:
         self.model = model
         self.joinable = joinable(environment, model.joinable)
         self.takes = TAKES if self.joinable else 1
+        self._may_join = joinable(environment, True)
         self._default_accept = environment.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or default_accept
 
     def answer(self, batch: Sequence[Invocation]) -> Iterator[Outcomes]:
-        return in_steps(batch, self._decode, self._predict, self._encode, joinable=self.joinable)
+        # Taken once: what stands in for the model does so from one batch to the next, not within one.
+        predict = self.model.predict
+        return in_steps(batch, self._decode, lambda data, _: predict(data), self._encode, joinable=self.joinable)
+
+    @property
+    def origin(self) -> Origin | None:
+        return self.model.origin
+
+    def stand_in(self, predict: Callable[[Any], Any]) -> None:
+        self.model = replace(self.model, predict=predict)
+        self.joinable = self._may_join
+        self.takes = TAKES if self.joinable else 1
 
     def _decode(self, request: Invocation) -> object:
         # Before the model works for an answer that cannot be written.
@@ -50,9 +90,6 @@ class TabularRuntime:
 
     def read(self, request: Invocation) -> np.ndarray[Any, Any]:
         return payload.rows(payload.decode(request.body, request.content_type, self.model.columns))
-
-    def _predict(self, data: object, request: Invocation | None) -> object:
-        return self.model.predict(data)
 
     def _encode(self, prediction: object, request: Invocation) -> Answer:
         kind = payload.negotiate(request.accept, self._default_accept)

@@ -78,8 +78,10 @@ def described(models: Sequence[Any], environment: Mapping[str, str]) -> tabular.
     if isinstance(first, xgboost.XGBModel) and len(models) == 1:
         first.set_params(n_jobs=count)
         booster = first.get_booster()
+        call = tabular.method_of(first, environment)
         return tabular.Model(
-            tabular.method_of(first, environment),
+            call,
+            origin=tabular.Origin(first, environment.get("KEDGE_PREDICT_METHOD") or "predict", call),
             joinable=True,
             columns=_columns(booster),
             width=booster.num_features(),
@@ -93,6 +95,7 @@ def described(models: Sequence[Any], environment: Mapping[str, str]) -> tabular.
     calls = [_call(model) for model in models]
     return tabular.Model(
         predict=calls[0] if len(calls) == 1 else lambda rows: _together(first, [call(rows) for call in calls]),
+        origin=tabular.Origin(first, "predict", calls[0]) if len(calls) == 1 else None,
         joinable=True,
         columns=_columns(first),
         width=first.num_features(),

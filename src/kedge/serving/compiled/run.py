@@ -1,0 +1,304 @@
+"""A program as a function of rows: numpy, and onnxruntime for trees where it is installed.
+
+The two give sums of the same leaves; onnxruntime walks trees some three to ten times as fast (docs/compiled.md).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from kedge.serving.compiled import onnx_model
+from kedge.serving.compiled.program import Array, Forest, Linear, Program, Step
+
+Function = Callable[[Array], Array]
+
+ONNXRUNTIME, NUMPY = ENGINES = ("onnxruntime", "numpy")
+CLOSE = 1e-6
+"""Two outputs that differ by less decide no label: those rows are given to the model itself."""
+
+
+_LEAST = (1, 21)
+"""The first onnxruntime that has the operator of `onnx_model`."""
+
+
+class Elsewhere(Exception):
+    """Only the model itself can answer these rows."""
+
+
+def engine(program: Program) -> str:
+    """The one that is used here: onnxruntime for trees whose leaves add to one output each."""
+    return ONNXRUNTIME if wants_onnxruntime(program) and has_onnxruntime() else NUMPY
+
+
+def wants_onnxruntime(program: Program) -> bool:
+    return isinstance(program.head, Forest) and onnx_model.suits(program.head)
+
+
+def has_onnxruntime() -> bool:
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            found = re.match(r"(\d+)\.(\d+)", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            continue
+        if found and (int(found[1]), int(found[2])) >= _LEAST:
+            return True
+    return False
+
+
+def compiled(program: Program, original: Callable[[Any], Any], which: str = "") -> Callable[[Any], Any]:
+    """What stands in for `original`, to which it gives the rows that it cannot answer as that would.
+
+    which: one of ENGINES; "" takes the best that there is.
+    """
+    steps = _chain(program.steps)
+    if isinstance(program.head, Linear):
+        head = _linear(program.head)
+    elif (which or engine(program)) == ONNXRUNTIME:
+        head = _with_onnxruntime(program.head, _width_after(program))
+    else:
+        head = _with_numpy(program.head)
+    check = _check_of(program)
+    finish = _finish_of(program)
+
+    def answer(rows: Any) -> Any:
+        if type(rows) is not np.ndarray or rows.dtype != np.float64 or rows.ndim != 2 or rows.shape[1] != program.width:
+            return original(rows)
+        try:
+            columns = steps(rows)
+            if program.single:
+                with np.errstate(over="ignore"):
+                    columns = columns.astype(np.float32).astype(np.float64)
+            if check is not None:
+                check(rows)
+                if columns is not rows:
+                    # float32 has an infinity where float64 has none, and a step may divide by zero.
+                    check(columns)
+            scores = head(columns)
+        except Elsewhere:
+            return original(rows)
+        return finish(scores, rows)
+
+    def _labels(scores: Array, rows: Array) -> Array:
+        assert program.classes is not None, "a classifier has classes"
+        if scores.shape[1] == 1:
+            distance = scores[:, 0] - program.middle
+            chosen = (distance > 0).astype(np.intp)
+            unsure = ~(np.abs(distance) > CLOSE)
+        else:
+            chosen = scores.argmax(axis=1)
+            best = np.partition(scores, -2, axis=1)[:, -2:]
+            unsure = ~(best[:, 1] - best[:, 0] > CLOSE * (1 + np.abs(best[:, 1])))
+        labels = program.classes.take(chosen)
+        if program.object_labels:
+            labels = labels.astype(object)
+        if unsure.any():
+            labels[unsure] = original(rows[unsure])
+        return labels
+
+    if program.answer == "labels":
+        finish = _labels
+    return answer
+
+
+def _check_of(program: Program) -> Callable[[Array], None] | None:
+    if program.allows_nan and program.allows_infinity:
+        return None
+
+    def check(columns: Array) -> None:
+        if not program.allows_nan and not program.allows_infinity:
+            if not np.isfinite(columns).all():
+                raise Elsewhere
+        elif not program.allows_nan:
+            if np.isnan(columns).any():
+                raise Elsewhere
+        elif not program.allows_infinity and np.isinf(columns).any():
+            raise Elsewhere
+
+    return check
+
+
+def _finish_of(program: Program) -> Callable[[Array, Array], Array]:
+    link = _LINKS[program.link]
+
+    def finish(scores: Array, rows: Array) -> Array:
+        values = link(scores)
+        if program.answer == "probabilities" and values.shape[1] == 1:
+            positive = values[:, 0]
+            values = np.empty((len(positive), 2))
+            np.subtract(1, positive, out=values[:, 0])
+            values[:, 1] = positive
+        if program.flat and program.answer == "values":
+            values = values[:, 0]
+        return values.astype(program.dtype, copy=False)
+
+    return finish
+
+
+def _softmax(scores: Array) -> Array:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def _one_vs_rest(scores: Array) -> Array:
+    each = expit(scores)
+    return each / each.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+_LINKS: Mapping[str, Function] = {
+    "none": lambda scores: scores,
+    "sigmoid": expit,
+    "softmax": _softmax,
+    "one-vs-rest": _one_vs_rest,
+    "exp": np.exp,
+}
+
+
+def _linear(head: Linear) -> Function:
+    # Not a matrix product: that rounds otherwise for several rows than for one.
+    return lambda columns: np.einsum("nc,oc->no", columns, head.coefficients) + head.base
+
+
+def _with_numpy(forest: Forest) -> Function:
+    """All rows go down all trees at once, a level at a time."""
+    children = np.stack([forest.right, forest.left], axis=1).ravel().astype(np.intp)
+    feature, threshold = forest.feature.astype(np.intp), forest.threshold
+    roots, depth = forest.roots.astype(np.intp), _depth(forest)
+    missing_left = forest.missing_left
+    one = forest.values[:, 0].copy() if forest.values.shape[1] == 1 else None
+    outputs = [column.copy() for column in forest.values.T]
+
+    def scores(columns: Array) -> Array:
+        count, width = columns.shape
+        flat, starts = columns.ravel(), (np.arange(count) * width)[:, None]
+        has_nan = bool(np.isnan(flat).any())
+        at = np.broadcast_to(roots, (count, len(roots)))
+        for _ in range(depth):
+            values = flat.take(feature.take(at) + starts)
+            goes_left = values <= threshold.take(at)
+            if has_nan:
+                goes_left |= np.isnan(values) & missing_left.take(at)
+            at = children.take(2 * at + goes_left)
+        if one is not None:
+            return one.take(at).sum(axis=1, keepdims=True) + forest.base  # type: ignore[no-any-return]
+        return np.stack([each.take(at).sum(axis=1) for each in outputs], axis=1) + forest.base
+
+    return scores
+
+
+def _depth(forest: Forest) -> int:
+    """Of the deepest leaf."""
+    depth, level = 0, forest.roots
+    inner = ~forest.is_leaf
+    while (level := level[inner[level]]).size:
+        level = np.concatenate([forest.left[level], forest.right[level]])
+        depth += 1
+    return depth
+
+
+def _with_onnxruntime(forest: Forest, width: int) -> Function:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    model = onnx_model.of(forest, width)
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def scores(columns: Array) -> Array:
+        return session.run(None, {"x": np.ascontiguousarray(columns)})[0] + forest.base  # type: ignore[no-any-return]
+
+    return scores
+
+
+def _width_after(program: Program) -> int:
+    """Columns that reach the head."""
+    if not program.steps:
+        return program.width
+    return int(_chain(program.steps)(np.zeros((1, program.width))).shape[1])
+
+
+def _chain(steps: tuple[Step, ...]) -> Function:
+    functions = [STEPS[each.name](each) for each in steps]
+
+    def run(columns: Array) -> Array:
+        for function in functions:
+            columns = function(columns)
+        return columns
+
+    return run
+
+
+def _side_by_side(step: Step) -> Function:
+    branches = [_chain(each) for each in step.branches]
+    return lambda columns: np.concatenate([branch(columns) for branch in branches], axis=1)
+
+
+def _categories(step: Step) -> list[tuple[Array, Array]]:
+    """Of each column: the categories in ascending order, and the place of each in the encoder's own order."""
+    found = []
+    for number in range(len(step.arrays) - 1):
+        own = step.arrays[f"categories_{number}"]
+        order = np.argsort(own, kind="stable")
+        found.append((own[order], order))
+    return found
+
+
+def _places(column: Array, sorted_categories: Array, order: Array) -> tuple[Array, Array]:
+    """The place of each value among the categories, and whether it is one of them."""
+    near = np.searchsorted(sorted_categories, column).clip(max=len(sorted_categories) - 1)
+    return order[near], sorted_categories[near] == column
+
+
+def _one_hot(step: Step) -> Function:
+    """unknown: NaN makes an unknown value the model's own affair; otherwise it is no category at all."""
+    categories, refuses = _categories(step), bool(np.isnan(step.arrays["unknown"]))
+
+    def run(columns: Array) -> Array:
+        blocks = []
+        for number, (values, order) in enumerate(categories):
+            places, known = _places(columns[:, number], values, order)
+            if refuses and not known.all():
+                raise Elsewhere
+            block = np.zeros((len(columns), len(values)))
+            block[np.flatnonzero(known), places[known]] = 1.0
+            blocks.append(block)
+        return np.concatenate(blocks, axis=1)
+
+    return run
+
+
+def _ordinal(step: Step) -> Function:
+    categories, unknown = _categories(step), float(step.arrays["unknown"])
+
+    def run(columns: Array) -> Array:
+        out = np.empty(columns.shape)
+        for number, (values, order) in enumerate(categories):
+            places, known = _places(columns[:, number], values, order)
+            if np.isnan(unknown) and not known.all():
+                raise Elsewhere
+            out[:, number] = np.where(known, places, unknown)
+        return out
+
+    return run
+
+
+STEPS: Mapping[str, Callable[[Step], Function]] = {
+    "subtract": lambda step: lambda columns: columns - step.arrays["by"],
+    "add": lambda step: lambda columns: columns + step.arrays["by"],
+    "multiply": lambda step: lambda columns: columns * step.arrays["by"],
+    "divide": lambda step: lambda columns: columns / step.arrays["by"],
+    "clip": lambda step: lambda columns: columns.clip(step.arrays["low"], step.arrays["high"]),
+    "impute": lambda step: lambda columns: np.where(np.isnan(columns), step.arrays["by"], columns),
+    "near zero": lambda step: lambda columns: np.where(np.abs(columns) <= step.arrays["within"], 0.0, columns),
+    "select": lambda step: lambda columns: columns[:, step.arrays["columns"]],
+    "project": lambda step: lambda columns: np.einsum("nc,oc->no", columns, step.arrays["onto"]),
+    "one hot": _one_hot,
+    "ordinal": _ordinal,
+    "side by side": _side_by_side,
+}
