@@ -27,7 +27,8 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from kedge.serving import runtimes
-from kedge.serving.runtimes import joining, sklearn
+from kedge.serving.compiled import of_sklearn, run
+from kedge.serving.runtimes import joining, payload, sklearn
 from kedge.serving.runtimes.base import Answer, Invocation, InvocationError, LoadError, Outcome, Runtime
 
 RANDOM = np.random.default_rng(0)
@@ -141,9 +142,23 @@ MODELS = {
     "own": (SumOfAll().fit(X, Y), "predict"),
 }
 SERVED = {name: served(model, KEDGE_PREDICT_METHOD=method) for name, (model, method) in MODELS.items()}
+for name, (model, method) in MODELS.items():
+    if name in ("forest", "probabilities", "boosted", "pipeline"):
+        SERVED[f"{name}, compiled"] = served(model, KEDGE_PREDICT_METHOD=method)
+        program = of_sklearn.read(model, method)
+        SERVED[f"{name}, compiled"].stand_in(run.compiled(program, getattr(model, method), run.NUMPY))
+for runtime in SERVED.values():
+    # As of a model that was trained on a data frame.
+    runtime._columns = [f"x{i}" for i in range(4)]
 one_request = st.one_of(
     st.integers(0, 100).flatmap(lambda start: st.integers(1, 20).map(lambda n: rows(X[start : start + n]))),
     st.integers(0, 119).map(lambda i: Invocation(",".join(map(repr, X[i].tolist())).encode(), "text/csv")),
+    st.tuples(st.sampled_from(["f4", "f8", ">f8", "i8", "u1", "?"]), st.integers(1, 9)).map(
+        lambda each: Invocation(payload.encode(X[: each[1]].astype(each[0]), payload.NPY), payload.NPY)
+    ),
+    st.permutations(range(4)).map(
+        lambda order: Invocation(json.dumps([{f"x{i}": X[0, i] for i in order}]).encode(), "application/json")
+    ),
     st.sampled_from([rows(X[:1, :2]), rows([[1, 2, 3, 4]]), rows([["a"] * 4]), Invocation(b"nope"), rows([])]),
 )
 

@@ -71,9 +71,11 @@ class StatusPipe:
 
 
 class StateFile:
-    """Looks into the file until it says how the start went; where it `goes_on`, as long as the instance lives."""
+    """Looks into the file until it says how the start went, and for as long as it `goes_on` after that."""
 
-    def __init__(self, path: Path, heard: Callable[[Report], None], *, goes_on: bool = False) -> None:
+    def __init__(
+        self, path: Path, heard: Callable[[Report], None], goes_on: Callable[[], bool] = lambda: False
+    ) -> None:
         self._path = path
         self._heard = heard
         self._goes_on = goes_on
@@ -96,7 +98,7 @@ class StateFile:
             if said != self._said:
                 self._said = said
                 _tell(said, self._heard)
-        if not self._said or self._goes_on:
+        if not self._said or self._goes_on():
             self._timer = self._loop.call_later(_POLL_S, self._look)
 
 

@@ -160,9 +160,7 @@ class Task:
             if self.record.state is TaskState.READY:
                 self._ready_at = loop.time()
                 self._told.set()
-            reports = StateFile(
-                self._home.tasks / spec.id / STATE, self._hear, goes_on=spec.many_models or bool(self.record.serves)
-            )
+            reports = StateFile(self._home.tasks / spec.id / STATE, self._hear, self._says_more)
         timed_out = False
         try:
             if process is not None:
@@ -205,6 +203,10 @@ class Task:
         finally:
             ended.cancel()
             told.cancel()
+
+    def _says_more(self) -> bool:
+        """Whether an instance that is ready is to be heard further."""
+        return self.record.spec.many_models or self.record.serves == COMPILING
 
     def _hear(self, report: Report) -> None:
         if (wants := wants_of(report)) is not None and wants != self.record.wants:
