@@ -104,10 +104,11 @@ def test_files_of_the_server_are_not_there(prison: Server):
         assert attempt(prison, "one", "read", str(path)).get("refused") in ("FileNotFoundError", "PermissionError"), (
             path
         )
-    assert attempt(prison, "one", "listing", str(prison.data))["got"] == ["artifacts", "tasks"]
+    assert attempt(prison, "one", "listing", str(prison.data))["got"] == ["artifacts", "compiled", "tasks"]
     assert attempt(prison, "one", "listing", str(prison.data / "tasks"))["got"] == [mine["id"]]
     (own,) = attempt(prison, "one", "listing", str(prison.data / "artifacts"))["got"]
     assert own == mine["labels"]["artifacts"] != other["labels"]["artifacts"]
+    assert attempt(prison, "one", "listing", str(prison.data / "compiled"))["got"] == [own]
     assert attempt(prison, "one", "read", "/opt/ml/model/mine")["got"] == "one"
 
 

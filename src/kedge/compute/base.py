@@ -115,7 +115,8 @@ class TaskStatus:
     """Models that it asked for and has not let go yet: the name of the folder (below DATA/tasks/ID/models) in which it
     looks for one, CONTAINER-TOKEN with the container's place, to the model's name."""
     serves: str = ""
-    """Of a single model: "compiling", "compiled (ENGINE)", or "original: WHY"; "" where it was not said yet."""
+    """Of a single model: "compiling", "compiled (ENGINE)", or "original: WHY"; "" where nothing was said yet, and
+    for what is never compiled."""
 
 
 @dataclass(frozen=True)

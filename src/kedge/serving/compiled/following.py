@@ -33,17 +33,20 @@ def mode(environment: Mapping[str, str]) -> str:
 
 
 def begin(runtime: Any, file: str, chosen: str, tell: Callable[[str], None]) -> None:
-    """file: where the result is or will be; "" where none is made. tell: hears what is served.
+    """file: where the result is or will be; "" for what is never compiled, of which nothing is told.
 
-    The rest is done by a thread of its own.
+    tell: hears what is served. The rest is done by a thread of its own.
     """
+    what = "scripts and models of this kind are not compiled"
+    compilable = bool(file) and getattr(runtime, "origin", None) is not None
+    if chosen == ON and not compilable:
+        log.warning("%s is on, but %s; the original is served", SETTING, what)
+    if not file:
+        return
     if chosen == OFF:
         tell(f"original: {SETTING} is off")
-    elif not file or getattr(runtime, "origin", None) is None:
-        what = "scripts and models of this kind are not compiled"
+    elif not compilable:
         tell(f"original: {what}")
-        if chosen == ON:
-            log.warning("%s is on, but %s; the original is served", SETTING, what)
     else:
         arguments = (runtime, Path(file), chosen, tell)
         threading.Thread(target=_follow, args=arguments, name="kedge-compiled", daemon=True).start()
