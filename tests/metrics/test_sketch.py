@@ -46,6 +46,16 @@ def test_merging_is_as_if_there_had_been_one(some: list[float], others: list[flo
     assert other.as_json() == other_before
 
 
+@given(MANY, MANY)
+def test_many_at_once_are_as_one_by_one(some: list[float], others: list[float]):
+    one_by_one, at_once = Sketch(), Sketch.of(some)
+    for value in some + others:
+        one_by_one.add(value)
+    at_once.extend(others)
+    assert at_once.weighted() == one_by_one.weighted()
+    assert at_once.as_json()[:5] == one_by_one.as_json()[:5]
+
+
 @given(MANY)
 def test_it_travels_as_json(values: list[float]):
     sketch = Sketch.of(values)

@@ -9,7 +9,8 @@ routers need. Source of the buckets: Masson, Rim and Lee, "DDSketch", 2019; with
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 MOST_EXACT = 200
@@ -34,11 +35,34 @@ class Sketch:
         self._buckets: dict[int, float] = {}
 
     @classmethod
-    def of(cls, values: Iterable[float]) -> Sketch:
+    def of(cls, values: Sequence[float]) -> Sketch:
         made = cls()
-        for value in values:
-            made.add(value)
+        made.extend(values)
         return made
+
+    def extend(self, values: Sequence[float]) -> None:
+        """As `add` for each of them, at a fraction of its cost."""
+        if not values:
+            return
+        self.count += len(values)
+        self.total = sum(values, self.total)
+        self.smallest = min(self.smallest, min(values))
+        self.largest = max(self.largest, max(values))
+        if self._exact is not None:
+            exact = self._exact
+            for value, seen in Counter(values).items():
+                exact[value] = exact.get(value, 0.0) + seen
+            if len(exact) > MOST_EXACT:
+                self._coarsen(exact)
+            return
+        buckets = self._buckets
+        if self.smallest > 0:
+            log, ceil, scale, offset = math.log, math.ceil, _SCALE, _OFFSET
+            numbers = [offset + ceil(log(value) * scale) for value in values]
+        else:
+            numbers = list(map(_number, values))
+        for number, seen in Counter(numbers).items():
+            buckets[number] = buckets.get(number, 0.0) + seen
 
     def add(self, value: float, count: float = 1.0) -> None:
         """value: finite. count: above 0, how often it was seen."""
