@@ -97,6 +97,6 @@ def test_a_model_is_hosted_killed_and_comes_back(server: BareServer):
     assert server.pids("instance") == [kept]
 
     pids = [each["pid"] for each in (*server.status()["roles"], *server.status()["instances"])]
-    assert len(pids) == 6
+    assert len(pids) == 7
     server.down()
     until(lambda: all(gone(pid) for pid in pids), what="the end of every process")
