@@ -283,6 +283,24 @@ async def test_a_client_that_does_not_read(worker):
     assert len(worker.calls) == 1
 
 
+async def test_of_clients_that_do_not_read_the_first_is_let_go_for_the_last(worker):
+    body = b"x" * (8 << 20)
+    async with running(one(worker, body_limit_bytes=len(body)), Limits(stalled_bytes=10 << 20)) as served:
+        front, writers = served.router.front, []
+        for number in range(3):
+            _, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)
+            writers.append(writer)
+            writer.write(request(body))
+            await until(lambda: len(worker.calls) == number + 1 and front.stalled_bytes)  # noqa: B023
+            assert front.stalled_bytes <= 10 << 20
+        await until(lambda: len(front.connections) < 3)
+        assert (await served.invoke()).status == 200
+        for writer in writers:
+            writer.close()
+        await until(lambda: not front.connections)
+        assert front.held_bytes == front.stalled_bytes == 0
+
+
 async def test_a_client_that_reads_late_gets_all(worker):
     body = b"x" * (8 << 20)
     async with running(one(worker, body_limit_bytes=len(body))) as served:

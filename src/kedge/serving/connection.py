@@ -59,7 +59,6 @@ class Connection(asyncio.Protocol):
         "_refusal",
         "_repeated",
         "_repeated_host",
-        "_stalled_bytes",
         "_transport",
         "_url",
         "_wants_no_more",
@@ -79,7 +78,6 @@ class Connection(asyncio.Protocol):
         """ "" between requests, "head" or "body" within one."""
         self._reading_paused = False
         self._write_paused = False
-        self._stalled_bytes = 0
         self._wants_no_more = False
         self._lingering = False
         self._discarded_bytes = 0
@@ -120,9 +118,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         front = self._front
         front.connections.discard(self)
-        front.held_bytes -= self._body_bytes + self._queued_bytes + self._stalled_bytes
+        front.stall(self, 0)
+        front.held_bytes -= self._body_bytes + self._queued_bytes
         self._queue.clear()
-        self._queued_bytes = self._body_bytes = self._stalled_bytes = 0
+        self._queued_bytes = self._body_bytes = 0
         self._parser = self._transport = None
         self.expires_s = _NEVER
         if self._current is not None:
@@ -142,8 +141,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_paused = False
-        self._front.held_bytes -= self._stalled_bytes
-        self._stalled_bytes = 0
+        self._front.stall(self, 0)
         if not self._lingering:
             self.expires_s = self._loop.time() + self._front.limits.keep_alive_s
         self._next()
@@ -458,9 +456,7 @@ class Connection(asyncio.Protocol):
 
     def _stall(self) -> None:
         assert self._transport is not None
-        self._front.held_bytes -= self._stalled_bytes
-        self._stalled_bytes = self._transport.get_write_buffer_size()
-        self._front.held_bytes += self._stalled_bytes
+        self._front.stall(self, self._transport.get_write_buffer_size())
         self.expires_s = self._loop.time() + self._front.limits.write_stall_s
 
     # Ends.
@@ -484,7 +480,7 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         if self._write_paused:
-            if transport.get_write_buffer_size() < self._stalled_bytes:
+            if transport.get_write_buffer_size() < self._front.stalled.get(self, 0):
                 self._stall()
             else:
                 self.abort()

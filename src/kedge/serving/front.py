@@ -7,12 +7,15 @@ large, slow or many anything may be, stands in `inbound.Limits`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from email.utils import formatdate
 
 from kedge.serving.answers import RequestIds
 from kedge.serving.connection import Connection
 from kedge.serving.inbound import Inbound, Limits
+
+log = logging.getLogger(__name__)
 
 Handle = Callable[[Inbound], None]
 
@@ -27,6 +30,9 @@ class Front:
         self.hash_while_reading = True
         self.connections: set[Connection] = set()
         self.held_bytes = 0
+        self.stalled: dict[Connection, int] = {}
+        """Bytes of their answers that these clients have not taken; who has been slow for longest is the first."""
+        self.stalled_bytes = 0
         self.draining = False
         self.date = b""
         self._sweeper: asyncio.Task[None] | None = None
@@ -55,6 +61,21 @@ class Front:
 
     def new_connection(self) -> Connection:
         return Connection(self)
+
+    def stall(self, connection: Connection, waiting_bytes: int) -> None:
+        """So many bytes wait for its client to take them; 0 is none. Whoever is too much is let go."""
+        more_bytes = waiting_bytes - self.stalled.get(connection, 0)
+        self.held_bytes += more_bytes
+        self.stalled_bytes += more_bytes
+        if waiting_bytes:
+            self.stalled[connection] = waiting_bytes
+        else:
+            self.stalled.pop(connection, None)
+        while self.stalled_bytes > self.limits.stalled_bytes:
+            slowest = next(iter(self.stalled))
+            log.warning("a client is let go: it has not taken %d bytes of its answer", self.stalled[slowest])
+            self.stall(slowest, 0)
+            slowest.abort()
 
     def _tick(self) -> None:
         # Clients of other SDKs set their clock by the Date header, errors and all.

@@ -36,6 +36,8 @@ class Limits:
     connections: int = 10_000
     held_bytes: int = 1024 * 1024 * 1024
     """Of bodies, in and out, over all connections of this router."""
+    stalled_bytes: int = 512 * 1024 * 1024
+    """Of answers that clients are slow to take, over all connections; beyond, who has been slow for longest goes."""
     sweep_s: float = 0.5
     """How often the times above are checked."""
 
