@@ -415,6 +415,27 @@ async def test_what_an_ending_instance_gives_back_counts_as_no_death(workers):
     assert Counter(answer.status for answer in answers) == {200: 149, 424: 1}
 
 
+async def test_an_instance_that_is_held_up_is_asked_again_when_it_goes_on(workers):
+    asked: list[Call] = []
+    first = await workers("i-1", asked.append)
+    async with running(table(endpoint(variant(first), retries=False))) as served:
+        waiting = [asyncio.create_task(served.invoke(b"%d" % n)) for n in range(5)]
+        await until(lambda: len(asked) == 5)
+        for call in asked[1:]:
+            call.error(503, "The instance is at a request that takes long.", "busy", held_up=True)
+        await until(lambda: served.router.fleet.ready_count == 0)
+        waiting.append(asyncio.create_task(served.invoke(b"5")))
+        await until(lambda: len(served.router.front.connections) == 6)
+        other = await workers("i-2")
+        served.router.swap(table(endpoint(variant(first, other), retries=False), version=2))
+        assert [(await each).status for each in waiting[1:]] == [200] * 5, "elsewhere"
+        first.write(frames.with_head(Kind.HELLO, 0, {"version": frames.VERSION, "instance": "i-1"}))
+        await until(lambda: served.router.fleet.ready_count == 2)
+        asked[0].answer()
+        assert (await waiting[0]).status == 200
+    assert (first.connections, len(asked)) == (1, 5)
+
+
 async def test_two_hung_instances_do_not_fail_who_waited_behind(workers):
     asked: list[Call] = []
     pair = [await workers(f"i-{n}", asked.append) for n in (1, 2)]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kedge.serving.frames import Kind
 from kedge.serving.runtimes.base import Invocation
 from kedge.serving.table import Instance, Variant
 from kedge.serving.watch import Stuck, Watch
@@ -28,6 +29,8 @@ def transform_fn(model, data, content_type, accept):
         time.sleep(1000)
     if data == b"slow":
         time.sleep(0.7)
+    if data == b"long":
+        time.sleep(2.2)
     if data == b"greedy":
         re.match("(a+)+$", "a" * 60 + "b")  # for years, and no other thread runs meanwhile
     if data == b"close":
@@ -72,6 +75,18 @@ def test_every_step_and_every_batch_starts_afresh():
     assert watch.stuck(9.0) is None
 
 
+@pytest.mark.parametrize(("timeout_s", "after_s"), [(60.0, 2.0), (3.0, 1.5), (1.5, 1.0)])
+def test_nobody_waits_behind_a_batch_that_takes_long(timeout_s: float, after_s: float):
+    watch = Watch()
+    watch.begin(jobs(timeout_s))
+    for now_s, holds_up in ((10.0, False), (9.9 + after_s, False), (10.0 + after_s, True)):
+        watch.stuck(now_s)
+        assert watch.holds_up is holds_up
+    watch.step()
+    watch.stuck(10.1 + after_s)
+    assert not watch.holds_up
+
+
 def test_a_model_that_hangs_ends_its_process_with_a_reason(start: Start, connect: Connect):  # noqa: F811
     worker = start(SCRIPT, runtime="script").ready()
     router = connect(worker)
@@ -89,6 +104,22 @@ def test_a_model_that_hangs_ends_its_process_with_a_reason(start: Start, connect
     assert json.loads(Path(worker.spec.state_file).read_text()) == state
     assert reason in worker.output
     assert "time.sleep(1000)" in worker.output, "the stack"
+
+
+def test_what_waits_behind_a_long_request_is_given_back(start: Start, connect: Connect):  # noqa: F811
+    worker = start(SCRIPT, runtime="script").ready()
+    router, other = connect(worker), connect(worker)
+    long = router.send(b"long", timeout_ms=3000)
+    behind = [router.send(b"%d" % number, timeout_ms=60_000) for number in range(3)]
+    held_up = {"status": 503, "message": "The instance is at a request that takes long.", "kind": "busy"}
+    for stream, (head, _) in router.answers(3).items():
+        assert stream in behind
+        assert head == {**held_up, "held_up": True}
+    assert router.answers(1).keys() == {long}
+    assert router.next().kind is Kind.HELLO, "it takes requests again"
+    assert router.ask(b"2")[1] == b"2"
+    assert other.ask(b"3")[1] == b"3", "who had nothing given back is told nothing"
+    assert worker.end() == 0
 
 
 def test_a_model_that_is_slow_goes_on(start: Start, connect: Connect):  # noqa: F811

@@ -76,7 +76,7 @@ class Owner(Protocol):
         """The other end has greeted: its model is loaded."""
 
     def now_ending(self) -> None:
-        """The other end takes no more requests."""
+        """The other end takes no more requests, at least until `now_ready`."""
 
     def now_lost(self) -> None:
         """The connection is gone; those who wait are told next."""
@@ -242,7 +242,7 @@ class Wire(asyncio.Protocol):
             self._part(number, stream, payload, kind is Kind.END or bool(flags & frames.LAST))
         elif kind is Kind.ERROR:
             head, _ = frame.head()
-            if head.get("ending"):
+            if head.get("ending") or head.get("held_up"):
                 self._owner.now_ending()
             self._end(number).waiting.failed(head)
         elif kind is Kind.CREDIT:

@@ -16,8 +16,9 @@ connection; a body over PART_BYTES is cut into parts, so that a large one does n
     both               PING      answered by a PING with flag ACK and the same payload
 
 An ERROR's kind says whose fault it is: "input" (the client's) and "model" are the model's answer; "busy" was not run
-and may be sent elsewhere, and with "ending" true the instance takes no more; "lost" was given to a process of the
-instance that has ended; "target" names a model that is not there; "loading" names one that is not loaded yet.
+and may be sent elsewhere, and with "ending" true the instance takes no more, with "held_up" true none until it sends
+another HELLO, because the model is at something that takes long; "lost" was given to a process of the instance that has
+ended; "target" names a model that is not there; "loading" names one that is not loaded yet.
 "container" is the one of several that failed.
 
 A head is a u32 length and that many bytes of JSON. A sender may have WINDOW_BYTES of body unacknowledged on a stream;

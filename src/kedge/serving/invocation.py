@@ -242,7 +242,7 @@ class Invocation:
     def failed(self, head: dict[str, Any]) -> None:
         message = str(head.get("message", ""))
         match head.get("kind"):
-            case "busy" if head.get("ending"):
+            case "busy" if head.get("ending") or head.get("held_up"):
                 self._not_begun()
             case "busy":
                 self._busy()
@@ -278,7 +278,7 @@ class Invocation:
             self._fail(errors.ServiceUnavailable("The instance that ran this was lost, and no more retries are left."))
 
     def _not_begun(self) -> None:
-        """The instance is ending and has not begun with this: that counts neither as a death nor as a retry."""
+        """The instance will not, or not soon, begin with this: that counts neither as a death nor as a retry."""
         pool = self._pool
         assert pool is not None
         self._leave_instance()

@@ -54,9 +54,12 @@ class Failure:
     """Which of several containers failed."""
     ending: bool = False
     """The instance is about to end, and nothing of this request was run."""
+    held_up: bool = False
+    """The instance is at something that takes long, and nothing of this request was run; HELLO says that it goes on."""
 
 
 _ENDING = Failure(Busy.status, "The instance is ending.", Busy.kind, ending=True)
+_HELD_UP = Failure(Busy.status, "The instance is at a request that takes long.", Busy.kind, held_up=True)
 
 
 class Cancelled(NamedTuple):
@@ -93,8 +96,10 @@ class Peer:
         self._waiting: set[int] = set()
         self._sending: dict[int, _Sending] = {}
         self._sending_bytes = 0
-        self._small: list[bytes] = [frames.with_head(Kind.HELLO, 0, {"version": frames.VERSION, **hello})]
-        self._small_bytes = len(self._small[0])
+        self._hello = frames.with_head(Kind.HELLO, 0, {"version": frames.VERSION, **hello})
+        self._small: list[bytes] = [self._hello]
+        self._small_bytes = len(self._hello)
+        self._is_held_up = False
         self.partial_bytes = 0
         self.closing = False
         """No further request is taken; the router is told to ask another instance."""
@@ -165,6 +170,18 @@ class Peer:
             self._waiting.discard(stream)
             self._forget(stream)
             self._put(_error(stream, _ENDING))
+
+    def hold_up(self, streams: Iterable[int]) -> None:
+        """These were not run, and it will be long until they would: the router knows better, until `go_on`."""
+        for stream in streams:
+            self.answer(stream, _HELD_UP)
+            self._is_held_up = True
+
+    def go_on(self) -> None:
+        """Tell the router, if it was told of the contrary."""
+        if self._is_held_up:
+            self._is_held_up = False
+            self._put(self._hello)
 
     def outgoing(self, limit_bytes: int = 4 * frames.PART_BYTES) -> bytes:
         """What may be sent now: every small frame, then parts of large answers up to about limit_bytes."""
@@ -289,4 +306,5 @@ def _error(stream: int, error: InvocationError | Failure) -> bytes:
     if isinstance(error, Failure):
         head |= {"container": error.container} if error.container else {}
         head |= {"ending": True} if error.ending else {}
+        head |= {"held_up": True} if error.held_up else {}
     return frames.with_head(Kind.ERROR, stream, head)

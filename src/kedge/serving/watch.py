@@ -14,6 +14,8 @@ from kedge.serving.work import Job
 
 LEAST_S = 1.0
 """Nobody is given up sooner, however short the time-out: a start costs more than that."""
+HAND_BACK_S = 2.0
+"""A batch that takes longer, or half of its time-out: what waits behind it is better off elsewhere."""
 RENEW_S = 2.0
 _STDERR = 2
 
@@ -36,6 +38,8 @@ class Watch:
         self._steps = 0
         self._seen = 0
         self._since_s = 0.0
+        self.holds_up = False
+        """At the last look: the batch has made no progress for so long that nobody should wait behind it."""
 
     def begin(self, batch: Sequence[Job[Any]]) -> None:
         self._steps += 1
@@ -56,9 +60,12 @@ class Watch:
         batch, steps = self._batch, self._steps
         if not batch or steps != self._seen:
             self._seen, self._since_s = steps, now_s
+            self.holds_up = False
             return None
         waited_s = now_s - self._since_s
-        if waited_s < max(LEAST_S, *(job.timeout_s for job in batch)):
+        longest_s = max(LEAST_S, *(job.timeout_s for job in batch))
+        self.holds_up = waited_s >= max(LEAST_S, min(HAND_BACK_S, longest_s / 2))
+        if waited_s < longest_s:
             return None
         return Stuck(waited_s, len(batch))
 

@@ -109,6 +109,8 @@ class WorkerIo:
         self._on_stop = on_stop
         self._connections: set[Connection] = set()
         self._stopping = False
+        self._holds_up = False
+        """What was queued has been given back, because the model is at something that takes long."""
         self._to_write: deque[Connection] = deque()
         self._held: dict[Connection, None] = {}
         self._held_count = 0
@@ -179,6 +181,8 @@ class WorkerIo:
                 if left:
                     self._to_write.append(connection)
                     self.wake()
+        if self._holds_up:
+            self.wake()
 
     def _release(self) -> Iterator[Connection]:
         """Those with answers that were held; each to one thread alone."""
@@ -204,9 +208,7 @@ class WorkerIo:
 
     def give_back(self) -> None:
         """The process is about to end: what the model has not begun with is to be run elsewhere. For the I/O thread."""
-        queued: dict[Connection, list[int]] = {}
-        for job in self._work.clear():
-            queued.setdefault(job.source, []).append(job.stream)
+        queued = self._queued()
         for connection in self._connections:
             with connection.lock:
                 connection.peer.give_back(queued.get(connection, ()))
@@ -228,11 +230,40 @@ class WorkerIo:
             raise Unserviceable(SOCKETS_GONE)
         if stuck := self._watch.stuck(now_s):
             raise Hung(stuck)
+        if self._watch.holds_up and self._listener is not None:
+            self._hold_up()
+        elif self._holds_up:
+            self._go_on()
         if not self._work.idle:
             self._backstop.renew(now_s, self._timeout_s)
         elif self._backstop.expire(now_s):
             self._timeout_s = 0.0
             self._look_every_s = _LOOK_IDLE_S
+
+    def _hold_up(self) -> None:
+        """What waits behind a batch that takes long may find another instance, or wait for this one where it came from.
+
+        Not in a process of an instance that has several: there is nowhere else to go.
+        """
+        self._holds_up = True
+        for connection, streams in self._queued().items():
+            with connection.lock:
+                connection.peer.hold_up(streams)
+            self._flush(connection)
+
+    def _go_on(self) -> None:
+        self._holds_up = False
+        for connection in self._connections:
+            with connection.lock:
+                connection.peer.go_on()
+            self._flush(connection)
+
+    def _queued(self) -> dict[Connection, list[int]]:
+        """Everything that the model has not begun with, out of the queue."""
+        queued: dict[Connection, list[int]] = {}
+        for job in self._work.clear():
+            queued.setdefault(job.source, []).append(job.stream)
+        return queued
 
     def _has_its_sockets(self) -> bool:
         owned = [*self._own.items(), *((each.socket, each.identity) for each in self._connections)]
@@ -354,6 +385,8 @@ class WorkerIo:
             # Everything that was asked for before is in the queue now.
             while self._to_write:
                 self._write(self._to_write.popleft())
+        if self._holds_up:
+            self._go_on()
 
     def _drop(self, connection: Connection) -> None:
         self._connections.discard(connection)
