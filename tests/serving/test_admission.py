@@ -126,6 +126,31 @@ def test_it_is_over_when_the_load_is():
     assert simulated.refusals() - before <= 5
 
 
+def test_an_outage_is_no_overload():
+    """The instance is away for two seconds in which so many come as it answers in one."""
+    simulated = Simulated()
+    open_loop(simulated, 100.0, 2.0)
+    simulated.instances = 0
+    open_loop(simulated, 100.0, 2.0, start_s=2.0)
+    simulated.instances = 1
+    open_loop(simulated, 100.0, 4.0, start_s=4.0)
+    assert not simulated.refusals()
+    assert len(simulated.answered) >= 790
+
+
+def test_on_a_busy_machine_the_queue_is_as_long_as_it_has_to_be():
+    """Now and then a request takes six times as long: two in flight would leave the instance idle meanwhile."""
+    admission, now_s = Admission(), 0.0
+    for number in range(400):
+        admission.arrive(now_s, 60.0, 1, joinable=False)
+        took_s = 6 * SERVICE_S if number % 5 == 0 else SERVICE_S
+        admission.leave(now_s + took_s, now_s, answered=True)
+        now_s += 2 * took_s
+    admission._rate_per_s = 100.0
+    admission.arrive(now_s, 60.0, 1, joinable=False)
+    assert admission.allowed(1, joinable=False) == 3
+
+
 def test_what_cannot_make_its_deadline_is_refused_at_once():
     simulated = Simulated(service_s=1.0, timeout_s=5.0)
     for number in range(40):
@@ -133,6 +158,20 @@ def test_what_cannot_make_its_deadline_is_refused_at_once():
     simulated.run_until(100.0)
     assert max(took for _, took in simulated.answered[10:]) <= 5.0 + 2 * simulated.service_s
     assert {verdict for _, verdict in simulated.verdicts} == {Verdict.TAKE, Verdict.HOPELESS}
+
+
+def test_a_pause_of_the_instance_makes_nothing_hopeless():
+    """The first thing that is measured of it is a pause; then 64 clients are answered as ever."""
+    simulated = Simulated(timeout_s=4.0)
+    closed_loop(simulated, 64, 0.15)
+    simulated._busy = [(done_s + 2.5, arrived_s) for done_s, arrived_s in simulated._busy]
+    seen, now_s = len(simulated.answered), 0.0
+    while now_s < 6.0:
+        now_s = simulated._busy[0][0]
+        simulated.run_until(now_s)
+        for _ in range(len(simulated.answered) - seen):
+            assert simulated.arrive(now_s), f"refused after {now_s:.2f} s"
+        seen = len(simulated.answered)
 
 
 @settings(max_examples=50)

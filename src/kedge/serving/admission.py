@@ -13,6 +13,7 @@ A request is also refused when so many are before it that its deadline will be o
 from __future__ import annotations
 
 import math
+from collections import deque
 from enum import Enum, auto
 
 WINDOW_S = 0.1
@@ -30,10 +31,15 @@ QUIET_WINDOWS = 5
 """So many without a refusal, and the overload is over."""
 BATCH_PATIENCE_S = 0.02
 """Where requests share batches: how long a queue keeps them full."""
+_UNLOADED_SAMPLES = 128
+_FEWEST_SAMPLES = 16
+"""With fewer, the shortest latency is all that is known of one without load."""
 _SMOOTHING = 0.3
 _SAMPLE = 8
 _LONGEST_SAMPLE_S = 2.0
 """A rate is measured over so many answers, or so much time."""
+_RECENT_SAMPLES = 3
+"""The best of them says what is hopeless: one may have a pause of the instance in it."""
 _FORGET_S = 1.0
 """After so long without a request the model may be another."""
 
@@ -67,26 +73,38 @@ class Admission:
         self._sample_s = 0.0
         self._rate_per_s = 0.0
         """Answers while there was always something to answer; 0 is not known yet."""
-        self._unloaded_s = math.inf
-        """The shortest time from arrival to answer that was seen."""
+        self._recent_per_s: deque[float] = deque(maxlen=_RECENT_SAMPLES)
+        self._best_per_s = math.inf
+        self._shortest_s = math.inf
+        """From arrival to answer, of all that were seen."""
+        self._unloaded_s: deque[float] = deque(maxlen=_UNLOADED_SAMPLES)
+        """The same of those that found nothing in flight."""
+        self._alone_since_s = math.nan
+        """When the last of those arrived."""
+        self._patience_s = 0.0
 
     def arrive(self, now_s: float, timeout_s: float, instances: int, *, joinable: bool) -> Verdict:
         """instances: healthy ones. joinable: whether they answer several requests in one batch."""
         if now_s >= self._window_ends_s:
             self._next_window(now_s)
         self._arrived += 1
+        if not instances:
+            # An outage is no overload: what comes waits for an instance, as far as there is room for it.
+            self._growing = self._slowly_growing = 0
         if rate_per_s := self._rate_per_s:
             waiting_s = self.in_flight / rate_per_s
             growing = self._growing >= GROWING_WINDOWS or self._slowly_growing >= GROWING_WINDOWS
-            if growing and self.in_flight >= BURST * max(1, instances) and waiting_s > STANDING_S:
+            if growing and self.in_flight >= BURST * instances and waiting_s > STANDING_S:
                 self.overloaded = True
-            if self.overloaded and self.in_flight >= self.allowed(instances, joinable=joinable):
+            if self.overloaded and instances and self.in_flight >= self.allowed(instances, joinable=joinable):
                 self._refused += 1
                 return Verdict.OVERLOADED
-            # How many of those before it share its batch is not known.
-            if waiting_s > timeout_s and not joinable:
-                self._refused += 1
-                return Verdict.HOPELESS
+        # How many of those before it share its batch is not known.
+        if self.in_flight > timeout_s * self._best_per_s and not joinable:
+            self._refused += 1
+            return Verdict.HOPELESS
+        if not self.in_flight:
+            self._alone_since_s = now_s
         self.in_flight += 1
         return Verdict.TAKE
 
@@ -99,21 +117,23 @@ class Admission:
             self._was_idle = True
         if answered:
             self._answered += 1
-            if now_s - arrived_s < self._unloaded_s:
-                self._unloaded_s = now_s - arrived_s
+            took_s = now_s - arrived_s
+            if took_s < self._shortest_s:
+                self._shortest_s = took_s
+            if arrived_s == self._alone_since_s:
+                self._unloaded_s.append(took_s)
 
     def allowed(self, instances: int, *, joinable: bool) -> int:
         """How many are kept in flight under overload: what is answered in twice the time of one without load."""
-        patience_s = 2 * self._unloaded_s if math.isfinite(self._unloaded_s) else 0.0
-        if joinable:
-            patience_s = max(patience_s, BATCH_PATIENCE_S)
+        patience_s = max(self._patience_s, BATCH_PATIENCE_S) if joinable else self._patience_s
         return max(2 * max(1, instances), int(self._rate_per_s * patience_s))
 
     def _next_window(self, now_s: float) -> None:
         elapsed_s = now_s - self._window_began_s
         if elapsed_s > _FORGET_S and not self.in_flight:
             self._growing = self._slowly_growing = 0
-            self._unloaded_s, self.overloaded = math.inf, False
+            self._shortest_s, self.overloaded = math.inf, False
+            self._unloaded_s.clear()
         else:
             self._measure(elapsed_s)
             self._growing = self._growing + 1 if self._arrived > GROWTH * self._answered else 0
@@ -127,6 +147,20 @@ class Admission:
         self._window_began_s, self._window_ends_s = now_s, now_s + WINDOW_S
         self._arrived = self._answered = self._refused = 0
         self._was_idle = not self.in_flight
+        self._patience_s = self._patience()
+
+    def _patience(self) -> float:
+        """How long one may take under overload, on the mean, so that 99 % take at most twice as long as without load.
+
+        Those that are before it take their usual time each, and it varies about as much as without load. On a busy
+        machine that is much: with a queue as short as the shortest latency allows, the instance would often be idle.
+        """
+        shortest_s = self._shortest_s if math.isfinite(self._shortest_s) else 0.0
+        taken_s = sorted(self._unloaded_s)
+        if len(taken_s) < _FEWEST_SAMPLES:
+            return 2 * shortest_s
+        # Not the 99th of a hundred: one hiccup of the machine would make the queue long.
+        return max(2 * shortest_s, taken_s[len(taken_s) // 2] + taken_s[len(taken_s) * 9 // 10])
 
     def _measure(self, elapsed_s: float) -> None:
         """The rate of answers, by a stretch of time in which there was always one due."""
@@ -139,4 +173,7 @@ class Admission:
             rate_per_s = self._sample_answers / self._sample_s
             before = self._rate_per_s or rate_per_s
             self._rate_per_s = before + _SMOOTHING * (rate_per_s - before)
+            self._recent_per_s.append(rate_per_s)
+            if len(self._recent_per_s) > 1:
+                self._best_per_s = max(self._recent_per_s)
             self._sample_answers, self._sample_s = 0, 0.0

@@ -64,6 +64,8 @@ class Pool:
         self._random = random
         self._upstreams: dict[Instance, Upstream] = {}
         self._ready: list[Upstream] = []
+        self._joinable = False
+        """Whether the instances answer several requests in one batch, as those said that were ready last."""
         self._suspects: dict[Job, None] = {}
         self._waiting: dict[Job, None] = {}
 
@@ -93,14 +95,12 @@ class Pool:
 
     def admit(self, job: Job, now_s: float, timeout_s: float) -> None:
         """Take it on, to be submitted, and told of by `depart`. Raises Throttled or ServiceUnavailable."""
-        ready = self._ready
-        joinable = bool(ready) and ready[0].joinable
-        admission = self._admission
+        ready, admission = self._ready, self._admission
         was_overloaded = admission.overloaded
-        verdict = admission.arrive(now_s, timeout_s, len(ready), joinable=joinable)
+        verdict = admission.arrive(now_s, timeout_s, len(ready), joinable=self._joinable)
         if admission.overloaded and not was_overloaded:
             log.warning("variant %s is overloaded: more requests arrive than it can answer", self.variant.name)
-            self._shed(admission.allowed(len(ready), joinable=joinable))
+            self._shed(admission.allowed(len(ready), joinable=self._joinable))
         if verdict is Verdict.TAKE:
             self._admitted[job] = None
         elif verdict is Verdict.OVERLOADED:
@@ -163,6 +163,8 @@ class Pool:
 
     def _changed(self, upstream: Upstream | None = None) -> None:
         self._ready = [each for each in self._upstreams.values() if each.ready]
+        if self._ready:
+            self._joinable = self._ready[0].joinable
         self._send_waiting()
 
     def _send_waiting(self) -> None:
