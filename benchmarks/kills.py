@@ -1,49 +1,70 @@
-"""200 requests a second for 60 s while the control process is killed 5 times; the clients never retry.
+"""What clients see while processes are killed: 64 connections that ask at once, check every answer and never retry.
 
-    python -m benchmarks.kills [--seconds 60] [--rate 200] [--role control] [--kills 5]
+    scripts/bench kills [--role instance|router|control|forkserver] [--seconds 60] [--every 2] [--connections 64]
+                        [--instances 2] [--routers 1] [--signal KILL|TERM]
 
-Run in the checkout's root. Every answer is checked. Prints how many came, and every error that a client saw.
+Every so often one process of the role gets the signal, each in turn. Prints how many answers came, every error that a
+client saw, and which of them are not those of requests that a killed router had read. Two more clients make a new
+connection for each request; from a signal on, the time until one of them has its answer is how long the port was away.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
+import statistics
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
-from tests.faults.conftest import Load, Server, until
+import pytest
+from tests.faults.clients import Clients, Kill, percentile, role_pids, send, unexplained
+from tests.faults.conftest import Server, until
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--role", default="instance", choices=["control", "router", "instance", "forkserver"])
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--rate", type=float, default=200.0)
-    parser.add_argument("--role", default="control", choices=["control", "router", "instance", "forkserver"])
-    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--every", type=float, default=2.0)
+    parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--instances", type=int, default=2)
+    parser.add_argument("--routers", type=int, default=1)
+    parser.add_argument("--signal", default="KILL", choices=["KILL", "TERM"])
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kedge-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="kedge-bench-") as folder, ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("KEDGE_ROUTERS", str(options.routers))
         server = Server(Path(folder) / "data").up()
-        try:
-            server.endpoint("steady", instances=options.instances)
-            start = time.monotonic()
-            with Load(server, "steady", rate_per_s=options.rate) as load:
-                for number in range(options.kills):
-                    due = start + options.seconds * (number + 0.5) / options.kills
-                    time.sleep(max(0.0, due - time.monotonic()))
-                    before = server.pids(options.role)
-                    server.kill(options.role)
-                    until(lambda before=before: set(server.pids(options.role)) - set(before), what="a new process")
-                time.sleep(max(0.0, start + options.seconds - time.monotonic()))
-            seconds = time.monotonic() - start
-        finally:
-            server.down()
+        stack.callback(server.down)
+        server.endpoint("steady", instances=options.instances)
+        steady = Clients(server, "steady", options.connections)
+        new = Clients(server, "steady", 2, requests_each=1)
+        kills: list[Kill] = []
+        start_s = time.monotonic()
+        with steady, new:
+            while (due_s := start_s + options.every * (len(kills) + 1)) < start_s + options.seconds:
+                time.sleep(max(0.0, due_s - time.monotonic()))
+                # All of them but the one that the last signal ended are there; that one may still be on its way.
+                pids = until(lambda: sorted(role_pids(server, options.role).items()), what=f"a {options.role}")
+                kills.append(send(pids[len(kills) % len(pids)][1], getattr(signal, f"SIG{options.signal}")))
+            time.sleep(max(0.0, start_s + options.seconds - time.monotonic()))
+    seconds = time.monotonic() - start_s
+    failures = [*steady.failures, *new.failures]
+    lost = unexplained(failures, kills) if options.role == "router" else failures
     print(
-        f"{load.answers} answers in {seconds:.1f} s, {options.kills} kills of {options.role}, {len(load.errors)} errors"
+        f"{steady.answers + new.answers} answers in {seconds:.1f} s, {len(kills)} x SIG{options.signal} to a "
+        f"{options.role}; p99 {percentile(steady.took_s, 0.99) * 1000:.0f} ms, longest {max(steady.took_s):.2f} s"
     )
-    for error, count in Counter(load.errors).most_common(5):
+    away_s = [
+        min((at_s - kill.over_s for at_s in new.good_at_s if at_s > kill.over_s), default=float("inf"))
+        for kill in kills
+    ]
+    print(f"next answer on a new connection: median {statistics.median(away_s):.3f} s, longest {max(away_s):.3f} s")
+    print(f"{len(failures)} errors, {len(lost)} of them not of requests that a killed router had read")
+    for error, count in Counter(each.what for each in failures).most_common(5):
         print(f"{count:6} {error}")
 
 

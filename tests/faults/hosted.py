@@ -66,6 +66,7 @@ def create(
     model: bytes | None,
     environment: Mapping[str, str] | None = None,
     instance_type: str = TINY,
+    instances: int = 1,
 ) -> None:
     """Everything up to the endpoint, which has variant `v`. model: the archive; None: what is there already."""
     sagemaker = server.client("sagemaker")
@@ -80,7 +81,7 @@ def create(
             "Environment": dict(environment or {}),
         },
     )
-    variant = {"VariantName": "v", "ModelName": name, "InitialInstanceCount": 1, "InstanceType": instance_type}
+    variant = {"VariantName": "v", "ModelName": name, "InitialInstanceCount": instances, "InstanceType": instance_type}
     sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
     sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
 
