@@ -39,6 +39,7 @@ class Connection(asyncio.Protocol):
         "_body",
         "_body_bytes",
         "_body_starts_s",
+        "_chunk_bytes",
         "_chunked",
         "_current",
         "_discarded_bytes",
@@ -84,7 +85,8 @@ class Connection(asyncio.Protocol):
         self._refusal: errors.ServiceError | None = None
         self.expires_s = _NEVER
         self._head_raw_bytes = 0
-        """Read since a request was last complete, while a head is incomplete."""
+        """Of all that was read since the first byte of a head that is incomplete, and with it."""
+        self._chunk_bytes = 0
         self._forget_message()
 
     def _forget_message(self) -> None:
@@ -156,6 +158,7 @@ class Connection(asyncio.Protocol):
         if self._wants_no_more or (not self._reading and self._read_plain(data)):
             return
         # The parser joins the pieces of a header without a bound of its own.
+        self._chunk_bytes = len(data)
         self._head_raw_bytes += len(data)
         self._feed(data)
         if self._reading != "head":
@@ -218,6 +221,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._reading = "head"
+        # The requests before it in a long pipeline do not count.
+        self._head_raw_bytes = self._chunk_bytes
         if self._current is None:
             self.expires_s = self._loop.time() + self._front.limits.head_s
 
