@@ -16,7 +16,7 @@ import pytest
 
 from .clients import Clients, Connection, ask, instance_pids, percentile, records, role_pids, run, signed
 from .conftest import Server, archive, until
-from .hosted import assert_unharmed, create, running, settled
+from .hosted import assert_unharmed, create, delete, running, settled
 
 SCRIPT = """
 import json, os, signal, socket, stat, struct, threading, time
@@ -263,3 +263,27 @@ def test_who_does_not_read_holds_nobody_up(server: Server):
 
 def memory_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_a_model_that_ends_again_and_again_is_started_ever_later(server: Server):
+    """It was ready each time, so it is never given up; others do not feel it, and the status says what happens."""
+    create(server, "flaps", MODEL, {"ENDS_AFTER_S": "0.05"})
+    assert settled(server, "flaps")["EndpointStatus"] == "InService"
+    pids: list[int] = []
+    began_s = time.monotonic()
+
+    def started_often() -> bool:
+        found = list(instance_pids(server, "flaps").values())
+        if found and found[0] not in pids:
+            pids.extend(found)
+        return restarts(server, "flaps") >= 4
+
+    with Clients(server, "pair", 8) as clients:
+        until(started_often, 30, "four restarts")
+        took_s = time.monotonic() - began_s
+    assert took_s > 0.1 + 0.2 + 0.4, "the pauses grow"
+    assert clients.errors == []
+    (found,) = records(server, "flaps")
+    assert "7" in found["reason"], found["reason"]
+    delete(server, "flaps")
+    assert_unharmed(server)
