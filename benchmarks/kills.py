@@ -20,8 +20,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.faults.clients import Clients, Kill, percentile, role_pids, send, unexplained
+from tests.faults.clients import Clients, Kill, lives, percentile, role_pids, send, unexplained
 from tests.faults.conftest import Server, until
+
+
+def living(server: Server, role: str) -> list[int]:
+    """By the name of the task."""
+    return [pid for _, pid in sorted(role_pids(server, role).items()) if lives(pid)]
 
 
 def main() -> None:
@@ -47,9 +52,9 @@ def main() -> None:
         with steady, new:
             while (due_s := start_s + options.every * (len(kills) + 1)) < start_s + options.seconds:
                 time.sleep(max(0.0, due_s - time.monotonic()))
-                # All of them but the one that the last signal ended are there; that one may still be on its way.
-                pids = until(lambda: sorted(role_pids(server, options.role).items()), what=f"a {options.role}")
-                kills.append(send(pids[len(kills) % len(pids)][1], getattr(signal, f"SIG{options.signal}")))
+                # In turn, but whoever was ended by the last signals may still be away.
+                pids = until(lambda: living(server, options.role), what=f"a living {options.role}")
+                kills.append(send(pids[len(kills) % len(pids)], getattr(signal, f"SIG{options.signal}")))
             time.sleep(max(0.0, start_s + options.seconds - time.monotonic()))
     seconds = time.monotonic() - start_s
     failures = [*steady.failures, *new.failures]

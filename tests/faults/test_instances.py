@@ -128,13 +128,13 @@ def test_one_of_two_is_killed_again_and_again(server: Server):
             os.kill(now[victim], 9)
             until(lambda: clients.answers > answers + 200, what="answers of the other one")  # noqa: B023
             ready(server, "pair", {now[victim]})
-            time.sleep(1.0)
     assert clients.errors == []
     assert clients.answers > 1000
 
 
-@pytest.mark.parametrize("endpoint", ["pair", "trio"])
-@pytest.mark.parametrize("what", ["exit", "kill", "leak"])
+@pytest.mark.parametrize(
+    ("endpoint", "what"), [("pair", "exit"), ("pair", "kill"), ("pair", "leak"), ("trio", "kill"), ("trio", "exit")]
+)
 def test_a_request_that_kills_costs_two_instances_and_one_answer(server: Server, endpoint: str, what: str):
     ready(server, endpoint)
     before = restarts(server, endpoint)
@@ -183,8 +183,8 @@ def test_a_slow_model_is_not_taken_for_dead(server: Server):
     """Requests that take most of the time-out, one after another, on an instance that others ask too."""
     pids = ready(server, "hurried")
     with Clients(server, "hurried", 4) as clients:
-        for _ in range(3):
-            assert act(server, "hurried", "slow", s=2.0) == (200, {"act": "slow", "s": 2.0})
+        for _ in range(2):
+            assert act(server, "hurried", "slow", s=2.6) == (200, {"act": "slow", "s": 2.6})
     assert clients.errors == []
     assert ready(server, "hurried") == pids
 
@@ -267,7 +267,7 @@ def memory_bytes(pid: int) -> int:
 
 def test_a_model_that_ends_again_and_again_is_started_ever_later(server: Server):
     """It was ready each time, so it is never given up; others do not feel it, and the status says what happens."""
-    create(server, "flaps", MODEL, {"ENDS_AFTER_S": "0.05"})
+    create(server, "flaps", MODEL, {"ENDS_AFTER_S": "0.5"})
     assert settled(server, "flaps")["EndpointStatus"] == "InService"
     pids: list[int] = []
     began_s = time.monotonic()
@@ -281,7 +281,7 @@ def test_a_model_that_ends_again_and_again_is_started_ever_later(server: Server)
     with Clients(server, "pair", 8) as clients:
         until(started_often, 30, "four restarts")
         took_s = time.monotonic() - began_s
-    assert took_s > 0.1 + 0.2 + 0.4, "the pauses grow"
+    assert took_s > 4 * 0.5 + 0.1 + 0.2 + 0.4, "the pauses grow"
     assert clients.errors == []
     (found,) = records(server, "flaps")
     assert "7" in found["reason"], found["reason"]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 STEADY_S = 10.0
 """Who lived this long starts afresh: its next end is its first."""
+BRIEF_S = 1.0
+SHARE_OF_LIFE = 0.25
+"""Who lived longer than BRIEF_S did its work in between, and is away for this part of that time at most."""
+_FIRST_PAUSE_S = 0.1
 LONGEST_ROLE_BACK_OFF_S = 5.0
 LONGEST_TASK_BACK_OFF_S = 10.0
 CRASHES_BEFORE_READY = 2
@@ -26,12 +31,16 @@ class GiveUp:
 
 def failures_after(failures: int, lived_s: float) -> int:
     """Ends in a row, this one counted. lived_s: how long it lived (a task: how long it was ready)."""
-    return 1 if lived_s >= STEADY_S else failures + 1
+    if lived_s >= STEADY_S:
+        return 1
+    if lived_s < BRIEF_S:
+        return failures + 1
+    return min(failures + 1, 2 + int(math.log2(SHARE_OF_LIFE * lived_s / _FIRST_PAUSE_S)))
 
 
 def back_off_s(failures: int, longest_s: float) -> float:
     """The pause after so many ends in a row: none, 0.1 s, 0.2 s, 0.4 s, ... longest_s."""
-    return 0.0 if failures <= 1 else min(longest_s, 0.1 * 2 ** min(failures - 2, 20))
+    return 0.0 if failures <= 1 else min(longest_s, _FIRST_PAUSE_S * 2 ** min(failures - 2, 20))
 
 
 def next_step(*, ever_ready: bool, failures: int, told_failure: bool, timed_out: bool) -> Again | GiveUp:

@@ -125,7 +125,10 @@ class Admission:
 
     def allowed(self, instances: int, *, joinable: bool) -> int:
         """How many are kept in flight under overload: what is answered in twice the time of one without load."""
-        patience_s = max(self._patience_s, BATCH_PATIENCE_S) if joinable else self._patience_s
+        patience_s = self._patience_s
+        if joinable:
+            # Without load too one may wait for a whole batch before its own; with less there is room for half a batch.
+            patience_s = max(1.5 * patience_s, BATCH_PATIENCE_S)
         return max(2 * max(1, instances), int(self._rate_per_s * patience_s))
 
     def _next_window(self, now_s: float) -> None:

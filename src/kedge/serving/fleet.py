@@ -197,7 +197,9 @@ class Pool:
             if job.affinity:
                 index = choose.at_home(job.affinity, [each.instance.id for each in ready], outstanding)
             else:
-                index = choose.instance(self.variant.routing, outstanding, self._random.random())
+                # With a queue that is kept short, an even draw would leave some of them idle.
+                routing = "LEAST_OUTSTANDING_REQUESTS" if self._admission.overloaded else self.variant.routing
+                index = choose.instance(routing, outstanding, self._random.random())
             chosen = ready[index]
         if chosen.outstanding >= MAX_OUTSTANDING:
             return None
