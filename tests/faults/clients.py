@@ -44,12 +44,13 @@ def signed(server: Server, endpoint: str, body: bytes, kind: str = "application/
 class Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    connected_s: float
+    dialled_s: float
 
     @classmethod
     async def open(cls, server: Server, **options: Any) -> Connection:
+        began_s = time.monotonic()
         reader, writer = await asyncio.open_connection("127.0.0.1", server.ready["inference_port"], **options)
-        return cls(reader, writer, time.monotonic())
+        return cls(reader, writer, began_s)
 
     async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
         """(status, headers, body). Raises Broken."""
@@ -75,8 +76,8 @@ class Connection:
 @dataclass(frozen=True)
 class Failure:
     what: str
-    connected_s: float
-    """When its connection was made; math.inf: it was not."""
+    dialled_s: float
+    """When its connection was begun; infinity: there is none."""
     at_s: float
 
 
@@ -156,7 +157,7 @@ class Clients:
         return turn
 
     def _fail(self, what: str, connection: Connection) -> None:
-        self.failures.append(Failure(what, connection.connected_s, time.monotonic()))
+        self.failures.append(Failure(what, connection.dialled_s, time.monotonic()))
 
 
 def run(work: Callable[[], Coroutine[Any, Any, Any]], timeout_s: float = 60.0) -> Any:
@@ -218,7 +219,7 @@ def unexplained(failures: list[Failure], kills: list[Kill]) -> list[Failure]:
     return [
         each
         for each in failures
-        if not any(each.connected_s <= kill.over_s and kill.began_s <= each.at_s <= kill.over_s + 1.0 for kill in kills)
+        if not any(each.dialled_s <= kill.over_s and kill.began_s <= each.at_s <= kill.over_s + 2.0 for kill in kills)
     ]
 
 
