@@ -41,6 +41,20 @@ class ValidationFailed(ServiceError):
     elsewhere = {"query": ("ValidationError", 400), "s3": ("InvalidArgument", 400)}
 
 
+class DocumentRefused(ValidationFailed):
+    """The same of a value inside the document that a request's body is; S3 names that otherwise."""
+
+    elsewhere = {**ValidationFailed.elsewhere, "s3": ("MalformedXML", 400)}
+
+
+class DocumentMissing(ValidationFailed):
+    elsewhere = {**ValidationFailed.elsewhere, "s3": ("MissingRequestBodyError", 400)}
+
+
+class StorageClassRefused(ValidationFailed):
+    elsewhere = {**ValidationFailed.elsewhere, "s3": ("InvalidStorageClass", 400)}
+
+
 class ResourceLimitExceeded(ServiceError):
     code, status = "ResourceLimitExceeded", 400
 
@@ -174,6 +188,12 @@ class RequestExpired(ClockSkew):
 class UnknownAccessKey(ServiceError):
     code, status = "UnrecognizedClientException", 400
     elsewhere = {"query": ("InvalidClientTokenId", 403), "s3": ("InvalidAccessKeyId", 403)}
+
+
+class UnknownToken(UnknownAccessKey):
+    """The session token is none that was handed out for this access key."""
+
+    elsewhere = {**UnknownAccessKey.elsewhere, "s3": ("InvalidToken", 400)}
 
 
 class ExpiredToken(ServiceError):

@@ -246,6 +246,36 @@ def test_the_runtime_has_a_name_of_its_own_for_the_error() -> None:
         check(operation, {"EndpointName": "e", "Body": b"", "InferenceId": " starts with a space"})
 
 
+@pytest.mark.parametrize(
+    ("operation", "parameters", "code"),
+    [
+        ("PutObject", {"Bucket": "b", "Key": "k", "StorageClass": "WARM"}, "InvalidStorageClass"),
+        ("PutObject", {"Bucket": "b"}, "InvalidArgument"),
+        ("PutObject", {"Bucket": "b", "Key": "k", "ServerSideEncryption": "rot13"}, "InvalidArgument"),
+        ("PutBucketTagging", {"Bucket": "b"}, "MissingRequestBodyError"),
+        ("PutBucketTagging", {"Bucket": "b", "Tagging": {}}, "MalformedXML"),
+        (
+            "PutBucketVersioning",
+            {"Bucket": "b", "VersioningConfiguration": {"Status": "On"}},
+            "MalformedXML",
+        ),
+        (
+            "PutBucketNotificationConfiguration",
+            {
+                "Bucket": "b",
+                "NotificationConfiguration": {"QueueConfigurations": [{"QueueArn": "q", "Events": ["s3:Nothing"]}]},
+            },
+            "InvalidArgument",
+        ),
+    ],
+)
+def test_s3_says_where_it_was_wrong(operation: str, parameters: dict[str, Any], code: str) -> None:
+    model = models().services["s3"].operation_model(operation)
+    with pytest.raises(ValidationFailed) as refused_:
+        check(model, parameters)
+    assert refused_.value.named_for("s3") == (code, 400)
+
+
 def string_shapes() -> list[tuple[str, StringShape]]:
     found = []
     for service, model in models().services.items():

@@ -12,7 +12,14 @@ from typing import Any
 
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StringShape, StructureShape
 
-from kedge.errors import RuntimeValidationError, ValidationFailed
+from kedge.errors import (
+    DocumentMissing,
+    DocumentRefused,
+    RuntimeValidationError,
+    ServiceError,
+    StorageClassRefused,
+    ValidationFailed,
+)
 from kedge.wire.patterns import compiled
 from kedge.wire.shapes import below, item_path, lower_camel
 
@@ -50,7 +57,7 @@ class _Sensitive:
 
 
 def check(operation: OperationModel, parameters: Mapping[str, Any]) -> None:
-    """Raises ValidationFailed, or the runtime's own RuntimeValidationError."""
+    """Raises ValidationFailed, for S3 one of its kinds, or the runtime's own RuntimeValidationError."""
     shape = operation.input_shape
     if shape is None:
         return
@@ -61,7 +68,24 @@ def check(operation: OperationModel, parameters: Mapping[str, Any]) -> None:
         if len(problems) == MAX_ERRORS:
             break
     if problems:
-        raise (RuntimeValidationError if service == "sagemaker-runtime" else ValidationFailed)(_message(problems))
+        raise _refusal(service, shape, problems[0])(_message(problems))
+
+
+def _refusal(service: str, shape: StructureShape, first: _Problem) -> type[ServiceError]:
+    """S3 tells apart what is wrong in the body, that there is none, and what is wrong beside it."""
+    if service == "sagemaker-runtime":
+        return RuntimeValidationError
+    if service != "s3":
+        return ValidationFailed
+    path, value, _ = first
+    top, _, below_top = path.partition(".")
+    member = next(member for name, member in shape.members.items() if lower_camel(name) == top)
+    if "location" in member.serialization:
+        return StorageClassRefused if member.name == "StorageClass" else ValidationFailed
+    if value is None and not below_top:
+        return DocumentMissing
+    # Of the values in its documents, S3 answers for the names of events by themselves.
+    return ValidationFailed if below_top.endswith(".events") else DocumentRefused
 
 
 def _message(problems: list[_Problem]) -> str:
