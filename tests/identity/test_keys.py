@@ -67,8 +67,10 @@ def test_a_token_belongs_to_its_key_and_its_seal() -> None:
     for access_key_id, token in ((first[0], second[2]), ("AKIAROOT", first[2]), (first[0], None)):
         with pytest.raises(errors.UnknownAccessKey):
             keys.find(access_key_id, token, NOW)
-    with pytest.raises(errors.UnknownAccessKey):
+    with pytest.raises(errors.UnknownToken) as refused:
         ring(bytes(32)).find(first[0], first[2], NOW)
+    names = [refused.value.named_for(protocol) for protocol in ("s3", "query", "json")]
+    assert names == [("InvalidToken", 400), ("InvalidClientTokenId", 403), ("UnrecognizedClientException", 400)]
 
 
 def test_each_altered_byte_of_a_token_is_refused() -> None:

@@ -29,6 +29,7 @@ _SECRET_PURPOSE = b"kedge access key 1 "
 _NONCE_BYTES = 12
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _NO_SESSION = Session()
+_INVALID = "The security token included in the request is invalid."
 
 
 class TokenTooLarge(Exception):
@@ -54,15 +55,15 @@ class KeyRing:
         self._keys = {key.access_key_id: key for key in keys}
 
     def find(self, access_key_id: str, session_token: str | None, now: datetime) -> AccessKey:
-        """Raises UnknownAccessKey, or ExpiredToken when the key's time is over."""
+        """Raises UnknownAccessKey, its kind UnknownToken, or ExpiredToken when the key's time is over."""
         if session_token is None:
             key = self._keys.get(access_key_id)
+            if key is None:
+                raise unknown_key()
         else:
             key = self._open(session_token)
-            if key is not None and key.access_key_id != access_key_id:
-                key = None
-        if key is None:
-            raise unknown_key()
+            if key is None or key.access_key_id != access_key_id:
+                raise errors.UnknownToken(_INVALID)
         if key.expires_at is not None and key.expires_at <= now:
             raise errors.ExpiredToken("The security token included in the request is expired")
         return key
@@ -147,7 +148,7 @@ class KeyRing:
 
 
 def unknown_key() -> errors.UnknownAccessKey:
-    return errors.UnknownAccessKey("The security token included in the request is invalid.")
+    return errors.UnknownAccessKey(_INVALID)
 
 
 def random_id(count: int) -> str:
