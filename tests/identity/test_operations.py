@@ -183,6 +183,24 @@ def test_bad_trust_policies(do: Do) -> None:
         do("iam.UpdateAssumeRolePolicy", RoleName="r", PolicyDocument=PERMISSIONS)
 
 
+@pytest.mark.parametrize("key", ["Principal", "NotPrincipal"])
+def test_a_trust_policy_names_only_who_is_there(do: Do, key: str) -> None:
+    def trusting(*names: str) -> str:
+        arns = [f"arn:aws:iam::{name}" for name in names]
+        statement = {"Effect": "Allow", key: {"AWS": arns}, "Action": "sts:AssumeRole"}
+        return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+    ann, other = f"{ACCOUNT}:user/staff/ann", "999999999999:user/who-knows"
+    with pytest.raises(iam.MalformedPolicyDocument, match=r'Invalid principal in policy: \{"AWS": ".*/staff/ann"\}'):
+        do("iam.CreateRole", RoleName="r", AssumeRolePolicyDocument=trusting(other, ann))
+    do("iam.CreateUser", UserName="ann", Path="/staff/")
+    do("iam.CreateRole", RoleName="r", AssumeRolePolicyDocument=trusting(other, ann, f"{ACCOUNT}:root"))
+    do("iam.UpdateAssumeRolePolicy", RoleName="r", PolicyDocument=trusting(f"{ACCOUNT}:role/r"))
+    for wrong in ("user/ann", "user/other/ann", "role/ann", "role/*"):
+        with pytest.raises(iam.MalformedPolicyDocument, match="Invalid principal"):
+            do("iam.UpdateAssumeRolePolicy", RoleName="r", PolicyDocument=trusting(f"{ACCOUNT}:{wrong}"))
+
+
 def test_inline_policies(do: Do) -> None:
     do("iam.CreateRole", RoleName="r", AssumeRolePolicyDocument=TRUST)
     for name in ("b", "a"):

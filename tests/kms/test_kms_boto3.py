@@ -181,7 +181,14 @@ def test_policies_tags_and_description_are_kept(kms, key, kedge):
     assert kms.get_key_policy(KeyId=key)["Policy"] == text
     assert kms.list_key_policies(KeyId=key)["PolicyNames"] == ["default"]
     statement = {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}
-    odd = ({"Action": 5}, {"Principal": {"AWS": "nobody"}}, {"Condition": 5}, {"Condition": {"Foo": {"a": "b"}}})
+    missing = {"Principal": {"AWS": f"arn:aws:iam::{kedge.account}:user/nobody"}}
+    odd = (
+        {"Action": 5},
+        {"Principal": {"AWS": "nobody"}},
+        missing,
+        {"Condition": 5},
+        {"Condition": {"Foo": {"a": "b"}}},
+    )
     malformed = [json.dumps({"Statement": {**statement, **each}}) for each in odd]
     for wrong in ("x", "[]", "{}", '{"Statement": [1]}', '{"Statement": {"Effect": "Allow"}}', *malformed):
         with pytest.raises(kms.exceptions.MalformedPolicyDocumentException):

@@ -9,7 +9,7 @@ import pytest
 from kedge.errors import AccessDenied, ServiceError
 from kedge.objects import errors
 from kedge.store.store import Scope
-from tests.objects.conftest import Client
+from tests.objects.conftest import ACCOUNT, Client
 
 READ = "arn:aws:s3:::bucket/*"
 
@@ -141,6 +141,13 @@ async def test_what_is_public(s3, condition, public):
         (policy(Action=[]), "action"),
         (policy(Resource="arn:aws:s3:::other/*"), "resource"),
         (policy(Resource="*"), "resource"),
+        (policy(Action="s3:ListBucket", Resource="arn:aws:s3:::bucket/*"), "does not apply"),
+        (policy(Action=["s3:GetObject", "s3:GetBucketPolicy"], Resource="arn:aws:s3:::bucket/*"), "does not apply"),
+        (policy(Action="s3:PutObject", Resource="arn:aws:s3:::bucket"), "does not apply"),
+        (
+            policy(Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:user/nobody"}),
+            "Invalid principal in policy: .*user/nobody",
+        ),
         (policy(Resource="arn:aws:s3:::" + "*a" * 40), "resource"),
         (policy(Condition=["x"]), "Conditions"),
         (policy(More=1), "Unknown field More"),
@@ -149,6 +156,20 @@ async def test_what_is_public(s3, condition, public):
 async def test_texts_that_are_no_policy(s3, text, message):
     with pytest.raises(errors.MalformedPolicy, match=message):
         await s3.PutBucketPolicy(Bucket="bucket", Policy=text)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"Action": "s3:*", "Resource": "arn:aws:s3:::bucket/*"},
+        {"Action": ["s3:GetObject", "s3:ListBucket"], "Resource": ["arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*"]},
+        {"Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "arn:aws:s3:::bucket*"},
+        {"Action": "s3:GetBucket*", "Resource": "arn:aws:s3:::bucket"},
+        {"Principal": {"AWS": "arn:aws:iam::999999999999:user/of-another-account"}},
+    ],
+)
+async def test_actions_and_principals_that_a_policy_may_have(s3, more):
+    await s3.PutBucketPolicy(Bucket="bucket", Policy=policy(**{"Effect": "Deny", **more}))
 
 
 async def test_a_new_bucket_has_nothing_of_the_one_before(s3):

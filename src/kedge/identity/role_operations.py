@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from kedge.identity.changes import changed, changing, found, insert, listed, new_id
 from kedge.identity.entities import PROFILE, ROLE, Request, Result, details, encoded, new, page, size, summary
-from kedge.identity.errors import DeleteConflict, LimitExceeded
+from kedge.identity.errors import DeleteConflict, LimitExceeded, MalformedPolicyDocument
 from kedge.identity.holder_operations import attachable
-from kedge.identity.policy_documents import checked_trust
+from kedge.identity.named import missing
+from kedge.identity.policy_documents import checked_trust, statements
 from kedge.store.records import Document, Resource
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ PROFILES_SHOWN = 1000
 
 def create_role(call: Call, request: Request) -> Result:
     document = new_role(call.caller.account, request)
+    _check_named(call, request["AssumeRolePolicyDocument"])
     with changing(call) as tx:
         if "PermissionsBoundary" in document:
             attachable(call, tx, document["PermissionsBoundary"])
@@ -86,6 +88,7 @@ def update_role_description(call: Call, request: Request) -> Result:
 
 def update_assume_role_policy(call: Call, request: Request) -> Result:
     _check_trust(request["PolicyDocument"])
+    _check_named(call, request["PolicyDocument"])
     with changed(call, ROLE, request) as document:
         document["AssumeRolePolicyDocument"] = request["PolicyDocument"]
     return {}
@@ -171,6 +174,11 @@ def _check_trust(text: str) -> None:
     checked_trust(text)
     if size(text) > MAX_TRUST_CHARS:
         raise LimitExceeded(f"Cannot exceed quota for ACLSizePerRole: {MAX_TRUST_CHARS}")
+
+
+def _check_named(call: Call, text: str) -> None:
+    if (name := missing(call.store, call.caller.account, statements(text))) is not None:
+        raise MalformedPolicyDocument(f"Invalid principal in policy: {name}")
 
 
 OPERATIONS: dict[str, Callable[[Call, Request], Result]] = {

@@ -52,7 +52,7 @@ def create_key(keys: KeyStore, call: Call, request: Request) -> Result:
     document = records.new_key(
         call.now,
         description=request.get("Description", ""),
-        policy=policies.checked(request["Policy"]) if "Policy" in request else policies.default(call.caller.account),
+        policy=_policy(call, request["Policy"]) if "Policy" in request else policies.default(call.caller.account),
         tags=merged_tags([], request.get("Tags") or []),
     )
     with call.store.transaction(author(call)) as tx:
@@ -198,7 +198,7 @@ def get_key_policy(keys: KeyStore, call: Call, request: Request) -> Result:
 
 def put_key_policy(keys: KeyStore, call: Call, request: Request) -> Result:
     _check_policy_name(request)
-    text = policies.checked(request["Policy"])
+    text = _policy(call, request["Policy"])
     with changing(keys, call, request) as (tx, key):
         update(tx, key, Policy=text)
     return {}
@@ -236,6 +236,10 @@ def list_resource_tags(keys: KeyStore, call: Call, request: Request) -> Result:
 def _check_policy_name(request: Request) -> None:
     if request.get("PolicyName", policies.NAME) != policies.NAME:
         raise NotFound(f"No such policy exists: {request['PolicyName']}; a key's only policy is {policies.NAME}.")
+
+
+def _policy(call: Call, text: str) -> str:
+    return policies.checked(text, call.caller.account, call.store)
 
 
 OPERATIONS: dict[str, Handler] = {

@@ -1,4 +1,4 @@
-"""Key policies: the one that a key gets when none is given, and whether a text is one. PURE.
+"""Key policies: the one that a key gets when none is given, and whether a text is one.
 
 Source: "Default key policy" and the errors of PutKeyPolicy in the KMS reference.
 """
@@ -6,12 +6,16 @@ Source: "Default key policy" and the errors of PutKeyPolicy in the KMS reference
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kedge.identity.errors import MalformedPolicyDocument
+from kedge.identity.named import missing
 from kedge.identity.policy_documents import checked_resource_policy
 from kedge.kms.errors import LimitExceeded, MalformedPolicy
 from kedge.store.records import Scope
+
+if TYPE_CHECKING:
+    from kedge.store.store import Store
 
 NAME = "default"
 """The only name that a key's policy has."""
@@ -48,14 +52,16 @@ def managed(scope: Scope, service: str) -> str:
     )
 
 
-def checked(text: str) -> str:
-    """`text`, when it is a policy document. Raises MalformedPolicy, LimitExceeded."""
+def checked(text: str, account: str, store: Store) -> str:
+    """`text`, when it is a policy for a key of this account. Blocks. Raises MalformedPolicy, LimitExceeded."""
     if len(text) > LARGEST_CHARS:
         raise LimitExceeded(f"A key policy has at most {LARGEST_CHARS} characters; this one has {len(text)}.")
     try:
-        checked_resource_policy(text)
+        statements = checked_resource_policy(text)
     except MalformedPolicyDocument as error:
         raise MalformedPolicy(f"The key policy is no JSON policy document that KMS takes: {error}") from None
+    if (name := missing(store, account, statements)) is not None:
+        raise MalformedPolicy(f"Policy contains a statement with one or more invalid principals: {name}")
     return text
 
 

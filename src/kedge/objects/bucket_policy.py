@@ -19,6 +19,11 @@ _ELEMENTS = frozenset(
     {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 )
 _PRINCIPAL = re.compile(r"\*|\d{12}|arn:aws[a-z-]*:(iam|sts)::\d{12}:.+|AIDA[A-Z0-9]+|AROA[A-Z0-9]+")
+_ON_BUCKETS = re.compile(r"s3:(get|put|delete|list|create)bucket[a-z]*|s3:(get|put)[a-z]+configuration", re.IGNORECASE)
+_ON_OBJECTS = re.compile(
+    r"s3:((get|put|delete)object[a-z]*|restoreobject|abortmultipartupload|listmultipartuploadparts)", re.IGNORECASE
+)
+"""What the service authorization reference lists for buckets and for objects, as far as the name says it."""
 _NARROWING = re.compile(
     r"(aws:(principalorgid|principalorgpaths|principalaccount|principalarn|sourcearn|sourceaccount|sourceorgid|"
     r"sourceorgpaths|sourceowner|sourcevpc|sourcevpce|sourceip|userid|username)"
@@ -91,6 +96,8 @@ def _check_statement(statement: Any, bucket: str) -> None:
         raise MalformedPolicy(
             f"Policy has invalid resource: each is arn:aws:s3:::{bucket} or begins with arn:aws:s3:::{bucket}/"
         )
+    if "Action" in statement and "Resource" in statement and not all(_applies(each, resources) for each in actions):
+        raise MalformedPolicy("Action does not apply to any resource(s) in statement")
     condition = statement.get("Condition", {})
     if not isinstance(condition, dict) or not all(isinstance(keys, dict) for keys in condition.values()):
         raise MalformedPolicy("Conditions must be of the form {operator: {key: value}}")
@@ -115,6 +122,15 @@ def _of_bucket(resource: str, bucket: str) -> bool:
         return False
     pattern = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in re.sub(r"\*+", "*", found[2]))
     return found[2].count("*") <= 8 and re.fullmatch(pattern, bucket) is not None
+
+
+def _applies(action: str, resources: list[str]) -> bool:
+    """False for an action on a bucket where only objects are named, and the other way round. Wildcards do apply."""
+    if _ON_BUCKETS.fullmatch(action):
+        return any("/" not in resource for resource in resources)
+    if _ON_OBJECTS.fullmatch(action):
+        return any("/" in resource or "*" in resource for resource in resources)
+    return True
 
 
 def _everybody(principal: Any) -> bool:

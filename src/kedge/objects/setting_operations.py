@@ -9,6 +9,7 @@ from typing import Any
 
 from kedge.call import Call
 from kedge.errors import AccessDenied
+from kedge.identity.named import missing
 from kedge.objects import bucket_policy, configuration, cors, lifecycle, notifications, tags
 from kedge.objects.access import Operation, bucket_of, cause_of, key_of, version_members, version_of
 from kedge.objects.acl import PUBLIC
@@ -34,6 +35,8 @@ async def put_bucket_policy(call: Call, request: dict[str, Any]) -> dict[str, An
     def put() -> None:
         bucket = bucket_of(call, request)
         statements = bucket_policy.check(text, bucket.name)
+        if (name := missing(call.store, bucket.account, statements)) is not None:
+            raise MalformedPolicy(f"Invalid principal in policy: {name}")
         blocked = configuration.blocks(configuration.read(call.store, bucket), "BlockPublicPolicy")
         if blocked and bucket_policy.is_public(statements):
             raise AccessDenied(
