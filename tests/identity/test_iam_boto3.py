@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -199,6 +200,10 @@ def test_nobody_reads_what_a_policy_opens(kedge: Kedge) -> None:
     assert nobody.get_object(Bucket=kedge.bucket, Key="open/k")["Body"].read() == b"1"
     with urllib.request.urlopen(f"{kedge.api_url}/{kedge.bucket}/open/k", timeout=10) as answer:
         assert answer.read() == b"1"
+    for override in ("ResponseContentType", "ResponseContentDisposition", "ResponseExpires"):
+        more = {override: datetime.now(UTC) if override == "ResponseExpires" else "text/html"}
+        assert refused(nobody.get_object, Bucket=kedge.bucket, Key="open/k", **more)[:2] == ("InvalidRequest", 400)
+        assert refused(nobody.head_object, Bucket=kedge.bucket, Key="open/k", **more)[1] == 400
     assert refused(nobody.get_object, Bucket=kedge.bucket, Key="open/x")[0] == "AccessDenied"
     for call, more in (
         (nobody.get_object, {"Key": "shut/k"}),
@@ -211,6 +216,27 @@ def test_nobody_reads_what_a_policy_opens(kedge: Kedge) -> None:
     assert refused(nobody.list_buckets)[0] == "AccessDenied"
     root.put_public_access_block(Bucket=kedge.bucket, PublicAccessBlockConfiguration={"RestrictPublicBuckets": True})
     assert refused(nobody.get_object, Bucket=kedge.bucket, Key="open/k")[:2] == ("AccessDenied", 403)
+
+
+def test_a_policy_can_ask_for_the_page_that_a_request_comes_from(kedge: Kedge) -> None:
+    root = kedge.client("s3")
+    root.put_object(Bucket=kedge.bucket, Key="image", Body=b"1")
+    root.delete_public_access_block(Bucket=kedge.bucket)
+    ours = {"StringLike": {"aws:Referer": "https://ours.example/*"}}
+    allowing = allow("s3:GetObject", f"arn:aws:s3:::{kedge.bucket}/*", Principal="*", Condition=ours)
+    root.put_bucket_policy(Bucket=kedge.bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allowing]}))
+
+    def status(headers: dict[str, str]) -> int:
+        request = urllib.request.Request(f"{kedge.api_url}/{kedge.bucket}/image", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert status({}) == 403
+    assert status({"Referer": "https://others.example/page"}) == 403
+    assert status({"Referer": "https://ours.example/page"}) == 200
 
 
 @pytest.mark.parametrize("target", ["SageMaker.ListModels", "TrentService.ListKeys"])

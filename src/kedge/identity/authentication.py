@@ -37,7 +37,7 @@ class Authentication:
         """Raises what sigv4.verify raises. An unsigned S3 request comes from nobody, and may be let in for that."""
         if not self._required:
             caller = self._root.caller(sigv4.claimed(request)[1] or self._region)
-            return replace(caller, source_ip=request.client, secure=request.secure), None
+            return _sent_by(caller, request), None
         if target.service == "s3" and target.operation is not None and not sigv4.is_signed(request):
             return self.nobody(request), None
         now = self._clock.now()
@@ -55,11 +55,11 @@ class Authentication:
         caller = verified.caller
         if not caller.is_root and caller.session is None:
             self._known.use(caller.access_key_id, target.signing_name, caller.region, now)
-        return replace(caller, source_ip=request.client, secure=request.secure), verified
+        return _sent_by(caller, request), verified
 
     def nobody(self, request: Request) -> Caller:
         """Who sends an unsigned request."""
-        return Caller("", self._region, "", "", "", None, request.client, request.secure)
+        return _sent_by(Caller("", self._region, "", "", ""), request)
 
     def find_key(self, access_key_id: str, session_token: str | None, now: datetime) -> AccessKey:
         """Raises UnknownAccessKey, also when its user or role is gone, or ExpiredToken."""
@@ -78,3 +78,9 @@ class Authentication:
             request, body_sha256, lambda access_key_id, token: self._keys.find(access_key_id, token, now), now
         )
         return verified.caller.access_key_id == self._root.access_key_id
+
+
+def _sent_by(caller: Caller, request: Request) -> Caller:
+    """With what policies may ask about the request that it sent."""
+    referer = request.headers.get("referer", "")
+    return replace(caller, source_ip=request.client, secure=request.secure, referer=referer)

@@ -35,6 +35,8 @@ def context_of(caller: Caller, directory: Directory, now: datetime, user_agent: 
     }
     if caller.source_ip:
         context["aws:sourceip"] = (caller.source_ip,)
+    if caller.referer:
+        context["aws:referer"] = (caller.referer,)
     if user_agent:
         context["aws:useragent"] = (user_agent,)
     if caller.is_anonymous:

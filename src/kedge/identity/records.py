@@ -69,6 +69,8 @@ class Caller:
     """Empty where it is not known."""
     secure: bool = False
     """The request came over TLS."""
+    referer: str = ""
+    """The page that the request says it comes from."""
 
     @property
     def is_root(self) -> bool:

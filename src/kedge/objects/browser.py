@@ -244,7 +244,8 @@ class Browser:
                 "The request signature we calculated does not match the signature you provided. "
                 "Check your key and signing method."
             )
-        return replace(key.caller(region), source_ip=request.client, secure=request.secure)
+        referer = request.headers.get("referer", "")
+        return replace(key.caller(region), source_ip=request.client, secure=request.secure, referer=referer)
 
 
 def _concerns(scope: Scope) -> bool:

@@ -38,6 +38,7 @@ async def get_object(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     ContentRange is there if and only if the answer is a part of the object (206).
     """
     key, version, customer = key_of(request), version_of(request), encryption.customer_key(request)
+    _check_overrides(call, request)
 
     def find() -> tuple[Bucket, Any]:
         bucket = bucket_of(call, request)
@@ -55,6 +56,7 @@ async def get_object(call: Call, request: dict[str, Any]) -> dict[str, Any]:
 
 
 async def head_object(call: Call, request: dict[str, Any]) -> dict[str, Any]:
+    _check_overrides(call, request)
     bucket, info = await call.objects.run(_find, call, request)
     return _answer(bucket, info, request)[0]
 
@@ -82,6 +84,15 @@ async def get_object_attributes(call: Call, request: dict[str, Any]) -> dict[str
     if "ObjectSize" in wanted:
         result["ObjectSize"] = info.size
     return result
+
+
+def _check_overrides(call: Call, request: Mapping[str, Any]) -> None:
+    """Else anybody could make a link to a public object that a browser takes for a page of this place.
+
+    Raises InvalidRequest.
+    """
+    if call.caller.is_anonymous and not request.keys().isdisjoint(_OVERRIDES):
+        raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
 
 
 def _find(call: Call, request: Mapping[str, Any]) -> tuple[Bucket, ObjectInfo]:
