@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -316,6 +317,30 @@ async def test_filters(s3):
     for wrong in (notifying(["s3:Nothing"]), notifying([]), notifying(middle="x"), {"QueueConfigurations": [{}]}):
         with pytest.raises(errors.InvalidArgument):
             await s3.PutBucketNotificationConfiguration(Bucket="bucket", NotificationConfiguration=wrong)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "overlap"),
+    [
+        ("s3:ObjectCreated:* in/ .csv", "s3:ObjectCreated:Put in/a/ .csv", True),
+        ("s3:ObjectCreated:Put in/ ", "s3:ObjectCreated:*  .csv", True),
+        ("s3:ObjectCreated:*  ", "s3:ObjectCreated:*  ", True),
+        ("s3:ObjectCreated:* in/ ", "s3:ObjectCreated:* out/ ", False),
+        ("s3:ObjectCreated:*  .csv", "s3:ObjectCreated:*  .json", False),
+        ("s3:ObjectCreated:Put  ", "s3:ObjectCreated:Post  ", False),
+        ("s3:ObjectCreated:*  ", "s3:ObjectRemoved:*  ", False),
+    ],
+)
+async def test_a_change_is_told_to_one_place_only(s3, first, second, overlap):
+    def rule(text: str, name: str) -> dict[str, object]:
+        event, prefix, suffix = text.split(" ")
+        filters = [{"Name": "Prefix", "Value": prefix}, {"Name": "Suffix", "Value": suffix}]
+        arn = f"arn:aws:{'sqs' if name == 'QueueArn' else 'sns'}:us-east-1:111122223333:q"
+        return {name: arn, "Events": [event], "Filter": {"Key": {"FilterRules": filters}}}
+
+    both = {"QueueConfigurations": [rule(first, "QueueArn")], "TopicConfigurations": [rule(second, "TopicArn")]}
+    with pytest.raises(errors.InvalidArgument, match="overlap") if overlap else contextlib.nullcontext():
+        await s3.PutBucketNotificationConfiguration(Bucket="bucket", NotificationConfiguration=both)
 
 
 async def test_an_event_is_in_the_outbox_once_though_it_is_passed_on_twice(objects, s3):

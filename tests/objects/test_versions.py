@@ -122,8 +122,9 @@ async def test_versions_that_are_not_there(s3):
             await operation(Bucket="bucket", Key="k", VersionId="0" * 32)
         with pytest.raises(errors.NoSuchVersion):
             await operation(Bucket="bucket", Key="other", VersionId=made["VersionId"])
-        with pytest.raises(errors.InvalidArgument, match="Invalid version id"):
-            await operation(Bucket="bucket", Key="k", VersionId="no version!")
+        for nonsense in ("no version!", "garbage", "0" * 31, "0" * 33, "A" * 32):
+            with pytest.raises(errors.InvalidArgument, match="Invalid version id"):
+                await operation(Bucket="bucket", Key="k", VersionId=nonsense)
     assert await s3.DeleteObject(Bucket="bucket", Key="k", VersionId="0" * 32) == {"VersionId": "0" * 32}
     assert await s3.read(Bucket="bucket", Key="k") == b"x"
 

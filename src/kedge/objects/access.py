@@ -118,7 +118,7 @@ def key_of(request: Mapping[str, Any]) -> str:
 def version_of(request: Mapping[str, Any]) -> str | None:
     """The version that a request names. Raises InvalidArgument for what no version can be called."""
     version: str | None = request.get("VersionId")
-    if version is not None and version != NULL_VERSION and not re.fullmatch(r"[A-Za-z0-9._-]{1,1024}", version):
+    if version is not None and version != NULL_VERSION and not re.fullmatch(r"[0-9a-f]{32}", version):
         raise InvalidArgument("Invalid version id specified", ArgumentName="versionId", ArgumentValue=version)
     return version
 

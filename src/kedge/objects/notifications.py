@@ -66,6 +66,7 @@ class Message:
 def check(configuration: Mapping[str, Any]) -> None:
     """Raises InvalidArgument."""
     rules = 0
+    seen: list[tuple[str, Mapping[str, str]]] = []
     for member, (arn_name, service) in TARGETS.items():
         for rule in configuration.get(member) or ():
             rules += 1
@@ -80,6 +81,16 @@ def check(configuration: Mapping[str, Any]) -> None:
             names = [str(each.get("Name", "")).lower() for each in _filters(rule)]
             if len(names) != len(set(names)) or set(names) - {"prefix", "suffix"}:
                 raise _wrong("filter rule name must be either prefix or suffix", "FilterRule.Name", ",".join(names))
+            filters = {each["Name"].lower(): each.get("Value", "") for each in _filters(rule)}
+            for event in rule["Events"]:
+                if any(_overlap(event, filters, *other) for other in seen):
+                    raise InvalidArgument(
+                        "Configurations overlap. Configurations on the same bucket cannot share a common event type: "
+                        f'"{event}".',
+                        ArgumentName="Event",
+                        ArgumentValue=event,
+                    )
+            seen += [(event, filters) for event in rule["Events"]]
     if rules > 100:
         raise _wrong("A bucket has at most 100 notification configurations", "NotificationConfiguration", str(rules))
 
@@ -111,6 +122,15 @@ def _asks_for(rule: Mapping[str, Any], what: Happening) -> bool:
         if not held:
             return False
     return True
+
+
+def _overlap(event: str, filters: Mapping[str, str], other: str, others: Mapping[str, str]) -> bool:
+    """Whether one change of one key may be asked for by both; S3 tells it to one place only."""
+    wide, narrow = sorted((event, other), key=len)
+    if wide != narrow and not (wide.endswith(":*") and narrow.startswith(wide[:-1])):
+        return False
+    starts, ends = (sorted((filters.get(name, ""), others.get(name, "")), key=len) for name in ("prefix", "suffix"))
+    return starts[1].startswith(starts[0]) and ends[1].endswith(ends[0])
 
 
 def _filters(rule: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
