@@ -75,6 +75,12 @@ class UnknownOperation(ServiceError):
     elsewhere = {"query": ("InvalidAction", 400), "s3": ("NotImplemented", 501), "rest-xml": ("NotImplemented", 501)}
 
 
+class NoSuchMethod(UnknownOperation):
+    """S3 has no operation for this method on this kind of address."""
+
+    elsewhere = {**UnknownOperation.elsewhere, "s3": ("MethodNotAllowed", 405)}
+
+
 class SerializationFailed(ServiceError):
     """The body is not what the protocol says it is."""
 

@@ -140,6 +140,8 @@ def test_unknown_operations_are_named(asked: Request, protocol: str, named: str)
     with pytest.raises(UnknownOperation) as unknown:
         target.model()
     assert named in unknown.value.message
+    if protocol == "s3":
+        assert unknown.value.named_for("s3") == ("MethodNotAllowed", 405)
 
 
 def test_the_index_is_quick() -> None:

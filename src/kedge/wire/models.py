@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl
 from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel
 
-from kedge.errors import SerializationFailed, ServiceError, UnknownOperation, ValidationFailed
+from kedge.errors import NoSuchMethod, SerializationFailed, ServiceError, UnknownOperation, ValidationFailed
 from kedge.wire.http import Request, Response
 
 MAX_FIELDS = 50_000
@@ -85,7 +85,7 @@ class Target:
     def model(self) -> OperationModel:
         """Raises UnknownOperation, which names the operation."""
         if self.operation is None:
-            raise UnknownOperation(_unknown(self))
+            raise (NoSuchMethod if self.protocol == "s3" else UnknownOperation)(_unknown(self))
         return self.operation
 
     def streamed_input(self) -> str | None:
