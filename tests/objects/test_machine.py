@@ -91,7 +91,7 @@ class StoreMachine(RuleBasedStateMachine):
         """One for each object, and none outside the folder of bodies."""
         assert len(files_under(self.folder)) == len(self.model)
         assert {path.name for path in self.folder.iterdir()} <= {
-            "bodies", "lock", "guests", "index.db", "index.db-wal", "index.db-shm",
+            "bodies", "lock", "guests", "guests-gate", "index.db", "index.db-wal", "index.db-shm",
         }  # fmt: skip
 
     def teardown(self):

@@ -4,6 +4,7 @@
     FOLDER/bodies/      the bytes (kedge.objects.bodies)
     FOLDER/lock         held while the store is open: one process at a time
     FOLDER/guests       held by who puts something from another process (kedge.objects.guest)
+    FOLDER/guests-gate  held for as long as a sweep waits for those
 
 A put writes a file, makes it durable, and then names it in the index by one transaction: an object appears whole or not
 at all, and survives kill -9 and power loss once it is acknowledged. What blocks runs in the store's own threads, so a

@@ -2,7 +2,8 @@
 
 The index takes changes of several processes. What it cannot see is a file that is being written and not named yet:
 a sweep of the store would take it for one that a crash left. So a guest holds a shared lock on FOLDER/guests for as
-long as it puts something, which the kernel releases when it dies, and a sweep waits for those that it finds.
+long as it puts something, which the kernel releases when it dies, and a sweep waits for those that it finds. Meanwhile
+it holds FOLDER/guests-gate, through which every guest goes, or one that puts without a pause would keep it waiting.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from kedge.objects.receiving import saying_full
 from kedge.objects.records import BY_PLATFORM, KMS, Attributes, ObjectInfo
 from kedge.objects.vault import Vault
 
-_LOCK = "guests"
-_POLL_S = 0.05
+_LOCK, _GATE = "guests", "guests-gate"
+_POLL_S = 0.002
 
 
 class Guest:
@@ -54,7 +55,7 @@ class Guest:
         return saying_full(self._put_once, account, bucket, key, data, attributes, kms_key)
 
     def _put_once(self, account: str, bucket: str, key: str, data: bytes, attributes: Attributes, kms_key: str) -> bool:
-        with _shared(self._folder / _LOCK):
+        with _shared(self._folder):
             with self._index.read() as db:
                 owner = find_bucket(db, bucket)
                 there = index_versions.version_at(db, owner, key) is not None
@@ -89,25 +90,37 @@ class Guest:
 
 
 @contextmanager
-def _shared(path: Path) -> Iterator[None]:
-    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(held, fcntl.LOCK_SH)
+def _shared(folder: Path) -> Iterator[None]:
+    with _opened(folder / _LOCK) as held:
+        with _opened(folder / _GATE) as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)
+            fcntl.flock(held, fcntl.LOCK_SH)
         yield
-    finally:
-        os.close(held)
 
 
 def wait_for_guests(folder: Path, stop: threading.Event) -> None:
     """Until every put that a guest had begun is over; or `stop`."""
-    held = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with _opened(folder / _GATE) as gate, _opened(folder / _LOCK) as held:
+        if _locked(gate, stop):
+            _locked(held, stop)
+
+
+def _locked(held: int, stop: threading.Event) -> bool:
+    """Whether it is held alone now; not when it was to stop."""
+    while True:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if stop.wait(_POLL_S):
+                return False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Closing it gives up its lock."""
+    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        while True:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if stop.wait(_POLL_S):
-                    return
+        yield held
     finally:
         os.close(held)
