@@ -143,6 +143,19 @@ def test_a_program_is_proven_against_its_model(name: str, method: str, engine: s
     assert sum(asked) < len(X) / 2
 
 
+def test_large_calls_are_left_to_the_model_where_that_is_faster():
+    model, asked = FITTED["histograms"], []
+
+    def original(rows: Any) -> Any:
+        asked.append(len(rows))
+        return model.predict_proba(rows)
+
+    answer = run.compiled(of_sklearn.read(model, "predict_proba"), original, "numpy", most_rows=20)
+    for count, left in ((20, []), (21, [21])):
+        assert np.allclose(answer(X[:count]), model.predict_proba(X[:count]), rtol=0, atol=1e-12)
+        assert asked == left
+
+
 @pytest.mark.parametrize("name", ["histograms", "forest with gaps"])
 def test_what_the_model_takes_is_found_out(name: str):
     model = FITTED[name]
@@ -331,7 +344,7 @@ def test_who_serves(tmp_path: Path, found: Any, chosen: str, says: str):
     served = runtime(tmp_path, FITTED["linear"])
     if found == "slow":
         read = of_sklearn.read(FITTED["linear"], "predict")
-        found = result.Result("", None, "numpy", 1, 0.0, result.Timing(4, 10), result.Timing(5, 9), read)
+        found = result.Result("", None, "numpy", 1, 0.0, result.Timing(4, 10), result.Timing(5, 9), program=read)
     assert following.adopt(served, found, chosen) == says
 
 

@@ -78,7 +78,8 @@ def adopt(runtime: Compilable, found: Result | None, chosen: str) -> str:
     elif found.gain and chosen != ON:
         why = found.gain
     else:
-        runtime.stand_in(run.compiled(found.program, origin.predict))
+        most_rows = 0 if chosen == ON else found.most_rows
+        runtime.stand_in(run.compiled(found.program, origin.predict, most_rows=most_rows))
         engine = run.engine(found.program)
         log.info(
             "the compiled model answers from now on (%s): %d rows were answered alike, numbers within %.1e",

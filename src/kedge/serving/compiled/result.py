@@ -35,6 +35,8 @@ class Result:
     """The largest of two numbers."""
     original: Timing | None = None
     compiled: Timing | None = None
+    most_rows: int = 0
+    """In a call; with more the model itself is faster. 0: it never was."""
     program: Program | None = None
 
     @property

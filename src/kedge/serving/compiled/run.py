@@ -51,10 +51,12 @@ def has_onnxruntime() -> bool:
     return False
 
 
-def compiled(program: Program, original: Callable[[Any], Any], which: str = "") -> Callable[[Any], Any]:
+def compiled(
+    program: Program, original: Callable[[Any], Any], which: str = "", *, most_rows: int = 0
+) -> Callable[[Any], Any]:
     """What stands in for `original`, to which it gives the rows that it cannot answer as that would.
 
-    which: one of ENGINES; "" takes the best that there is.
+    which: one of ENGINES; "" takes the best that there is. most_rows: `original` takes a call with more; 0 is no bound.
     """
     steps = _chain(program.steps)
     if isinstance(program.head, Linear):
@@ -68,6 +70,8 @@ def compiled(program: Program, original: Callable[[Any], Any], which: str = "") 
 
     def answer(rows: Any) -> Any:
         if type(rows) is not np.ndarray or rows.dtype != np.float64 or rows.ndim != 2 or rows.shape[1] != program.width:
+            return original(rows)
+        if most_rows and len(rows) > most_rows:
             return original(rows)
         try:
             columns = steps(rows)
