@@ -28,10 +28,12 @@ RUN = Run(
 )
 
 
-def found(setting: str, there: dict[str, str], folder: Path, *, unified: bool = True) -> Engine | None:
+def found(
+    setting: str, there: dict[str, str], folder: Path, *, unified: bool = True, serves: bool = True
+) -> Engine | None:
     if unified:
         (folder / "cgroup.controllers").touch()
-    return containers.find(setting, there.get, groups=folder, systemd=folder / "none")
+    return containers.find(setting, there.get, lambda: serves, groups=folder, systemd=folder / "none")
 
 
 def test_podman_goes_before_docker_and_a_name_before_both(tmp_path: Path):
@@ -41,6 +43,7 @@ def test_podman_goes_before_docker_and_a_name_before_both(tmp_path: Path):
     assert (found("docker", both, tmp_path) or PODMAN).is_podman is False
     assert (found("/c/podman", both, tmp_path) or DOCKER).program == "/c/podman"
     assert found("auto", {}, tmp_path) is None
+    assert found("auto", {"docker": "/b/docker"}, tmp_path, serves=False) is None, "a program without its server"
     assert found("none", both, tmp_path) is None
     with pytest.raises(SettingError, match='container_engine is "nerdctl"'):
         found("nerdctl", both, tmp_path)

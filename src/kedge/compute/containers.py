@@ -80,16 +80,33 @@ class Run:
     pull: bool = False
 
 
+def _docker_serves() -> bool:
+    """Whether its server listens where it does by default; for one elsewhere the setting has to name docker."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    own = [Path(runtime, "docker.sock")] if runtime else []
+    return any(
+        each.is_socket() for each in (Path("/var/run/docker.sock"), *own, Path.home() / ".docker/run/docker.sock")
+    )
+
+
 def find(
     setting: str,
     which: Callable[[str], str | None] = shutil.which,
+    docker_serves: Callable[[], bool] | None = None,
     groups: Path = Path("/sys/fs/cgroup"),
     systemd: Path = Path("/run/systemd/system"),
 ) -> Engine | None:
-    """setting: auto, none, or a program's name or path. Raises SettingError for a program that is not there."""
+    """setting: auto, none, or a program's name or path. Raises SettingError for a program that is not there.
+
+    auto passes over a docker whose server is not there: the program alone is on many machines, and can run nothing.
+    """
     if setting == "none":
         return None
-    wanted = _ENGINES if setting == "auto" else (setting,)
+    wanted = (
+        [each for each in _ENGINES if each != "docker" or (docker_serves or _docker_serves)()]
+        if setting == "auto"
+        else [setting]
+    )
     found = next((path for name in wanted if (path := which(name))), None)
     if found is None:
         if setting != "auto":
