@@ -77,6 +77,10 @@ def no_variant(endpoint: str, variant: str) -> errors.RuntimeValidationError:
     return errors.RuntimeValidationError(f'Variant "{variant}" is not a production variant of endpoint "{endpoint}".')
 
 
+def overloaded(variant: str) -> errors.Throttled:
+    return errors.Throttled(f"More requests arrive for variant {variant} than it can answer; try again later.")
+
+
 def no_target_model(endpoint: str) -> errors.RuntimeValidationError:
     """As seen in aws/amazon-sagemaker-examples#1026."""
     return errors.RuntimeValidationError(

@@ -10,7 +10,7 @@ from random import Random
 from typing import Protocol
 
 from kedge import errors
-from kedge.serving import choose
+from kedge.serving import answers, choose
 from kedge.serving.admission import Admission, Verdict
 from kedge.serving.capture.records import Source
 from kedge.serving.capture.tap import Stream, Tap
@@ -104,9 +104,7 @@ class Pool:
         if verdict is Verdict.TAKE:
             self._admitted[job] = None
         elif verdict is Verdict.OVERLOADED:
-            raise errors.Throttled(
-                f"More requests arrive for variant {self.variant.name} than it can answer; try again later."
-            )
+            raise answers.overloaded(self.variant.name)
         else:
             raise errors.ServiceUnavailable(
                 f"What waits for variant {self.variant.name} takes longer than the time-out; try again later."

@@ -320,9 +320,7 @@ class Invocation:
     def shed(self) -> None:
         if self._upstream is not None:
             self._upstream.cancel(self._stream)
-        self._fail(
-            errors.Throttled(f"More requests arrive for variant {self._variant} than it can answer; try again later.")
-        )
+        self._fail(answers.overloaded(self._variant))
 
     def expire(self) -> None:
         """The deadline is over. Whatever was sent is not sent again: the model may be slow, and it may be at it."""

@@ -13,7 +13,6 @@ import logging
 import os
 import struct
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +50,16 @@ def message(data: bytes) -> bytes:
     return _LENGTH.pack(len(data)) + data
 
 
+async def listen(path: Path, accept: Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]) -> asyncio.Server:
+    """Listen for this user alone. A socket file that a former control process left is replaced."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    server = await asyncio.start_unix_server(accept, temporary)
+    temporary.chmod(0o600)
+    temporary.replace(path)
+    return server
+
+
 class TablePush:
     """Control's half."""
 
@@ -62,13 +71,7 @@ class TablePush:
         self._current: tuple[int, bytes] | None = None
 
     async def start(self) -> None:
-        """Listen. A socket file that a former control process left is replaced."""
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        self._server = await asyncio.start_unix_server(self._accept, temporary)
-        temporary.chmod(0o600)
-        temporary.replace(self._path)
+        self._server = await listen(self._path, self._accept)
 
     async def publish(self, table: RoutingTable) -> None:
         """Send the table to every connected router; back when each has answered, or after 1 s."""

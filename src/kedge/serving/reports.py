@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from typing import Any
 
 from kedge.clock import Clock
 from kedge.serving.meter import MAX_FRAME_BYTES, Frame, FrameRefused, Meter, Place, decode
-from kedge.serving.push import MAX_ANSWER_BYTES, MessageTooLarge, message, read_message
+from kedge.serving.push import MAX_ANSWER_BYTES, MessageTooLarge, listen, message, read_message
 
 BACKLOG = 900
 """Frames, of a second each, that a router keeps while control is away."""
@@ -170,12 +169,7 @@ class ReportServer:
         self._serving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listen. A socket file that a former control process left is replaced."""
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        temporary.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._accept, temporary)
-        temporary.chmod(0o600)
-        temporary.replace(self._path)
+        self._server = await listen(self._path, self._accept)
 
     async def stop(self) -> None:
         if self._server is None:
