@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import resource
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,6 +132,19 @@ def test_one_of_two_is_killed_again_and_again(server: Server):
             time.sleep(1.0)  # what the kill left behind is answered one by one, and the next is not to meet it
     assert clients.errors == []
     assert clients.answers > 1000
+
+
+def test_one_of_two_that_is_stopped_by_a_signal_is_replaced(server: Server):
+    """Its connection stays open and says nothing: what it had is answered by the other one all the same."""
+    pids = ready(server, "pair")
+    victim = next(iter(pids.values()))
+    with Clients(server, "pair", CLIENTS) as clients:
+        until(lambda: clients.answers > 200, what="answers")
+        os.kill(victim, signal.SIGSTOP)
+        ready(server, "pair", {victim})
+        answers = clients.answers
+        until(lambda: clients.answers > answers + 500, what="answers of both")
+    assert clients.errors == []
 
 
 @pytest.mark.parametrize(

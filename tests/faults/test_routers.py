@@ -78,6 +78,17 @@ def test_of_a_killed_router_only_what_it_had_read_is_lost(server: Server):
     assert new.answers > 100
 
 
+def test_a_router_that_is_stopped_by_a_signal_is_replaced(server: Server):
+    victim = next(iter(both(server).values()))
+    with Clients(server, GOOD, 8, adds=10) as clients:
+        os.kill(victim, signal.SIGSTOP)
+        both(server, but=victim)
+        answers = clients.answers
+        until(lambda: clients.answers > answers + 100, what="answers of both")
+    # What it had read is lost with it, and nothing else.
+    assert len(clients.failures) <= 8
+
+
 @pytest.mark.parametrize("with_control", [True, False])
 def test_routers_that_are_all_killed_are_back_at_once_with_the_last_table(server: Server, with_control: bool):
     both(server)

@@ -34,6 +34,7 @@ from kedge.compute.orders import Addresses
 from kedge.compute.process_id import ProcessId
 from kedge.compute.records import RoleRecord, RunRecord, read_run, write_run
 from kedge.compute.sidecars import Sidecars
+from kedge.compute.stopped import Stopped
 from kedge.compute.tasks import Tasks
 from kedge.config import Settings
 from kedge.home import Home
@@ -114,6 +115,7 @@ class Supervisor:
         self._compilations = Compilations(home, self._launcher, self._children, programs.compiler)
         self._tasks = Tasks(home, self._launcher, self._children, self._compilations, gpus.count(settings.gpus))
         self._adoption = Adoption(read_run(home.run_file))
+        self._stopped = Stopped()
 
     async def run(self, ready: Callable[[Ready], None]) -> None:
         """Until SIGTERM, SIGINT or SIGHUP; a second one hurries the end. Calls `ready` once both ports answer.
@@ -360,9 +362,18 @@ class Supervisor:
                 await asyncio.wait_for(self._ends.wait(), period_s)
             if self._groups is None:
                 self._tasks.bound_memory()
+            self._end_stopped()
             self._tasks.bound_output()
             for path in self._home.logs.iterdir():
                 output.bound(path)
+
+    def _end_stopped(self) -> None:
+        """They are started again as whoever ends is."""
+        roles = [role.process for role in self._roles if role.process is not None]
+        now_s = asyncio.get_running_loop().time()
+        for process in self._stopped.look([*roles, *self._tasks.processes()], now_s):
+            log.error("process %d was stopped by a signal and not continued; it is killed", process.pid)
+            process.signal(signal.SIGKILL)
 
     def _on_signal(self) -> None:
         if self._ends.is_set():
