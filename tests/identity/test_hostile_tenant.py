@@ -200,9 +200,9 @@ def test_finishing_an_upload_takes_the_key(kedge: Kedge, user: User) -> None:
     ids=["blanks", "commas", "open", "stars", "marks"],
 )
 def test_no_text_of_a_policy_takes_long(resource: str) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     document = {"Version": "2012-10-17", "Statement": allow("*", f"arn:aws:s3:::{resource}")}
     ann = Identity("1" * 12, "arn:aws:iam::111111111111:user/ann", (parsed(json.dumps(document)),))
     assert not evaluate(ann, "s3:GetObject", Resource("arn:aws:s3:::" + "a" * 1024, "1" * 12)).allowed
     # Milliseconds where it is linear, minutes where it is not.
-    assert time.perf_counter() - start < 2
+    assert time.thread_time() - start < 2

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from ipaddress import ip_address
@@ -37,8 +38,10 @@ SEAL_KEY = "5e" * 32
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("KEDGE_RUN_DIR", str(tmp_path / "run"))
-    return open_home(Settings(data_dir=tmp_path / "data"))
+    # The path of a Unix socket has 108 bytes at most; a test's own folder may take most of them.
+    with tempfile.TemporaryDirectory(prefix="kedge-") as run:
+        monkeypatch.setenv("KEDGE_RUN_DIR", run)
+        yield open_home(Settings(data_dir=tmp_path / "data"))
 
 
 @pytest.fixture
