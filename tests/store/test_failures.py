@@ -97,7 +97,7 @@ def test_a_transaction_inside_a_transaction_is_a_mistake(store: Store) -> None:
 def test_a_database_of_a_newer_kedge_is_refused(url: str, store: Store) -> None:
     with store._writing() as connection:
         connection.execute(text("UPDATE kedge_schema SET version = 99"))
-    with pytest.raises(ServiceUnavailable, match="version 99 and this Kedge knows versions up to 1"):
+    with pytest.raises(ServiceUnavailable, match="version 99 and this Kedge knows versions up to 2"):
         Store(url)
 
 
@@ -105,7 +105,7 @@ def test_an_older_database_is_migrated_once(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/kedge.db")
     ran: list[str] = []
     with engine.begin() as connection:
-        assert schema.prepare(connection) == 1
+        assert schema.prepare(connection, []) == 1
     for _ in range(2):
         with engine.begin() as connection:
             assert schema.prepare(connection, [lambda c: ran.append("to 2"), lambda c: ran.append("to 3")]) == 3
@@ -113,6 +113,19 @@ def test_an_older_database_is_migrated_once(tmp_path: Path) -> None:
         schema.prepare(connection)
     engine.dispose()
     assert ran == ["to 2", "to 3"]
+
+
+def test_a_database_from_before_there_were_queues_gets_them(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/kedge.db")
+    with engine.begin() as connection:
+        schema.prepare(connection, [])
+        schema.metadata.drop_all(connection, tables=[schema.queued, schema.payloads])
+    engine.dispose()
+    store = Store(tmp_path / "kedge.db")
+    with store.transaction(AUTHOR) as tx:
+        tx.put("mail", ["a"], {})
+        assert tx.waiting("mail", "a") == 1
+    store.close()
 
 
 FULL_DISK = """

@@ -80,6 +80,21 @@ class Event:
     scope: Scope | None
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One thing that waits in a queue, to be done or handed over at least once."""
+
+    number: int
+    """Grows in the order in which entries were put."""
+    queue: str
+    payload: str
+    """Id of what was put; the same in every queue that it was put into."""
+    body: Document
+    at: datetime
+    attempts: int
+    due_at: datetime
+
+
 class AlreadyExists(Exception):
     """There is a resource of this scope, kind and name. The operation says it in its service's own words."""
 

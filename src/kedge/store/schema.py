@@ -83,7 +83,35 @@ leases = Table(
     Column("expires_at", BigInteger, nullable=False),
 )
 
-MIGRATIONS: Sequence[Callable[[Connection], None]] = ()
+payloads = Table(
+    "payload",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+queued = Table(
+    "queued",
+    metadata,
+    Column("number", _serial, primary_key=True, autoincrement=True),
+    Column("kind", _text, nullable=False),
+    Column("queue", _text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Index("queued_in_order", "kind", "queue", "number"),
+    Index("queued_by_time", "kind", "due_at", "queue"),
+    Index("queued_by_payload", "payload"),
+    sqlite_autoincrement=True,
+)
+
+
+def _add_queues(connection: Connection) -> None:
+    metadata.create_all(connection, tables=[payloads, queued])
+
+
+MIGRATIONS: Sequence[Callable[[Connection], None]] = (_add_queues,)
 """MIGRATIONS[n] turns version n+1 into version n+2. Forward only: an older Kedge refuses a newer database."""
 
 

@@ -23,9 +23,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from kedge.errors import ServiceUnavailable
 from kedge.home import sync
 from kedge.store import engine as engines
-from kedge.store import schema
+from kedge.store import queues, schema
 from kedge.store.listing import Query, SortBy, micros, moment, storable
-from kedge.store.records import AlreadyExists, Author, Change, Document, Event, LeaseLost, Page, Resource, Scope
+from kedge.store.records import (
+    AlreadyExists,
+    Author,
+    Change,
+    Document,
+    Entry,
+    Event,
+    LeaseLost,
+    Page,
+    Resource,
+    Scope,
+)
 from kedge.store.transaction import Transaction, get_resource, list_resources
 
 __all__ = [
@@ -33,6 +44,7 @@ __all__ = [
     "Author",
     "Change",
     "Document",
+    "Entry",
     "Event",
     "LeaseLost",
     "Page",
@@ -66,6 +78,7 @@ class Store:
         self._turn = threading.Lock()
         self._writer: int | None = None
         self._callbacks: tuple[Callable[[], None], ...] = ()
+        self._put_callbacks: tuple[Callable[[], None], ...] = ()
         self._inode = self._file_id()
         try:
             with self._writing() as connection:
@@ -140,7 +153,9 @@ class Store:
             transaction = Transaction(connection, author)
             yield transaction
         if transaction.changed:
-            self._announce()
+            _announce(self._callbacks)
+        if transaction.queued:
+            _announce(self._put_callbacks)
 
     @property
     def is_shared(self) -> bool:
@@ -150,6 +165,10 @@ class Store:
     def on_commit(self, callback: Callable[[], None]) -> None:
         """Call it after each transaction that changed something, on the thread that made the change."""
         self._callbacks = (*self._callbacks, callback)
+
+    def on_put(self, callback: Callable[[], None]) -> None:
+        """The same after each transaction that put something into a queue."""
+        self._put_callbacks = (*self._put_callbacks, callback)
 
     def history(self, scope: Scope, kind: str, name: str, limit: int = 100) -> Sequence[Change]:
         """The newest changes of one resource, newest first, also of one that is deleted."""
@@ -189,6 +208,21 @@ class Store:
             for start in range(0, len(known), 500):
                 connection.execute(delete(o).where(o.c.id.in_(known[start : start + 500])))
 
+    def due_queues(self, kind: str, now: datetime, limit: int) -> Sequence[str]:
+        """Names of queues in which something is due."""
+        with self._reading() as connection:
+            return queues.due_queues(connection, kind, micros(now), limit)
+
+    def due(self, kind: str, queue: str, now: datetime, limit: int) -> Sequence[Entry]:
+        """What is due in a queue, in the order in which it was put."""
+        with self._reading() as connection:
+            return queues.due(connection, kind, queue, micros(now), limit)
+
+    def next_due(self, kind: str) -> datetime | None:
+        """When the next entry of any queue of this kind is due, or was; None when all of them are empty."""
+        with self._reading() as connection:
+            return queues.next_due(connection, kind)
+
     def acquire(self, name: str, holder: str, now: datetime, ttl: timedelta, *, inherit: bool = False) -> int | None:
         """A new token for the lease, or None while somebody has it; who has it goes on by `renew`.
 
@@ -225,18 +259,11 @@ class Store:
             connection.execute(mine.values(holder="", token=token + 1, expires_at=0))
 
     def wipe(self) -> None:
-        """Drop every resource, its history and every event. Leases stay: they belong to processes that still run."""
+        """Drop all resources, history, events and queues. Leases stay: they belong to processes that still run."""
         with self._writing() as connection:
-            for table in (schema.resources, schema.history, schema.outbox):
+            for table in (schema.resources, schema.history, schema.outbox, schema.queued, schema.payloads):
                 connection.execute(delete(table))
-        self._announce()
-
-    def _announce(self) -> None:
-        for callback in self._callbacks:
-            try:
-                callback()
-            except Exception:
-                log.exception("a callback failed after a commit; the change stands")
+        _announce(self._callbacks)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -279,6 +306,14 @@ class Store:
         except OSError:
             return None
         return found.st_dev, found.st_ino
+
+
+def _announce(callbacks: Iterable[Callable[[], None]]) -> None:
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:
+            log.exception("a callback failed after a commit; the change stands")
 
 
 def _holds(connection: Connection, name: str, token: int) -> bool:

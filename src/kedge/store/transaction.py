@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from kedge.errors import ConcurrentChange, ValidationFailed
-from kedge.store import schema
+from kedge.store import queues, schema
 from kedge.store.listing import Query, micros, moment, storable
-from kedge.store.records import AlreadyExists, Author, Document, Page, Resource, Scope
+from kedge.store.records import AlreadyExists, Author, Document, Entry, Page, Resource, Scope
 
 
 class Transaction:
@@ -22,6 +24,7 @@ class Transaction:
         self._author = author
         self._at = micros(author.at)
         self.changed = False
+        self.queued = False
 
     def get(self, scope: Scope, kind: str, name: str) -> Resource | None:
         return get_resource(self._connection, scope, kind, name)
@@ -105,6 +108,32 @@ class Transaction:
         )
         self.changed = True
         return identity
+
+    def put(self, kind: str, names: Collection[str], body: Document, identity: str = "") -> str:
+        """Put `body` at the end of each of these queues, due at once; it is stored once. Returns its id.
+
+        No history is written of queues. What has been put under `identity` before, and waits still, is not put again.
+        """
+        identity = identity or str(uuid.uuid4())
+        if names and not queues.is_known(self._connection, identity):
+            queues.put(self._connection, kind, names, identity, _encode(body), self._at)
+            self.queued = True
+        return identity
+
+    def postpone(self, entry: Entry, due: datetime) -> None:
+        """One more attempt was made in vain; the next is due then."""
+        queues.postpone(self._connection, entry.number, micros(due))
+
+    def forget(self, entry: Entry) -> None:
+        """It is done, or given up."""
+        queues.forget(self._connection, entry.number, entry.payload)
+
+    def waiting(self, kind: str, queue: str) -> int:
+        """How many entries there are in a queue."""
+        return queues.count(self._connection, kind, queue)
+
+    def empty(self, kind: str, queue: str) -> None:
+        queues.empty(self._connection, kind, queue)
 
     def _current(self, resource: Resource) -> Row[Any]:
         row = _row(self._connection, resource.scope, resource.kind, resource.name)

@@ -1,0 +1,76 @@
+"""Queues of what has to be done or handed over at least once: rows in the store's own database.
+
+A queue has a kind and a name; nobody makes one or ends one. What is put into many queues is stored once and goes with
+the last entry that means it. An entry that was tried in vain is due again later and holds up no other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from kedge.store import schema
+from kedge.store.listing import moment
+from kedge.store.records import Entry
+
+_q, _p = schema.queued, schema.payloads
+
+
+def is_known(connection: Connection, identity: str) -> bool:
+    return connection.execute(select(_p.c.id).where(_p.c.id == identity)).scalar_one_or_none() is not None
+
+
+def put(connection: Connection, kind: str, names: Collection[str], identity: str, body: str, at: int) -> None:
+    connection.execute(insert(_p).values(id=identity, at=at, body=body))
+    rows = [{"kind": kind, "queue": name, "payload": identity, "attempts": 0, "due_at": at} for name in names]
+    connection.execute(insert(_q), rows)
+
+
+def postpone(connection: Connection, number: int, due_at: int) -> None:
+    mine = update(_q).where(_q.c.number == number)
+    connection.execute(mine.values(attempts=_q.c.attempts + 1, due_at=due_at))
+
+
+def forget(connection: Connection, number: int, identity: str) -> None:
+    connection.execute(delete(_q).where(_q.c.number == number))
+    others = select(_q.c.number).where(_q.c.payload == identity)
+    connection.execute(delete(_p).where(_p.c.id == identity, ~others.exists()))
+
+
+def count(connection: Connection, kind: str, queue: str) -> int:
+    found = select(func.count()).select_from(_q).where(_q.c.kind == kind, _q.c.queue == queue)
+    return int(connection.execute(found).scalar_one())
+
+
+def empty(connection: Connection, kind: str, queue: str) -> None:
+    found = select(_q.c.number, _q.c.payload).where(_q.c.kind == kind, _q.c.queue == queue)
+    for row in connection.execute(found).all():
+        forget(connection, row.number, row.payload)
+
+
+def due_queues(connection: Connection, kind: str, now: int, limit: int) -> list[str]:
+    found = select(_q.c.queue).where(_q.c.kind == kind, _q.c.due_at <= now).distinct().limit(limit)
+    return list(connection.execute(found).scalars())
+
+
+def due(connection: Connection, kind: str, queue: str, now: int, limit: int) -> list[Entry]:
+    found = (
+        select(_q, _p.c.body, _p.c.at)
+        .join(_p, _p.c.id == _q.c.payload)
+        .where(_q.c.kind == kind, _q.c.queue == queue, _q.c.due_at <= now)
+        .order_by(_q.c.number)
+        .limit(limit)
+    )
+    return [
+        Entry(row.number, row.queue, row.payload, json.loads(row.body), moment(row.at), row.attempts,
+              moment(row.due_at))
+        for row in connection.execute(found)
+    ]  # fmt: skip
+
+
+def next_due(connection: Connection, kind: str) -> datetime | None:
+    found = connection.execute(select(func.min(_q.c.due_at)).where(_q.c.kind == kind)).scalar_one_or_none()
+    return None if found is None else moment(int(found))
