@@ -1,0 +1,184 @@
+"""From the text of an expression to its tree, by the grammar of math.lark. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from kedge.metrics.math.values import MathRefused
+
+if TYPE_CHECKING:
+    from lark import Lark, Token, UnexpectedInput
+
+MOST_NESTED = 60
+"""Depth of brackets and calls; the longest expression that AWS takes has room for more than Python's stack has."""
+_AROUND = 20
+
+
+@dataclass(frozen=True)
+class Number:
+    value: float
+    at: int
+
+
+@dataclass(frozen=True)
+class Text:
+    value: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Name:
+    """An id, or a word such as REPEAT where a function takes one."""
+
+    name: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Array:
+    elements: tuple[Node, ...]
+    at: int
+
+
+@dataclass(frozen=True)
+class Call:
+    function: str
+    arguments: tuple[Node, ...]
+    at: int
+
+
+@dataclass(frozen=True)
+class Negated:
+    operand: Node
+    at: int
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Operands with operators of one precedence between them; `symbols` has one element less."""
+
+    operands: tuple[Node, ...]
+    symbols: tuple[str, ...]
+    at: int
+
+
+Node = Number | Text | Name | Array | Call | Negated | Chain
+"""`at` is the place of its first character in the expression, from 1."""
+
+
+def read(text: str) -> Node:
+    """Raises MathRefused."""
+    from lark import UnexpectedInput
+
+    try:
+        root: Node = _parser().parse(text)  # type: ignore[assignment]  # the tree is built by _Builder
+    except UnexpectedInput as error:
+        raise MathRefused(_complaint(text, error)) from None
+    if any(depth > MOST_NESTED for _, depth in walk(root)):
+        raise MathRefused(f"The expression is nested more than {MOST_NESTED} deep.")
+    return root
+
+
+def walk(root: Node) -> Iterator[tuple[Node, int]]:
+    """Every node with its depth, without recursion."""
+    waiting = [(root, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        yield node, depth
+        waiting.extend((child, depth + 1) for child in children(node))
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    match node:
+        case Array(elements):
+            return elements
+        case Call(_, arguments):
+            return arguments
+        case Negated(operand):
+            return (operand,)
+        case Chain(operands):
+            return operands
+    return ()
+
+
+@lru_cache(1)
+def _parser() -> Lark:
+    """Made by the first expression: importing lark takes a twentieth of a second."""
+    from lark import Lark, Token, Transformer
+
+    class Builder(Transformer[Token, Node]):
+        def number(self, found: list[Token]) -> Node:
+            return Number(float(found[0]), _place(found[0]))
+
+        def text(self, found: list[Token]) -> Node:
+            return Text(found[0][1:-1], _place(found[0]))
+
+        def name(self, found: list[Token]) -> Node:
+            return Name(str(found[0]), _place(found[0]))
+
+        def call(self, found: list[Token | Node | None]) -> Node:
+            name, *arguments = found
+            assert isinstance(name, Token)
+            return Call(str(name), _nodes(arguments), _place(name))
+
+        def array(self, found: list[Node | None]) -> Node:
+            elements = _nodes(found)
+            return Array(elements, elements[0].at - 1 if elements else 1)
+
+        def negated(self, found: list[Token | Node]) -> Node:
+            operand = found[-1]
+            assert not isinstance(operand, Token)
+            first = found[0]
+            assert isinstance(first, Token)
+            return Negated(operand, _place(first)) if len(found) % 2 == 0 else operand
+
+        def chain(self, found: list[Token | Node]) -> Node:
+            operands = _nodes(found[::2])
+            if len(operands) == 1:
+                return operands[0]
+            symbols = (str(token) for token in found[1::2])
+            return Chain(operands, tuple(_SPELLED.get(symbol, symbol) for symbol in symbols), operands[0].at)
+
+        power = chain
+
+    return Lark.open_from_package(__package__ or "", "math.lark", parser="lalr", transformer=Builder())
+
+
+_SPELLED = {"&&": "AND", "||": "OR"}
+
+
+def _nodes(found: list[Token | Node | None] | list[Node | None] | list[Token | Node]) -> tuple[Node, ...]:
+    return tuple(node for node in found if isinstance(node, Node))
+
+
+def _place(token: Token) -> int:
+    assert token.start_pos is not None
+    return token.start_pos + 1
+
+
+_OPERANDS = frozenset({"NUMBER", "IDENTIFIER", "LSQB", "LPAR", "MINUS", "TEXT"})
+_EXPECTED = {"RPAR": '")"', "RSQB": '"]"', "COMMA": '","', "$END": "the end", "LPAR": '"("'}
+
+
+def _complaint(text: str, error: UnexpectedInput) -> str:
+    from lark import UnexpectedCharacters, UnexpectedToken
+
+    place = error.pos_in_stream if isinstance(error, UnexpectedCharacters) else None
+    expected = set(error.allowed if isinstance(error, UnexpectedCharacters) else getattr(error, "accepts", None) or ())
+    if isinstance(error, UnexpectedToken):
+        place = None if error.token.type == "$END" else error.token.start_pos
+        expected = set(error.accepts or error.expected)
+    if place is None or place >= len(text):
+        where = "at its end"
+    else:
+        where = f'at character {place + 1}, "{text[place : place + _AROUND]}"'
+    if {"NUMBER", "IDENTIFIER"} <= expected:
+        wanted = ["an id, a number, a function or an opening bracket"]
+        expected -= _OPERANDS
+    else:
+        wanted = ["an operator"] if "TIMES" in expected else []
+    wanted += [words for name, words in _EXPECTED.items() if name in expected]
+    return f"Syntax error {where}: expected {' or '.join(wanted) or 'another character'}."
