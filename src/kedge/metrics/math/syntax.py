@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from kedge.metrics.math.values import MathRefused
+from kedge.metrics.syntax_error import where
 
 if TYPE_CHECKING:
     from lark import Lark, Token, UnexpectedInput
 
 MOST_NESTED = 60
 """Depth of brackets and calls; the longest expression that AWS takes has room for more than Python's stack has."""
-_AROUND = 20
 
 
 @dataclass(frozen=True)
@@ -166,19 +166,15 @@ _EXPECTED = {"RPAR": '")"', "RSQB": '"]"', "COMMA": '","', "$END": "the end", "L
 def _complaint(text: str, error: UnexpectedInput) -> str:
     from lark import UnexpectedCharacters, UnexpectedToken
 
-    place = error.pos_in_stream if isinstance(error, UnexpectedCharacters) else None
-    expected = set(error.allowed if isinstance(error, UnexpectedCharacters) else getattr(error, "accepts", None) or ())
-    if isinstance(error, UnexpectedToken):
-        place = None if error.token.type == "$END" else error.token.start_pos
+    expected: set[str] = set()
+    if isinstance(error, UnexpectedCharacters):
+        expected = set(error.allowed or ())
+    elif isinstance(error, UnexpectedToken):
         expected = set(error.accepts or error.expected)
-    if place is None or place >= len(text):
-        where = "at its end"
-    else:
-        where = f'at character {place + 1}, "{text[place : place + _AROUND]}"'
     if {"NUMBER", "IDENTIFIER"} <= expected:
         wanted = ["an id, a number, a function or an opening bracket"]
         expected -= _OPERANDS
     else:
         wanted = ["an operator"] if "TIMES" in expected else []
     wanted += [words for name, words in _EXPECTED.items() if name in expected]
-    return f"Syntax error {where}: expected {' or '.join(wanted) or 'another character'}."
+    return f"Syntax error {where(text, error)}: expected {' or '.join(wanted) or 'another character'}."
