@@ -10,13 +10,11 @@ so that a listing costs what it shows, however many older versions lie behind it
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+
+from kedge.store.single_file import SingleFile
 
 FORMAT = 2
 """Kept in SQLite's user_version."""
@@ -62,29 +60,13 @@ _STEPS = {0: _SCHEMA, 1: _FROM_1}
 """Format found -> what makes it the newest. 0 is an empty file."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MOST_TOGETHER = 64
-"""Changes that are committed by one transaction."""
-
-T = TypeVar("T")
 
 
 class IndexRefused(Exception):
     """The index cannot be used; the message says why."""
 
 
-class _Waiting(Generic[T]):
-    """A change that waits for its commit, and then what came of it."""
-
-    def __init__(self, change: Callable[[sqlite3.Connection], T]) -> None:
-        self.change = change
-        self.done = False
-        self.result: T | None = None
-        self.error: BaseException | None = None
-
-
-class Index:
-    """Connections: one that writes, and as many idle ones that read as threads have read at once."""
-
+class Index(SingleFile):
     def __init__(
         self, path: Path, *, durable: bool, committed: Callable[[], None] = lambda: None, guest: bool = False
     ) -> None:
@@ -94,13 +76,7 @@ class Index:
         """
         if guest and not path.exists():
             raise IndexRefused("There is no object index yet.")
-        self._path = path
-        self._committed = committed
-        self._durable = durable
-        self._writing = threading.Lock()
-        self._waiting: deque[_Waiting[Any]] = deque()
-        self._idle: list[sqlite3.Connection] = []
-        self._writer = self._connect()
+        super().__init__(path, flush="FULL" if durable else "OFF", committed=committed)
         try:
             (found,) = self._writer.execute("PRAGMA user_version").fetchone()
             if found > FORMAT:
@@ -115,74 +91,6 @@ class Index:
         except BaseException:
             self._writer.close()
             raise
-
-    @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._connect()
-        try:
-            yield connection
-        finally:
-            self._idle.append(connection)
-
-    def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """Make a change; it is on the disk when this returns. One that raises changes nothing.
-
-        Changes of several threads that come while one is being committed are committed together, by whichever thread
-        is first to have the writer: a flush of the disk costs the same for one and for many. So a change does nothing
-        but read and write the index, and does not wait.
-        """
-        mine = _Waiting(change)
-        self._waiting.append(mine)
-        with self._writing:
-            while not mine.done:
-                self._commit([self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_TOGETHER))])
-        if mine.error is not None:
-            raise mine.error
-        return cast(T, mine.result)
-
-    def _commit(self, batch: list[_Waiting[Any]]) -> None:
-        try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            for each in batch:
-                self._make(each)
-            self._writer.execute("COMMIT")
-            self._committed()
-        except BaseException as error:  # noqa: BLE001 (every one of those who wait is told)
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            for each in batch:
-                each.error = each.error or error
-        finally:
-            for each in batch:
-                each.done = True
-
-    def _make(self, waiting: _Waiting[Any]) -> None:
-        """Raises only what ends the transaction for all."""
-        self._writer.execute("SAVEPOINT one")
-        try:
-            waiting.result = waiting.change(self._writer)
-        except BaseException as error:
-            waiting.error = error
-            if not self._writer.in_transaction:  # a full disk: SQLite has rolled back by itself
-                raise
-            self._writer.execute("ROLLBACK TO one")
-        self._writer.execute("RELEASE one")
-
-    def close(self) -> None:
-        with self._writing:
-            while self._idle:
-                self._idle.pop().close()
-            self._writer.close()
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
-        connection.execute("PRAGMA cache_size = -16000")  # KiB
-        return connection
 
 
 def name_files(db: sqlite3.Connection, files: Iterable[str]) -> None:
