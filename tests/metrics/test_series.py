@@ -74,6 +74,37 @@ def test_a_sketch_over_a_part_of_the_values_is_none():
         assert mixed.largest == 7.0
 
 
+@pytest.mark.parametrize(
+    ("summary", "most_bytes"),
+    [
+        (Summary.one(0.1), 0), (Summary.of([3.0, 3.0]), 33), (Summary.of_set(4, 20, 5, 5), 33),
+        (Summary.of_set(3, 6, 1, 3), 33), (Summary.of([1.5, 2.5]), 49), (Summary.of([1.0, 2.0], [7.0, 0.5]), 70),
+        (Summary.of([float(n) for n in range(1, 2000)]), 1200),
+    ],
+)  # fmt: skip
+def test_it_is_kept_in_few_bytes(summary: Summary, most_bytes: int):
+    packed = summary.packed()
+    assert len(packed) <= most_bytes if isinstance(packed, bytes) else not most_bytes
+    read = Summary.unpacked(packed)
+    assert read.packed() == packed
+    assert known(read) == known(summary)
+
+
+def test_what_was_read_can_be_merged_and_kept_again():
+    whole = Summary.unpacked(Summary.of([1.0, 2.0]).packed())
+    whole.merge(Summary.unpacked(Summary.of([2.0, 4.0]).packed()))
+    whole.merge(Summary.unpacked(8.0))
+    assert known(Summary.unpacked(whole.packed())) == (
+        5.0,
+        17.0,
+        1.0,
+        8.0,
+        [(1.0, 1.0), (2.0, 2.0), (4.0, 1.0), (8.0, 1.0)],
+    )
+    whole.merge(Summary.unpacked(Summary.of_set(2, 3, 1, 2).packed()))
+    assert known(Summary.unpacked(whole.packed())) == (7.0, 20.0, 1.0, 8.0, None)
+
+
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC).timestamp()
 
 

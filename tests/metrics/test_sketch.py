@@ -56,6 +56,19 @@ def test_many_at_once_are_as_one_by_one(some: list[float], others: list[float]):
     assert at_once.as_json()[:5] == one_by_one.as_json()[:5]
 
 
+@given(MANY, st.lists(st.floats(0.25, 1e6), max_size=20))
+def test_it_travels_as_bytes(values: list[float], counts: list[float]):
+    sketch = Sketch.of(values)
+    for value, count in zip(values, counts, strict=False):
+        sketch.add(value, count)
+    read = Sketch.from_bytes(sketch.as_bytes())
+    assert read.as_json()[:5] == sketch.as_json()[:5]
+    assert read.weighted() == sketch.weighted()
+    read.add(values[0])
+    sketch.add(values[0])
+    assert read.weighted() == sketch.weighted()
+
+
 @given(MANY)
 def test_it_travels_as_json(values: list[float]):
     sketch = Sketch.of(values)

@@ -9,9 +9,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kedge.metrics.sketch import Sketch
+from kedge.metrics.sketch import HEAD, Sketch
 
 HOUR_S, DAY_S = 3600, 86400
+_SET, _SAME = 1, 2
+"""Forms of a summary that is kept without a sketch: values not known; all values the same."""
+
 SHORT_PERIODS_S = (1, 5, 10, 20, 30)
 """Below a minute; any other period is a multiple of 60 s."""
 
@@ -90,6 +93,29 @@ class Summary:
             else:
                 self._parts.extend(other._parts)
 
+    @classmethod
+    def unpacked(cls, data: float | bytes) -> Summary:
+        """Of what `packed` made."""
+        if isinstance(data, float):
+            return cls(1.0, data, data, data, [(data, 1.0)])
+        form, count, total, smallest, largest = HEAD.unpack_from(data)
+        if form == _SET:
+            return cls(count, total, smallest, largest)
+        return cls(count, total, smallest, largest, [(smallest, count)] if form == _SAME else [data])
+
+    def packed(self) -> float | bytes:
+        """To be kept: one value as the number that it is, all else as bytes that begin as a sketch's do."""
+        same = self.smallest == self.largest and self._parts is not None
+        if same and self.count == 1:
+            return self.smallest
+        if same or self._parts is None:
+            return HEAD.pack(_SAME if same else _SET, self.count, self.total, self.smallest, self.largest)
+        if len(self._parts) == 1 and isinstance(self._parts[0], bytes):
+            return self._parts[0]
+        sketch = self.sketch
+        assert sketch is not None
+        return sketch.as_bytes()
+
     @property
     def has_values(self) -> bool:
         """Whether there is a sketch."""
@@ -100,20 +126,26 @@ class Summary:
         """Of all values; not to be changed."""
         if self._parts is None:
             return None
-        if len(self._parts) == 1 and isinstance(self._parts[0], Sketch):
-            return self._parts[0]
-        made = Sketch()
-        for part in self._parts:
-            if isinstance(part, Sketch):
-                made.merge(part)
-            else:
-                made.add(*part)
+        if len(self._parts) == 1 and not isinstance(self._parts[0], tuple):
+            made = _unpacked(self._parts[0])
+        else:
+            made = Sketch()
+            for part in self._parts:
+                if isinstance(part, tuple):
+                    made.add(*part)
+                else:
+                    made.merge(_unpacked(part))
+            made.total = self.total
         self._parts = [made]
         return made
 
 
-Part = Sketch | tuple[float, float]
-"""Values, or one value and how often it was seen."""
+Part = Sketch | bytes | tuple[float, float]
+"""Values, as a sketch or its bytes, or one value and how often it was seen."""
+
+
+def _unpacked(part: Sketch | bytes) -> Sketch:
+    return part if isinstance(part, Sketch) else Sketch.from_bytes(part)
 
 
 def rounded_start(start_s: float, period_s: int, now_s: float) -> int:

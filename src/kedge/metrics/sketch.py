@@ -9,8 +9,11 @@ routers need. Source of the buckets: Masson, Rim and Lee, "DDSketch", 2019; with
 from __future__ import annotations
 
 import math
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 MOST_EXACT = 200
@@ -21,6 +24,12 @@ _MIDDLE = 2 / (1 + _GAMMA)
 _ZERO = 0
 _OFFSET = 1_000_000
 """Bucket numbers: OFFSET + n above 0, -OFFSET - n below, 0 for 0; so they sort as their values do."""
+
+HEAD = struct.Struct("<Bdddd")
+"""How bytes begin: form, count, total, smallest, largest."""
+EXACT_ONCE, EXACT, BUCKETS = 3, 4, 5
+"""Forms: values seen once each; values with counts; numbers of buckets with counts. Other forms are a summary's."""
+_ZIPPED_FROM_BYTES = 256
 
 
 class Sketch:
@@ -144,6 +153,50 @@ class Sketch:
                 made._exact = {float(value): count for value, count in counted.items()}
             else:
                 made._exact, made._buckets = None, {int(number): count for number, count in counted.items()}
+        return made
+
+    def as_bytes(self) -> bytes:
+        """HEAD and what the form asks for, little-endian; keys in ascending order. Not for an empty one."""
+        ordered = sorted((self._buckets if self._exact is None else self._exact).items())
+        counts = [count for _, count in ordered]
+        if self._exact is not None:
+            form = EXACT_ONCE if all(count == 1 for count in counts) else EXACT
+            keys = struct.pack(f"<{len(ordered)}d", *[value for value, _ in ordered])
+        else:
+            form, numbers = BUCKETS, [number for number, _ in ordered]
+            steps = [after - before for before, after in pairwise(numbers)]
+            keys = struct.pack(f"<{len(ordered)}i", numbers[0], *steps)
+        head = HEAD.pack(form, self.count, self.total, self.smallest, self.largest)
+        if form == EXACT_ONCE:
+            return head + keys
+        whole = all(count < 1 << 32 and count == int(count) for count in counts)
+        packed = (
+            struct.pack(f"<{len(counts)}I", *map(int, counts)) if whole else struct.pack(f"<{len(counts)}d", *counts)
+        )
+        body = bytes([whole]) + struct.pack("<H", len(counts)) + keys + packed
+        return head + (b"z" + zlib.compress(body, 1) if len(body) >= _ZIPPED_FROM_BYTES else b"-" + body)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Sketch:
+        """Of what `as_bytes` made."""
+        made = cls()
+        form, made.count, made.total, made.smallest, made.largest = HEAD.unpack_from(data)
+        if form == EXACT_ONCE:
+            made._exact = dict.fromkeys(struct.unpack_from(f"<{(len(data) - HEAD.size) // 8}d", data, HEAD.size), 1.0)
+            return made
+        body = data[HEAD.size + 1 :]
+        if data[HEAD.size : HEAD.size + 1] == b"z":
+            body = zlib.decompress(body)
+        length = int.from_bytes(body[1:3], "little")
+        counts = struct.unpack_from(
+            f"<{length}{'I' if body[0] else 'd'}", body, 3 + length * (8 if form == EXACT else 4)
+        )
+        if form == EXACT:
+            keys = struct.unpack_from(f"<{length}d", body, 3)
+            made._exact = dict(zip(keys, map(float, counts), strict=True))
+        else:
+            numbers = accumulate(struct.unpack_from(f"<{length}i", body, 3))
+            made._exact, made._buckets = None, dict(zip(numbers, map(float, counts), strict=True))
         return made
 
     def _count(self, value: float, count: float) -> None:

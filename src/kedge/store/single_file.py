@@ -33,13 +33,23 @@ class SingleFile:
     """Connections: one that writes, and as many idle ones that read as threads have read at once."""
 
     def __init__(
-        self, path: Path, *, flush: Flush, setup: str = "", committed: Callable[[], None] = lambda: None
+        self,
+        path: Path,
+        *,
+        flush: Flush,
+        setup: str = "",
+        committed: Callable[[], None] = lambda: None,
+        undone: Callable[[], None] = lambda: None,
     ) -> None:
         """committed: called after each transaction, by the thread that made it. setup: pragmas before the first table.
+
+        undone: called by that thread after a change, or all of a transaction, was rolled back and before the next one
+        begins: what a caller remembers of the file may be wrong now.
 
         The tables are the caller's to make."""
         self._path = path
         self._committed = committed
+        self._undone = undone
         self._flush = flush
         self._writing = threading.Lock()
         self._waiting: deque[_Waiting[Any]] = deque()
@@ -89,6 +99,7 @@ class SingleFile:
         except BaseException as error:  # noqa: BLE001 (every one of those who wait is told)
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
+            self._undone()
             for each in batch:
                 each.error = each.error or error
         finally:
@@ -105,6 +116,7 @@ class SingleFile:
             if not self._writer.in_transaction:  # a full disk: SQLite has rolled back by itself
                 raise
             self._writer.execute("ROLLBACK TO one")
+            self._undone()
         self._writer.execute("RELEASE one")
 
     def _connect(self, setup: str = "") -> sqlite3.Connection:

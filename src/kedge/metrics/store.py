@@ -1,0 +1,192 @@
+"""The metric store: datapoints of every metric, in one SQLite file of its own. docs/metrics.md says why it is so.
+
+What `put` or `take` has returned for survives the end of every process, kill -9 of all of them too; a loss of power may
+take the last second. Readers see what is committed, at once, and the period that is going on as far as it has come.
+Times are seconds since 1970. Every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kedge.clock import Clock
+from kedge.metrics import catalog, rolling, tables
+from kedge.metrics.catalog import Catalog
+from kedge.metrics.series import HOUR_S, Metric, Summary
+from kedge.metrics.tables import MERGE, in_plain_words
+from kedge.metrics.tiers import TIERS, Mark, first, readable
+from kedge.store.single_file import SingleFile
+
+_REMEMBERED_S = 24 * HOUR_S
+"""How long a sender that is silent is known: it holds what it could not send for 15 minutes."""
+
+_Row = tuple[int, int, int, float | bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Datum:
+    """What happened to one metric at one time."""
+
+    metric: Metric
+    unit: str
+    at_s: float
+    resolution_s: int
+    """1 or 60, the shortest period in which it can be read."""
+    summary: Summary
+    """Of its values; not changed afterwards."""
+
+
+class MetricStore:
+    def __init__(self, path: Path, clock: Clock, *, durable: bool = True) -> None:
+        """durable: False for state that goes with the process. Raises ServiceUnavailable."""
+        self._clock = clock
+        self._catalog = Catalog()
+        self._marks: list[Mark] | None = None
+        """As in the file; None when they have to be read again."""
+        self._sweep_at_s = 0.0
+        with in_plain_words():
+            self._file = SingleFile(
+                path, flush="NORMAL" if durable else "OFF", setup=tables.SETUP, undone=self._forget_known
+            )
+            self._file.write(tables.prepare)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def put(self, data: Sequence[Datum]) -> None:
+        """Raises ServiceUnavailable; then nothing of it is kept."""
+        with in_plain_words():
+            self._file.write(lambda db: self._add(db, data))
+
+    def take(self, sender: str, sequence: int, data: Sequence[Datum]) -> bool:
+        """Add a report, together with the mark that it was. False: it, or a later one of this sender, was taken before.
+
+        sequence: grows with each report of a sender. Raises ServiceUnavailable."""
+
+        def change(db: sqlite3.Connection) -> bool:
+            row = db.execute("SELECT sequence FROM taken WHERE sender = ?", (sender,)).fetchone()
+            if row is not None and sequence <= row[0]:
+                return False
+            db.execute("REPLACE INTO taken VALUES (?, ?, ?)", (sender, sequence, int(self._now_s())))
+            self._add(db, data)
+            return True
+
+        with in_plain_words():
+            return self._file.write(change)
+
+    def read(
+        self, metric: Metric, unit: str | None, period_s: int, start_s: int, end_s: int
+    ) -> list[tuple[str, dict[int, Summary]]]:
+        """By unit, those alone that have something in the range: start of the period -> what is known of it.
+
+        unit: None is every one. Periods begin at start_s itself; the last one ends at end_s or after it, and has what
+        came before end_s. Data is read from what is kept, so a period that is no multiple of what is kept of that time
+        finds nothing there. Raises ServiceUnavailable.
+        """
+        tier_number = readable(period_s, start_s)
+        step_s, now_s = TIERS[tier_number].step_s, self._now_s()
+        end_s = math.ceil(end_s / step_s) * step_s
+        found = []
+        with in_plain_words(), self._snapshot() as db:
+            for each, series in catalog.units(db, metric, unit):
+                periods: dict[int, Summary] = {}
+                for at_s, data in rolling.points(db, tier_number, series, start_s, end_s, now_s):
+                    period = at_s - (at_s - start_s) % period_s
+                    if period in periods:
+                        periods[period].merge(Summary.unpacked(data))
+                    else:
+                        periods[period] = Summary.unpacked(data)
+                if periods:
+                    found.append((each, periods))
+        return found
+
+    def metrics(
+        self,
+        account: str,
+        region: str,
+        namespace: str | None = None,
+        name: str | None = None,
+        dimensions: Sequence[tuple[str, str | None]] = (),
+        active_since_s: float | None = None,
+        after: Metric | None = None,
+    ) -> Iterator[Metric]:
+        """In the order of namespace, name and dimensions, those behind `after`. Raises ServiceUnavailable.
+
+        dimensions: (name, value) that a metric must have, besides others; value None is any. active_since_s: with a
+        datapoint that is no older, as nearly as a quarter of an hour: some have been silent for that much longer.
+        """
+        while True:
+            with in_plain_words(), self._file.read() as db:
+                page = catalog.page(db, account, region, namespace, name, dimensions, active_since_s, after)
+            if not page:
+                return
+            yield from page
+            after = page[-1]
+
+    def keep_house(self) -> bool:
+        """A step of rolling up or of forgetting. False: there is nothing left to do now. Raises ServiceUnavailable."""
+        now_s = self._now_s()
+
+        def change(db: sqlite3.Connection) -> bool:
+            self._marks = None
+            if rolling.roll_up(db, now_s) or rolling.forget(db, now_s):
+                return True
+            if now_s >= self._sweep_at_s:
+                self._catalog.drop_silent(db, now_s)
+                db.execute("DELETE FROM taken WHERE at < ?", (now_s - _REMEMBERED_S,))
+                self._sweep_at_s = now_s + HOUR_S
+            return False
+
+        with in_plain_words():
+            return self._file.write(change)
+
+    def wipe(self) -> None:
+        """Drop everything. Raises ServiceUnavailable."""
+
+        def change(db: sqlite3.Connection) -> None:
+            for table in tables.EVERY:
+                db.execute(f"DELETE FROM {table}")  # noqa: S608 (fixed names)
+            self._forget_known()
+
+        with in_plain_words():
+            self._file.write(change)
+
+    def _add(self, db: sqlite3.Connection, data: Sequence[Datum]) -> None:
+        """Each datapoint where it belongs, and where that was rolled up to already."""
+        if self._marks is None:
+            self._marks = rolling.marks(db)
+        rows: list[list[_Row]] = [[] for _ in TIERS]
+        for datum in data:
+            at_s = math.floor(datum.at_s)
+            series = self._catalog.series(db, datum.metric, datum.unit, at_s)
+            packed = datum.summary.packed()
+            for number in range(first(datum.resolution_s), len(TIERS)):
+                chunk, slot = TIERS[number].place(at_s)
+                rows[number].append((chunk, series, slot, packed))
+                if number == len(self._marks) or (chunk, series) > self._marks[number]:
+                    break
+        for merge, added in zip(MERGE, rows, strict=True):
+            if added:
+                db.executemany(merge, added)
+
+    def _forget_known(self) -> None:
+        self._catalog.forget()
+        self._marks = None
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state for as long as it is had."""
+        with self._file.read() as db:
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                db.execute("ROLLBACK")
+
+    def _now_s(self) -> float:
+        return self._clock.now().timestamp()
