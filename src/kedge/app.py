@@ -60,6 +60,7 @@ from kedge.kms import operations as kms_operations
 from kedge.kms.keystore import KeyStore
 from kedge.kms.master import open_master, record_master
 from kedge.loop import Signal, run, run_on_fastest_loop
+from kedge.metrics import dashboard_operations
 from kedge.models import operations as model_operations
 from kedge.objects import controller as objects_controller
 from kedge.objects import openness
@@ -83,7 +84,7 @@ from kedge.wire.gateway import Gateway, Operation
 from kedge.wire.http import Request, Response
 from kedge.wire.models import Models
 
-SERVICES = ("sagemaker", "sagemaker-runtime", "s3", "sts", "iam", "kms")
+SERVICES = ("sagemaker", "sagemaker-runtime", "s3", "sts", "iam", "kms", "cloudwatch")
 THREADS = 16
 """Plain operations that run at once; each holds a store connection for a few milliseconds."""
 DRAIN_S = 5
@@ -100,6 +101,7 @@ def operations(keys: KeyRing, machine: Machine, key_store: KeyStore) -> dict[str
         **tag_operations.OPERATIONS,
         **endpoint_operations.operations(machine),
         **kms_operations.operations(key_store),
+        **dashboard_operations.OPERATIONS,
     }
 
 
