@@ -1,0 +1,204 @@
+"""What a picture of metrics is to show: the MetricWidget of GetMetricWidgetImage. PURE.
+
+Source: "GetMetricWidgetImage: Metric Widget Structure and Syntax". Where no period is given it is 300 s, or 60 s where
+the picture spans an hour or less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, timezone
+from typing import Any
+
+from kedge.metrics import documents, labels, rows, widgets
+from kedge.metrics.documents import Members
+from kedge.metrics.rows import Row
+
+MOST_METRICS = 100
+LARGEST_PX = 2000
+LONGEST_WIDGET = 100 * 1024
+DEFAULT_STAT = "Average"
+MONTH_S = 30 * 86_400
+
+_WIDGET = Members(
+    {
+        **widgets.COMMON,
+        "height": documents.integer(1, LARGEST_PX),
+        "theme": documents.text("light", "dark"),
+        "width": documents.integer(1, LARGEST_PX),
+    }
+)
+
+
+class PictureRefused(ValueError):
+    """The message says what is wrong with the widget."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    low: float | None = None
+    high: float | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """An annotation: one value, or a band between two. value: on the axis, or seconds since 1970 where it is vertical.
+
+    fill: "above", "below", "before", "after" or "none"; axis counts where it is horizontal.
+    """
+
+    value: float
+    label: str = ""
+    colour: str = ""
+    fill: str = "none"
+    axis: str = "left"
+    until: float | None = None
+    until_label: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    start_s: int
+    end_s: int
+    rows: tuple[Row, ...]
+    title: str = ""
+    view: str = "timeSeries"
+    stacked: bool = False
+    width: int = 600
+    height: int = 400
+    period_s: int = 300
+    stat: str = DEFAULT_STAT
+    region: str = ""
+    legend: str = "bottom"
+    dark: bool = False
+    sparkline: bool = False
+    zone: timezone = UTC
+    left: Axis = Axis()
+    right: Axis = Axis()
+    horizontal: tuple[Mark, ...] = ()
+    vertical: tuple[Mark, ...] = ()
+    alarms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series as it is drawn. points: (seconds since 1970, value) in the order of time."""
+
+    label: str
+    points: Sequence[tuple[int, float]]
+    period_s: int = 300
+    colour: str = ""
+    axis: str = "left"
+    is_partial: bool = False
+    """Some of its points could not be read, which the picture says."""
+
+
+def read(text: str, now_s: float) -> Picture:
+    """Raises PictureRefused."""
+    if len(text.encode()) > LONGEST_WIDGET:
+        raise PictureRefused(f"MetricWidget has more than {LONGEST_WIDGET} bytes.")
+    try:
+        document = documents.parse(text)
+    except ValueError as error:
+        raise PictureRefused(f"MetricWidget is no JSON: {error}.") from None
+    errors = [problem for problem in _WIDGET(document, "") if problem.is_error]
+    if errors:
+        raise PictureRefused(" ".join(f"{error.path or 'MetricWidget'}: {error.message}." for error in errors[:10]))
+    found, _ = rows.read(document.get("metrics", []))
+    if len(found) > MOST_METRICS:
+        raise PictureRefused(f"/metrics: Should NOT have more than {MOST_METRICS} items; there are {len(found)}.")
+    annotations = document.get("annotations", {})
+    alarms = tuple(annotations.get("alarms", ()))
+    if not found and not alarms:
+        raise PictureRefused('MetricWidget: Should have "metrics", or "annotations" with "alarms".')
+    start_s, end_s = _second(document.get("start", "-PT3H"), now_s), _second(document.get("end", "-PT0H"), now_s)
+    if start_s >= end_s:
+        raise PictureRefused("/start: Should be before the end of the picture.")
+    axes = document.get("yAxis", {})
+    return Picture(
+        start_s,
+        end_s,
+        tuple(found),
+        title=document.get("title", ""),
+        view=document.get("view", "timeSeries"),
+        stacked=document.get("stacked", False),
+        width=document.get("width", 600),
+        height=document.get("height", 400),
+        period_s=document.get("period", 60 if end_s - start_s <= 3600 else 300),
+        stat=document.get("stat", DEFAULT_STAT),
+        region=document.get("region", ""),
+        legend=document.get("legend", {}).get("position", "bottom"),
+        dark=document.get("theme") == "dark",
+        sparkline=document.get("sparkline", False),
+        zone=labels.zone(document["timezone"]) if "timezone" in document else UTC,
+        left=_axis(axes.get("left", {})),
+        right=_axis(axes.get("right", {})),
+        horizontal=_marks(annotations.get("horizontal", ())),
+        vertical=_marks(annotations.get("vertical", ())),
+        alarms=alarms,
+    )
+
+
+def queries(picture: Picture) -> list[dict[str, Any]]:
+    """What GetMetricData is asked for: one query for each row, in order. Rows without an id get one that is free."""
+    taken = {row.options.get("id") for row in picture.rows}
+    free = (name for name in (f"row{number}" for number in range(len(picture.rows) * 2)) if name not in taken)
+    return [_query(picture, row, row.options.get("id") or next(free)) for row in picture.rows]
+
+
+def _query(picture: Picture, row: Row, name: str) -> dict[str, Any]:
+    options = row.options
+    query: dict[str, Any] = {"Id": name, "ReturnData": options.get("visible", True)}
+    if "label" in options:
+        query["Label"] = options["label"]
+    period_s = options.get("period", picture.period_s)
+    if row.expression:
+        return {**query, "Expression": row.expression, "Period": period_s}
+    dimensions = [{"Name": name, "Value": value} for name, value in row.dimensions]
+    metric = {"Namespace": row.namespace, "MetricName": row.name, "Dimensions": dimensions}
+    return {**query, "MetricStat": {"Metric": metric, "Period": period_s, "Stat": options.get("stat", picture.stat)}}
+
+
+def _second(text: str, now_s: float) -> int:
+    """Of a time, or of a duration before now, that were checked before."""
+    at = widgets.moment(text)
+    if at is not None:
+        return int(at.timestamp())
+    found = widgets.DURATION.fullmatch(text)
+    assert found is not None
+    sizes = {"weeks": 604_800, "months": MONTH_S, "days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
+    return int(now_s) - sum(int(found[name] or 0) * size for name, size in sizes.items())
+
+
+def _axis(found: Mapping[str, Any]) -> Axis:
+    return Axis(found.get("min"), found.get("max"), found.get("label", ""))
+
+
+def _marks(found: Sequence[Any]) -> tuple[Mark, ...]:
+    return tuple(mark for each in found if (mark := _mark(each)) is not None)
+
+
+def _mark(found: Any) -> Mark | None:
+    """None for one that is not visible."""
+    first, last = found if isinstance(found, list) else (found, None)
+    if not first.get("visible", True):
+        return None
+    return Mark(
+        _place(first["value"]),
+        first.get("label", ""),
+        first.get("color", ""),
+        first.get("fill", "none"),
+        first.get("yAxis", "left"),
+        None if last is None else _place(last["value"]),
+        "" if last is None else last.get("label", ""),
+    )
+
+
+def _place(value: float | str) -> float:
+    if not isinstance(value, str):
+        return float(value)
+    at = widgets.moment(value)
+    assert at is not None
+    return at.timestamp()
