@@ -60,7 +60,7 @@ from kedge.kms import operations as kms_operations
 from kedge.kms.keystore import KeyStore
 from kedge.kms.master import open_master, record_master
 from kedge.loop import Signal, run, run_on_fastest_loop
-from kedge.metrics import dashboard_operations
+from kedge.metrics import dashboard_operations, detector_operations
 from kedge.models import operations as model_operations
 from kedge.objects import controller as objects_controller
 from kedge.objects import openness
@@ -102,6 +102,7 @@ def operations(keys: KeyRing, machine: Machine, key_store: KeyStore) -> dict[str
         **endpoint_operations.operations(machine),
         **kms_operations.operations(key_store),
         **dashboard_operations.OPERATIONS,
+        **detector_operations.OPERATIONS,
     }
 
 

@@ -17,3 +17,26 @@ class DashboardMissing(ServiceError):
 
 class InvalidParameterValue(ServiceError):
     code, status = "InvalidParameterValueException", 400
+    elsewhere = {"query": ("InvalidParameterValue", 400)}
+
+
+class InvalidParameterCombination(ServiceError):
+    code, status = "InvalidParameterCombinationException", 400
+    elsewhere = {"query": ("InvalidParameterCombination", 400)}
+
+
+class MissingParameter(ServiceError):
+    code, status = "MissingRequiredParameterException", 400
+    elsewhere = {"query": ("MissingParameter", 400)}
+
+
+class ResourceNotFound(ServiceError):
+    code, status = "ResourceNotFoundException", 404
+
+
+class LimitExceeded(ServiceError):
+    code, status = "LimitExceededException", 400
+
+
+class InvalidNextToken(ServiceError):
+    code, status = "InvalidNextToken", 400
