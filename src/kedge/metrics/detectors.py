@@ -101,8 +101,11 @@ def _query(query: Query) -> Document:
 
 
 def id_of(watches: Document) -> str:
-    """The same for what watches the same, whatever the configuration."""
-    return hashlib.sha256(json.dumps(watches, sort_keys=True).encode()).hexdigest()[:32]
+    """The same for what watches the same, whatever the configuration. An expression's own Period changes nothing."""
+    same = watches
+    if "Math" in watches:
+        same = {"Math": [{n: v for n, v in query.items() if n != "Period"} for query in watches["Math"]]}
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def document(watches: Document, configuration: Mapping[str, Any], characteristics: Mapping[str, Any]) -> Document:
