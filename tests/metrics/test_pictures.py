@@ -12,7 +12,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from kedge.metrics import drawing
+from kedge.metrics import drawing, pictures
 from kedge.metrics.pictures import Line, PictureRefused, queries, read
 
 NOW_S = 1_772_377_200  # 2026-03-01 15:00 UTC
@@ -63,6 +63,38 @@ def test_rows_become_queries():
     assert (second["Id"], second["ReturnData"], second["MetricStat"]["Stat"]) == ("row1", False, "Sum")
     assert second["MetricStat"]["Metric"]["Dimensions"] == [{"Name": "D", "Value": "w"}]
     assert third == {"Id": "row2", "ReturnData": True, "Expression": "SUM(METRICS())", "Period": 120}
+
+
+ALARM = {
+    "AlarmName": "slow", "ComparisonOperator": "GreaterThanThreshold", "Threshold": 250.0, "Namespace": "N",
+    "MetricName": "M", "Dimensions": [{"Name": "D", "Value": "v"}], "ExtendedStatistic": "p99", "Period": 60,
+}  # fmt: skip
+
+
+def test_an_alarm_brings_its_limit_and_what_it_watches():
+    asked = read(json.dumps({"annotations": {"alarms": ["arn"]}}), NOW_S)
+    found = pictures.with_alarm(asked, ALARM)
+    assert [(mark.value, mark.label, mark.fill) for mark in found.horizontal] == [(250, "slow > 250", "above")]
+    (query,) = queries(found)
+    assert (query["MetricStat"]["Stat"], query["MetricStat"]["Period"]) == ("p99", 60)
+    assert query["MetricStat"]["Metric"]["Dimensions"] == ALARM["Dimensions"]
+    own = pictures.with_alarm(read(widget(), NOW_S), {**ALARM, "ComparisonOperator": "LessThanThreshold"})
+    assert [mark.fill for mark in own.horizontal] == ["below"]
+    assert [row.name for row in own.rows] == ["M"]
+    assert own.rows[0].dimensions == ()
+    stat = {"Metric": {"Namespace": "N", "MetricName": "E"}, "Period": 60, "Stat": "Sum"}
+    of_math = {
+        "AlarmName": "rate", "ComparisonOperator": "GreaterThanUpperThreshold", "ThresholdMetricId": "ad1",
+        "Metrics": [
+            {"Id": "m1", "MetricStat": stat, "ReturnData": False},
+            {"Id": "e1", "Expression": "m1 * 2", "Label": "twice", "Period": 300},
+        ],
+    }  # fmt: skip
+    banded = pictures.with_alarm(asked, of_math)
+    assert banded.horizontal == ()
+    first, second = queries(banded)
+    assert (first["Id"], first["ReturnData"], first["MetricStat"]["Stat"]) == ("m1", False, "Sum")
+    assert (second["Expression"], second["Label"], second["Period"]) == ("m1 * 2", "twice", 300)
 
 
 @pytest.mark.parametrize(

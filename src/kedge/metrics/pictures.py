@@ -6,8 +6,8 @@ the picture spans an hour or less.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, timezone
 from typing import Any
 
@@ -139,6 +139,48 @@ def read(text: str, now_s: float) -> Picture:
         vertical=_marks(annotations.get("vertical", ())),
         alarms=alarms,
     )
+
+
+def with_alarm(picture: Picture, alarm: Mapping[str, Any]) -> Picture:
+    """With the alarm's limit; with what it watches too, where the picture has no metrics of its own.
+
+    alarm: members of PutMetricAlarm. One that compares with a band has no limit of its own.
+    """
+    watched = picture.rows or tuple(_watched(alarm))
+    threshold = alarm.get("Threshold")
+    if threshold is None:
+        return replace(picture, rows=watched)
+    told = f"{alarm['AlarmName']} {_SIGNS.get(alarm['ComparisonOperator'], '')} {labels.number(threshold)}"
+    fill = "below" if alarm["ComparisonOperator"].startswith("LessThan") else "above"
+    return replace(picture, rows=watched, horizontal=(*picture.horizontal, Mark(threshold, told, fill=fill)))
+
+
+_SIGNS = {
+    "GreaterThanOrEqualToThreshold": ">=",
+    "GreaterThanThreshold": ">",
+    "LessThanThreshold": "<",
+    "LessThanOrEqualToThreshold": "<=",
+}
+
+
+def _watched(alarm: Mapping[str, Any]) -> Iterator[Row]:
+    if "MetricName" in alarm:
+        options = {"stat": alarm.get("Statistic") or alarm["ExtendedStatistic"], "period": alarm["Period"]}
+        yield _row(alarm, options)
+    for query in alarm.get("Metrics") or ():
+        options = {"id": query["Id"], "visible": query.get("ReturnData", True)}
+        options |= {"label": query["Label"]} if "Label" in query else {}
+        if "Expression" in query:
+            options |= {"period": query["Period"]} if "Period" in query else {}
+            yield Row(expression=query["Expression"], options=options)
+        else:
+            stat = query["MetricStat"]
+            yield _row(stat["Metric"], {**options, "stat": stat["Stat"], "period": stat["Period"]})
+
+
+def _row(metric: Mapping[str, Any], options: Mapping[str, Any]) -> Row:
+    dimensions = sorted((each["Name"], each["Value"]) for each in metric.get("Dimensions") or ())
+    return Row(metric["Namespace"], metric["MetricName"], tuple(dimensions), options=options)
 
 
 def queries(picture: Picture) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ point, and LINEAR also what lies behind the last one; functions of one value als
 from __future__ import annotations
 
 import math
-import statistics
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,8 +99,9 @@ def _sum(values: Sequence[float]) -> float:
 
 
 def _deviation(values: Sequence[float]) -> float:
+    mean = _average(values)
     try:
-        return statistics.pstdev(values) if values else math.nan
+        return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values)) if values else math.nan
     except OverflowError:
         return math.nan
 
