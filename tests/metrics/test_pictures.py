@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import matplotlib.image
@@ -181,6 +182,16 @@ def test_annotations_are_drawn_and_the_axis_makes_room_for_them():
     assert len({row for row, _ in at(drawn(line([5] * 60, BLUE), start="-PT1H", annotations=band), RED)}) >= 2
     unseen = {"horizontal": [{"value": 50, "color": RED, "visible": False}]}
     assert (drawn(line([5] * 60, BLUE), start="-PT1H", annotations=unseen) == plain).all()
+
+
+def test_a_band_is_an_area_behind_the_line():
+    upper = line([80] * 60, GREEN)
+    band = replace(upper, lower=[(at, 20.0) for at, _ in upper.points])
+    image = drawn(band, line([50] * 60, RED), start="-PT1H", legend={"position": "hidden"})
+    middle = image[:, 300]
+    shaded = np.argwhere(middle[:, 1] - middle[:, 0] > 30)  # greener than the ground, which is white
+    assert np.ptp(shaded) > 150
+    assert shaded.min() < at(image, RED)[:, 0].mean() < shaded.max()
 
 
 def test_limits_of_an_axis_are_kept():

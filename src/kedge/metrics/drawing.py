@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ COLOURS = (
     "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94", "#f7b6d2", "#c7c7c7", "#dbdb8d", "#9edae5",
 )  # fmt: skip
 """CloudWatch's, which are d3's."""
+BAND = "#9ba7b6"
+"""Of what is normal, behind the lines."""
 DPI = 100
 SMALL_PX = 150
 """A picture that is less wide or high has no room for a legend."""
@@ -94,8 +96,8 @@ def coloured(lines: Sequence[Line]) -> list[Line]:
     found, taken = [], 0
     for line in lines:
         if not line.colour:
-            line = Line(line.label, line.points, line.period_s, free[taken % len(free)], line.axis, line.is_partial)
-            taken += 1
+            line = replace(line, colour=BAND if line.lower else free[taken % len(free)])
+            taken += not line.lower
         found.append(line)
     return found
 
@@ -253,6 +255,12 @@ def time_series(page: Page) -> None:
 
 
 def _draw_lines(page: Page, axes: Axes, lines: Sequence[Line], *, stacked: bool) -> None:
+    for band in (line for line in lines if line.lower):
+        lower, upper = dict(band.lower), dict(band.points)
+        shared = sorted(lower.keys() & upper)
+        below, above = [lower[at] for at in shared], [upper[at] for at in shared]
+        axes.fill_between(shared, below, above, color=band.colour, alpha=0.35, linewidth=0)
+    lines = [line for line in lines if not line.lower]
     if stacked and lines:
         _draw_stack(axes, lines)
         return

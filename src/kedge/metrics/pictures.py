@@ -93,6 +93,8 @@ class Line:
     axis: str = "left"
     is_partial: bool = False
     """Some of its points could not be read, which the picture says."""
+    lower: Sequence[tuple[int, float]] = ()
+    """Of a band, whose upper border `points` are then: it is drawn as the area between them."""
 
 
 def read(text: str, now_s: float) -> Picture:
