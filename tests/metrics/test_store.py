@@ -13,8 +13,8 @@ import pytest
 
 from kedge.clock import HandClock
 from kedge.errors import ServiceUnavailable
-from kedge.metrics.series import DAY_S, HOUR_S, Metric, Summary, metric
-from kedge.metrics.store import Datum, MetricStore
+from kedge.metrics.series import DAY_S, HOUR_S, Datum, Metric, Summary, metric
+from kedge.metrics.store import MetricStore
 from kedge.metrics.tables import FORMAT
 from kedge.metrics.tiers import TIERS
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from kedge.metrics.sketch import HEAD, Sketch
@@ -146,6 +147,19 @@ Part = Sketch | bytes | tuple[float, float]
 
 def _unpacked(part: Sketch | bytes) -> Sketch:
     return part if isinstance(part, Sketch) else Sketch.from_bytes(part)
+
+
+@dataclass(frozen=True, slots=True)
+class Datum:
+    """What happened to one metric at one time."""
+
+    metric: Metric
+    unit: str
+    at_s: float
+    resolution_s: int
+    """1 or 60, the shortest period in which it can be read."""
+    summary: Summary
+    """Of its values; not changed afterwards."""
 
 
 def rounded_start(start_s: float, period_s: int, now_s: float) -> int:

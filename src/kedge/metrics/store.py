@@ -11,13 +11,12 @@ import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from kedge.clock import Clock
 from kedge.metrics import catalog, rolling, tables
 from kedge.metrics.catalog import Catalog
-from kedge.metrics.series import HOUR_S, Metric, Summary
+from kedge.metrics.series import HOUR_S, Datum, Metric, Summary
 from kedge.metrics.tables import MERGE, in_plain_words
 from kedge.metrics.tiers import TIERS, Mark, first, readable
 from kedge.store.single_file import SingleFile
@@ -26,19 +25,6 @@ _REMEMBERED_S = 24 * HOUR_S
 """How long a sender that is silent is known: it holds what it could not send for 15 minutes."""
 
 _Row = tuple[int, int, int, float | bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Datum:
-    """What happened to one metric at one time."""
-
-    metric: Metric
-    unit: str
-    at_s: float
-    resolution_s: int
-    """1 or 60, the shortest period in which it can be read."""
-    summary: Summary
-    """Of its values; not changed afterwards."""
 
 
 class MetricStore:
