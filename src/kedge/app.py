@@ -60,7 +60,10 @@ from kedge.kms import operations as kms_operations
 from kedge.kms.keystore import KeyStore
 from kedge.kms.master import open_master, record_master
 from kedge.loop import Signal, run, run_on_fastest_loop
+from kedge.metrics import controller as metrics_controller
 from kedge.metrics import dashboard_operations, detector_operations
+from kedge.metrics import operations as metric_operations
+from kedge.metrics.store import MetricStore
 from kedge.models import operations as model_operations
 from kedge.objects import controller as objects_controller
 from kedge.objects import openness
@@ -92,7 +95,7 @@ DRAIN_S = 5
 log = logging.getLogger(__name__)
 
 
-def operations(keys: KeyRing, machine: Machine, key_store: KeyStore) -> dict[str, Operation]:
+def operations(keys: KeyRing, machine: Machine, key_store: KeyStore, metrics: MetricStore) -> dict[str, Operation]:
     """Everything that can be asked, by "service.Operation"."""
     return {
         **object_operations.OPERATIONS,
@@ -101,6 +104,7 @@ def operations(keys: KeyRing, machine: Machine, key_store: KeyStore) -> dict[str
         **tag_operations.OPERATIONS,
         **endpoint_operations.operations(machine),
         **kms_operations.operations(key_store),
+        **metric_operations.operations(metrics),
         **dashboard_operations.OPERATIONS,
         **detector_operations.OPERATIONS,
     }
@@ -161,6 +165,7 @@ class App:
         self.store.on_commit(self.changed.notify)
         self.master = open_master(home.master_key, settings.master_key_file, self.store, self.clock.now())
         self.key_store = KeyStore(self.store, self.master)
+        self.metrics = MetricStore(home.metrics, self.clock, durable=durable)
         self.objects = Objects(home.objects, self.clock, durable=durable, vault=Vault(self.key_store))
         self.keys = KeyRing([self.root], home.seal_key)
         self.known = Known(self.store, self.keys, self.root)
@@ -185,7 +190,7 @@ class App:
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="operation")
         self.authorization = Authorization(self.known, openness.facts)
         models = Models(SERVICES, settings.s3_domain)
-        guarded = self.authorization.guarded(operations(self.keys, machine, self.key_store))
+        guarded = self.authorization.guarded(operations(self.keys, machine, self.key_store, self.metrics))
         self.gateway = Gateway(
             models,
             guarded,
@@ -254,6 +259,7 @@ class App:
         await asyncio.gather(
             asyncio.to_thread(self.store.wipe),
             asyncio.to_thread(self.objects.wipe),
+            asyncio.to_thread(self.metrics.wipe),
         )
         await asyncio.to_thread(self.seed)
         await self.controller.publisher.step()
@@ -267,6 +273,9 @@ class App:
 
     async def turn_keys(self) -> None:
         await kms_controller.step(self.store, self.key_store, self.clock)
+
+    async def keep_metrics(self) -> float | None:
+        return await metrics_controller.keep_house(self.metrics)
 
     async def pass_events_on(self) -> None:
         await objects_controller.pass_events_on(self.objects, self.store)
@@ -321,6 +330,10 @@ class App:
                 run("lifecycle", self.expire, Signal(), self.clock, period_s=objects_controller.LIFECYCLE_PERIOD_S),
                 name="lifecycle",
             ),
+            asyncio.create_task(
+                run("metrics", self.keep_metrics, Signal(), self.clock, period_s=metrics_controller.PERIOD_S),
+                name="metrics",
+            ),
             asyncio.create_task(keep_link(self.home, "control", task_id, listener), name="link"),
         ]
         for task in beside:
@@ -340,6 +353,7 @@ class App:
             await self.engine.close()
             self.threads.shutdown(wait=True, cancel_futures=True)
             self.objects.close()
+            self.metrics.close()
             self.store.close()
 
 

@@ -74,6 +74,10 @@ class Home:
         return self.path / "kedge.db"
 
     @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.db"
+
+    @property
     def objects(self) -> Path:
         return self.path / "objects"
 

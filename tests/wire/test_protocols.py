@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import boto3
-import botocore.session
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -24,6 +23,8 @@ from kedge.errors import ResourceNotFound, ServiceError
 from kedge.wire.gateway import Gateway
 from kedge.wire.models import Models
 
+from .speaking import PROTOCOLS as NAMES
+from .speaking import speaking
 from .test_gateway import KEY, Call, authenticate, serving
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
@@ -86,18 +87,7 @@ class Service:
 
     def speaking(self, protocol: str, service: str = "cloudwatch") -> Any:
         """A client that was given no choice of protocol."""
-        session = botocore.session.get_session()
-        loader = session.get_component("data_loader")
-        load = loader.load_service_model
-
-        def with_one_protocol(service_name: str, type_name: str, api_version: str | None = None) -> Any:
-            model = load(service_name, type_name, api_version)
-            if type_name != "service-2":
-                return model
-            return {**model, "metadata": {**model["metadata"], "protocol": protocol, "protocols": [protocol]}}
-
-        loader.load_service_model = with_one_protocol
-        return session.create_client(service, **self.address, config=Config(retries={"total_max_attempts": 1}))
+        return speaking(protocol, service, **self.address)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +106,7 @@ def service() -> Iterator[Service]:
         yield service
 
 
-PROTOCOLS = pytest.mark.parametrize("protocol", ["query", "json", "smithy-rpc-v2-cbor"])
+PROTOCOLS = pytest.mark.parametrize("protocol", NAMES)
 
 
 @PROTOCOLS

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -87,6 +87,9 @@ def needs(key: str, asked: Asked) -> Sequence[Need]:
         return ()
     rule = _SERVICES.get(service, _elsewhere)
     found = rule(f"{prefix}:{operation}", operation, asked)
+    if key == "cloudwatch.PutMetricData":
+        namespace = {"cloudwatch:namespace": (str(asked.parameters.get("Namespace", "")),)}
+        found = [replace(need, context={**need.context, **namespace}) for need in found]
     return [*found, *_passed_roles(service, operation, asked)]
 
 

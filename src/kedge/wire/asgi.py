@@ -106,9 +106,12 @@ class Incoming:
             if message.get("body"):
                 yield message["body"]
 
-    async def read(self) -> bytes:
-        """The whole body. Raises RequestTooLarge, Throttled, RequestTimeout or IncompleteBody."""
-        limit = self._limits.body_bytes
+    async def read(self, limit: int | None = None) -> bytes:
+        """The whole body. limit: bytes, of all such bodies by default.
+
+        Raises RequestTooLarge, Throttled, RequestTimeout or IncompleteBody.
+        """
+        limit = self._limits.body_bytes if limit is None else limit
         length = self.request.headers.get("content-length", "0")
         if length.isdigit() and int(length) > limit:
             raise RequestTooLarge(f"The body has {int(length)} bytes; at most {limit} are taken.")

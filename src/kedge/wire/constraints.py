@@ -40,6 +40,18 @@ OPEN_ENUMS = {
 """Enumerations that are held to a pattern instead: end of the shape's name -> (pattern, reason)."""
 
 NOT_CHECKED = {
+    **{
+        f"cloudwatch.Entity{shape}.{bound}": "what is wrong with an entity is told in a header, and the data is taken"
+        for shape in (
+            "KeyAttributesMap",
+            "KeyAttributesMapKeyString",
+            "KeyAttributesMapValueString",
+            "AttributesMap",
+            "AttributesMapKeyString",
+            "AttributesMapValueString",
+        )
+        for bound in ("min", "max")
+    },
     "sagemaker-runtime.BodyBlob.max": "the setting body_limit_bytes is the limit; 6 MB is too little for many",
     "s3.CopySource.pattern": "older models ask for a slash in front, which botocore itself leaves out",
 }

@@ -25,7 +25,7 @@ from kedge.identity.records import Caller
 from kedge.wire.asgi import App, Held, Incoming, Limits, Receive, Scope, Send, reply, unzipped_request
 from kedge.wire.aws_json import AWS_JSON
 from kedge.wire.constraints import check
-from kedge.wire.http import Request, Response
+from kedge.wire.http import Request, Response, Told
 from kedge.wire.models import RPC_V2_CBOR, Codec, Models, Target
 from kedge.wire.query import QUERY
 from kedge.wire.rest_json import REST_JSON
@@ -45,6 +45,9 @@ CODECS: Mapping[str, Codec] = {
     "s3": S3,
     RPC_V2_CBOR: SMITHY_RPC_V2_CBOR,
 }
+
+BODY_BYTES = {"cloudwatch": 1024 * 1024}
+"""The most that a body may have, as sent and unpacked, where a service takes less than the limits do."""
 
 INLINE_BYTES = 64 * 1024
 """A body up to this is decoded on the event loop: a thread would take longer to wake."""
@@ -138,7 +141,7 @@ class Gateway:
                 return await route(replace(request, body=await incoming.read()))
             sha256: str | None = None
             if target.protocol != "s3":
-                request, sha256 = await self._whole(incoming)
+                request, sha256 = await self._whole(incoming, target)
             target = self.models.find(request)
             caller, verified = self._authenticate(incoming.request, sha256, target)
             operation = self._operation(target)
@@ -162,12 +165,13 @@ class Gateway:
             log.exception("%s %s failed", request_id, target.key)
             return _failure(target, request_id)
 
-    async def _whole(self, incoming: Incoming) -> tuple[Request, str]:
+    async def _whole(self, incoming: Incoming, target: Target) -> tuple[Request, str]:
         """The request with its body unpacked, and the hash of the body as it was sent."""
-        body = await incoming.read()
+        limit = min(self._limits.body_bytes, BODY_BYTES.get(target.service, self._limits.body_bytes))
+        body = await incoming.read(limit)
 
         def unpack() -> tuple[Request, str]:
-            request = unzipped_request(incoming.request, body, self._limits.body_bytes)
+            request = unzipped_request(incoming.request, body, limit)
             return request, hashlib.sha256(body).hexdigest()
 
         small = len(body) <= INLINE_BYTES and "content-encoding" not in incoming.request.headers
@@ -194,7 +198,10 @@ class Gateway:
             operation = target.model()
             wrong = mistakes(operation.output_shape, completed(operation, result))
             assert not wrong, f"the result of {target.key}: {'; '.join(wrong)}"
-        return CODECS[target.protocol].encode(target, result, request_id)
+        response = CODECS[target.protocol].encode(target, result, request_id)
+        if isinstance(result, Told):
+            response.headers |= result.headers
+        return response
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)

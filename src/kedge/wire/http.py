@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Head(Protocol):
@@ -46,3 +46,11 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | AsyncIterator[bytes] = b""
     """An iterator is sent as it comes; then content-length is among the headers where it is known."""
+
+
+class Told(dict[str, Any]):
+    """A result that is sent with headers which its shape does not know."""
+
+    def __init__(self, members: Mapping[str, Any], *, headers: Mapping[str, str]) -> None:
+        super().__init__(members)
+        self.headers = headers

@@ -1,0 +1,243 @@
+"""The bars of the metric store: what a value costs the server, how soon a graph is read, what a series takes on the disk.
+
+    scripts/bench metrics [--quick] [--folder DIR]
+
+Puts come from clients that keep their connections and send requests signed and encoded before the clock runs, so that
+what is measured is the server; what counts is the CPU time of the control process, background work included, in
+values for each second of it. Every put is answered after its commit. Prints one line a bar: what, the figure seen, the
+bar. The figures are of a shared machine unless nothing else runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from kedge.clock import SystemClock
+from kedge.metrics.series import DAY_S, Datum, Summary, metric
+from kedge.metrics.store import MetricStore
+
+CLIENTS = 4
+TARGET = "GraniteServiceVersion20100801.PutMetricData"
+
+
+@dataclass
+class Server:
+    ready: dict[str, Any]
+    pid: int
+
+    def client(self) -> Any:
+        return boto3.client(
+            "cloudwatch", endpoint_url=self.ready["api_url"], region_name=self.ready["region"],
+            aws_access_key_id=self.ready["access_key_id"], aws_secret_access_key=self.ready["secret_access_key"],
+        )  # fmt: skip
+
+    def signed(self, request: dict[str, Any]) -> tuple[dict[str, str], bytes]:
+        """What boto3 sends for PutMetricData."""
+        body = json.dumps(request).encode()
+        headers = {"content-type": "application/x-amz-json-1.0", "x-amz-target": TARGET, "x-amzn-query-mode": "true"}
+        asked = AWSRequest("POST", self.ready["api_url"], data=body, headers=headers)
+        credentials = Credentials(self.ready["access_key_id"], self.ready["secret_access_key"])
+        SigV4Auth(credentials, "monitoring", self.ready["region"]).add_auth(asked)
+        return dict(asked.headers.items()), body
+
+    def cpu_s(self) -> float:
+        """Of the control process, all its threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[Server]:
+    command = [*(sys.executable, "-m", "kedge", "up", "--json"), *("--data", str(folder / "data"))]
+    process = subprocess.Popen([*command, "--api-port", "0", "--inference-port", "0"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        ready = json.loads(process.stdout.readline())
+        with http.client.HTTPConnection(urlsplit(ready["api_url"]).netloc) as connection:
+            connection.request("GET", "/kedge/health")
+            pid = json.loads(connection.getresponse().read())["pid"]
+        yield Server(ready, pid)
+    finally:
+        down = [*(sys.executable, "-m", "kedge", "down"), *("--data", str(folder / "data"))]
+        subprocess.run(down, check=False, stdout=subprocess.DEVNULL)
+        process.wait(60)
+        process.stdout.close()
+
+
+def say(what: str, seen: float, unit: str, bar: str) -> None:
+    print(f"{what:72} {seen:10.1f} {unit:14} bar {bar}", flush=True)
+
+
+def datum(number: int, **values: Any) -> dict[str, Any]:
+    dimensions = [{"Name": "Host", "Value": f"host-{number % 50}"}, {"Name": "Disk", "Value": f"disk-{number // 50}"}]
+    return {"MetricName": "Latency", "Dimensions": dimensions, "Unit": "Milliseconds", "Timestamp": time.time(), **values}
+
+
+def puts(to: Server, requests: list[dict[str, Any]], values: int) -> tuple[float, float, float]:
+    """(values for each CPU second of the server, values a second, milliseconds of the median put)."""
+    made = [to.signed(request) for request in requests]
+    parts = [made[client::CLIENTS] for client in range(CLIENTS)]
+    took: list[float] = []
+
+    def send(mine: list[tuple[dict[str, str], bytes]]) -> None:
+        connection = http.client.HTTPConnection(urlsplit(to.ready["api_url"]).netloc)
+        for headers, body in mine:
+            began = time.perf_counter()
+            connection.request("POST", "/", body, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"{answer.status} {text!r}")
+            took.append(time.perf_counter() - began)
+        connection.close()
+
+    cpu_s, began = to.cpu_s(), time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        list(clients.map(send, parts))
+    passed_s = time.perf_counter() - began
+    cpu_s = to.cpu_s() - cpu_s
+    return values / cpu_s, values / passed_s, 1000 * statistics.median(took)
+
+
+def puts_of_many_series(to: Server, calls: int) -> None:
+    draw = random.Random(1)
+    requests = [
+        {
+            "Namespace": "Bench",
+            "MetricData": [datum(20 * (call % 50) + n, Value=draw.random() * 100) for n in range(20)],
+        }
+        for call in range(calls)
+    ]
+    report("20 datums a call, of 1,000 series", puts(to, requests, 20 * calls), 10_000)
+
+
+def puts_of_many_values(to: Server, calls: int) -> None:
+    draw = random.Random(2)
+    requests = [
+        {
+            "Namespace": "Bench",
+            "MetricData": [datum(call % 1000, Values=[round(draw.random() * 100, 3) for _ in range(20)])],
+        }
+        for call in range(calls)
+    ]
+    report("1 datum of 20 values a call, of 1,000 series", puts(to, requests, 20 * calls), 20_000)
+
+
+def report(what: str, seen: tuple[float, float, float], bar: int) -> None:
+    say(f"put, {what}", seen[0], "values/CPU-s", f">= {bar:,}")
+    say(f"put, {what}, {CLIENTS} clients", seen[1], "values/s", "-")
+    say(f"put, {what}, median", seen[2], "ms", "-")
+
+
+def fill(path: Path, series: int, days: int, known: int) -> tuple[float, float]:
+    """A store with that much in it. (bytes for each series and day, datapoints a second while filling)."""
+    clock, draw = SystemClock(), random.Random(3)
+    store = MetricStore(path, clock, durable=False)
+    now_s = int(clock.now().timestamp()) // 60 * 60
+
+    def of(number: int) -> Any:
+        dimensions = [("Host", f"host-{number % 50}"), ("Disk", f"disk-{number // 50}")]
+        return metric(ACCOUNT, REGION, "Bench", "Latency", dimensions)
+
+    began = time.perf_counter()
+    full = [of(number) for number in range(series)]
+    for minute in range(days * 1440):
+        at_s = now_s - (days * 1440 - minute) * 60
+        store.put([Datum(each, "Milliseconds", at_s, 60, Summary.one(draw.random() * 100)) for each in full])
+        if minute % 60 == 59:
+            while store.keep_house():
+                pass
+    rate = series * days * 1440 / (time.perf_counter() - began)
+    while store.keep_house():
+        pass
+    store.close()
+    size = path.stat().st_size / series / days
+    store = MetricStore(path, clock, durable=False)
+    others = [of(number) for number in range(series, known)]
+    for some in range(0, len(others), 1000):
+        store.put([Datum(each, "Milliseconds", now_s, 60, Summary.one(1.0)) for each in others[some : some + 1000]])
+    while store.keep_house():
+        pass
+    store.close()
+    return size, rate
+
+
+ACCOUNT, REGION = "000000000000", "us-east-1"
+
+
+def reads(to: Server, series: int, rounds: int) -> None:
+    client, draw = to.client(), random.Random(4)
+    for what, hours, period_s, stat, bar in (
+        ("3 h at 60 s, Average", 3, 60, "Average", "<= 30"),
+        ("3 h at 60 s, p99", 3, 60, "p99", "-"),
+        ("14 days at 3600 s, Average", 336, 3600, "Average", "-"),
+        ("14 days at 60 s, Average", 336, 60, "Average", "-"),
+    ):
+        took = []
+        for _ in range(rounds):
+            number = draw.randrange(series)
+            dimensions = [
+                {"Name": "Host", "Value": f"host-{number % 50}"}, {"Name": "Disk", "Value": f"disk-{number // 50}"}
+            ]  # fmt: skip
+            named = {"Namespace": "Bench", "MetricName": "Latency", "Dimensions": dimensions}
+            query = {"Id": "m", "MetricStat": {"Metric": named, "Period": period_s, "Stat": stat}}
+            end_s = time.time()
+            began = time.perf_counter()
+            found = client.get_metric_data(MetricDataQueries=[query], StartTime=end_s - hours * 3600, EndTime=end_s)
+            took.append(1000 * (time.perf_counter() - began))
+            values = len(found["MetricDataResults"][0]["Values"])
+            assert values >= 0.9 * hours * 3600 / period_s, values
+        say(f"GetMetricData by boto3, one metric, {what}, median", statistics.median(took), "ms", bar)
+        say(f"GetMetricData by boto3, one metric, {what}, slowest", max(took), "ms", "-")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="less of everything: for a look, not for a claim")
+    parser.add_argument("--only", choices=("puts", "reads"), help="one half of it")
+    parser.add_argument("--folder", type=Path, help="where the data goes; the disk to measure")
+    options = parser.parse_args()
+    calls, series, days, known = (2_000, 100, 15, 10_000) if options.quick else (10_000, 1_000, 15, 100_000)
+    with tempfile.TemporaryDirectory(prefix="kedge-bench-", dir=options.folder) as name:
+        folder = Path(name)
+        if options.only != "reads":
+            with server(folder) as to:
+                puts_of_many_series(to, calls // 10)  # warm
+                puts_of_many_series(to, calls)
+                puts_of_many_values(to, calls)
+        if options.only != "puts":
+            with server(folder) as to:
+                account, region = to.ready["account"], to.ready["region"]
+            global ACCOUNT, REGION
+            ACCOUNT, REGION = account, region
+            (folder / "data" / "metrics.db").unlink(missing_ok=True)
+            size, rate = fill(folder / "data" / "metrics.db", series, days, known)
+            say(f"disk, {series:,} series, {days} days, one value a minute", size / 1000, "KB/series-day", "<= 100")
+            say("datapoints put into the store without HTTP, roll-up included", rate, "/s", "-")
+            with server(folder) as to:
+                reads(to, series, 30)
+
+
+if __name__ == "__main__":
+    main()
