@@ -11,6 +11,7 @@ bar. The figures are of a shared machine unless nothing else runs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -74,7 +75,7 @@ def server(folder: Path) -> Iterator[Server]:
     assert process.stdout is not None
     try:
         ready = json.loads(process.stdout.readline())
-        with http.client.HTTPConnection(urlsplit(ready["api_url"]).netloc) as connection:
+        with contextlib.closing(http.client.HTTPConnection(urlsplit(ready["api_url"]).netloc)) as connection:
             connection.request("GET", "/kedge/health")
             pid = json.loads(connection.getresponse().read())["pid"]
         yield Server(ready, pid)

@@ -17,7 +17,7 @@ from kedge.wire.constraints import MAX_MATCHED, MAX_SHOWN, NOT_CHECKED, OPEN_ENU
 from kedge.wire.models import Models
 from kedge.wire.patterns import compiled, python_pattern
 
-SERVICES = ["sagemaker", "sagemaker-runtime", "s3", "sts", "iam"]
+SERVICES = ["sagemaker", "sagemaker-runtime", "s3", "sts", "iam", "cloudwatch"]
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:model/m"
 NAME = "Member must satisfy regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
 

@@ -27,9 +27,11 @@ _OFFSET = 1_000_000
 
 HEAD = struct.Struct("<Bdddd")
 """How bytes begin: form, count, total, smallest, largest."""
-EXACT_ONCE, EXACT, BUCKETS = 3, 4, 5
-"""Forms: values seen once each; values with counts; numbers of buckets with counts. Other forms are a summary's."""
+LISTED, EXACT, BUCKETS = 3, 4, 5
+"""Forms: a list of values; values with counts; numbers of buckets with counts. Other forms are a summary's."""
 _ZIPPED_FROM_BYTES = 256
+_COUNTED_FROM = 16
+"""Values in a list. Whenever it doubles from there, equal values are counted, in case that many are equal."""
 
 
 class Sketch:
@@ -157,23 +159,22 @@ class Sketch:
 
     def as_bytes(self) -> bytes:
         """HEAD and what the form asks for, little-endian; keys in ascending order. Not for an empty one."""
-        ordered = sorted((self._buckets if self._exact is None else self._exact).items())
+        ordered = sorted(self._buckets.items() if self._exact is None else self._exact.items())
         counts = [count for _, count in ordered]
         if self._exact is not None:
-            form = EXACT_ONCE if all(count == 1 for count in counts) else EXACT
-            keys = struct.pack(f"<{len(ordered)}d", *[value for value, _ in ordered])
+            form = EXACT
+            values = [value for value, _ in ordered]
+            if self.count <= MOST_EXACT and self.count * 8 <= len(values) * 12 and _are_whole(counts):
+                values = [value for value, count in ordered for _ in range(int(count))]
+                return HEAD.pack(LISTED, self.count, self.total, self.smallest, self.largest) + _doubles(values)
+            keys = _doubles(values)
         else:
             form, numbers = BUCKETS, [number for number, _ in ordered]
-            steps = [after - before for before, after in pairwise(numbers)]
-            keys = struct.pack(f"<{len(ordered)}i", numbers[0], *steps)
-        head = HEAD.pack(form, self.count, self.total, self.smallest, self.largest)
-        if form == EXACT_ONCE:
-            return head + keys
-        whole = all(count < 1 << 32 and count == int(count) for count in counts)
-        packed = (
-            struct.pack(f"<{len(counts)}I", *map(int, counts)) if whole else struct.pack(f"<{len(counts)}d", *counts)
-        )
+            keys = struct.pack(f"<{len(ordered)}i", numbers[0], *[after - at for at, after in pairwise(numbers)])
+        whole = _are_whole(counts)
+        packed = struct.pack(f"<{len(counts)}I", *map(int, counts)) if whole else _doubles(counts)
         body = bytes([whole]) + struct.pack("<H", len(counts)) + keys + packed
+        head = HEAD.pack(form, self.count, self.total, self.smallest, self.largest)
         return head + (b"z" + zlib.compress(body, 1) if len(body) >= _ZIPPED_FROM_BYTES else b"-" + body)
 
     @classmethod
@@ -181,8 +182,9 @@ class Sketch:
         """Of what `as_bytes` made."""
         made = cls()
         form, made.count, made.total, made.smallest, made.largest = HEAD.unpack_from(data)
-        if form == EXACT_ONCE:
-            made._exact = dict.fromkeys(struct.unpack_from(f"<{(len(data) - HEAD.size) // 8}d", data, HEAD.size), 1.0)
+        if form == LISTED:
+            values = struct.unpack_from(f"<{(len(data) - HEAD.size) // 8}d", data, HEAD.size)
+            made._exact = {value: float(seen) for value, seen in Counter(values).items()}
             return made
         body = data[HEAD.size + 1 :]
         if data[HEAD.size : HEAD.size + 1] == b"z":
@@ -207,6 +209,37 @@ class Sketch:
         self._exact = None
         for value, count in exact.items():
             self._count(value, count)
+
+
+def joined(one: bytes, other: bytes) -> bytes | None:
+    """What two lists are together, without looking at each value; None when it is time to count them, or no lists."""
+    form, count, total, smallest, largest = HEAD.unpack_from(one)
+    also_form, also_count, also_total, also_smallest, also_largest = HEAD.unpack_from(other)
+    most = max(_COUNTED_FROM - 1, 1 << int(max(count, also_count)).bit_length())
+    if form != LISTED or also_form != LISTED or count + also_count >= min(most, MOST_EXACT):
+        return None
+    if smallest == also_largest == also_smallest == largest:
+        return None
+    head = HEAD.pack(
+        LISTED, count + also_count, total + also_total, min(smallest, also_smallest), max(largest, also_largest)
+    )
+    return head + one[HEAD.size :] + other[HEAD.size :]
+
+
+def listed(value: float) -> bytes:
+    """One value as a list."""
+    return HEAD.pack(LISTED, 1.0, value, value, value) + _double(value)
+
+
+_double = struct.Struct("<d").pack
+
+
+def _doubles(values: Sequence[float]) -> bytes:
+    return struct.pack(f"<{len(values)}d", *values)
+
+
+def _are_whole(counts: Sequence[float]) -> bool:
+    return all(count < 1 << 32 and count == int(count) for count in counts)
 
 
 def _number(value: float) -> int:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from kedge.errors import ServiceUnavailable
 from kedge.metrics.series import Summary
+from kedge.metrics.sketch import joined, listed
 from kedge.metrics.tiers import TIERS
 
 FORMAT = 1
@@ -63,9 +64,16 @@ def prepare(db: sqlite3.Connection) -> None:
 
 
 def _merged(known: float | bytes, new: float | bytes) -> float | bytes:
+    quick = joined(_as_bytes(known), _as_bytes(new))
+    if quick is not None:
+        return quick
     whole = Summary.unpacked(known)
     whole.merge(Summary.unpacked(new))
     return whole.packed()
+
+
+def _as_bytes(data: float | bytes) -> bytes:
+    return listed(data) if isinstance(data, float) else data
 
 
 @contextmanager

@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from kedge.errors import SerializationFailed, ServiceError
+from kedge.wire import plain
 from kedge.wire.event_bodies import EventFormat, event_response
 from kedge.wire.http import Request, Response
 from kedge.wire.models import Codec, Target
+from kedge.wire.plain import NotPlain
 from kedge.wire.shapes import (
     ABSENT,
     MAX_DEPTH,
@@ -40,8 +44,11 @@ def decode(target: Target, request: Request) -> dict[str, Any]:
     node = parse_json(request.body)
     if shape is None:
         return {}
-    parameters: dict[str, Any] = read(shape, node, JSON_READER)
-    return parameters
+    try:
+        return plain.read(shape, node, _QUICK, _read_scalar)
+    except NotPlain:
+        parameters: dict[str, Any] = read(shape, node, JSON_READER)
+        return parameters
 
 
 def encode(target: Target, result: dict[str, Any], request_id: str) -> Response:
@@ -236,6 +243,28 @@ def _write_scalar(shape: Shape, value: Any) -> Any:
         return plain_float(float(value))
     return value
 
+
+def _plain_text(node: Any) -> str:
+    if type(node) is not str:
+        raise NotPlain
+    if not node.isascii():
+        node.encode()
+    return node
+
+
+def _plain_double(node: Any) -> float:
+    if type(node) is not float and type(node) is not int:
+        raise NotPlain
+    return finite(float(node))
+
+
+def _plain_time(node: Any) -> datetime:
+    if type(node) is not float and type(node) is not int:
+        raise NotPlain
+    return epoch(float(node))
+
+
+_QUICK: Mapping[str, plain.Read] = {"string": _plain_text, "double": _plain_double, "timestamp": _plain_time}
 
 JSON_READER = Reader(_read_member, _read_items, _read_entries, _read_structure, _read_scalar)
 JSON_WRITER = Writer(_write_structure, lambda _, items: items, lambda _, entries: dict(entries), _write_scalar)
