@@ -1,4 +1,4 @@
-"""The bars of the metric store: what a value costs the server, how soon a graph is read, what a series takes on the disk.
+"""The bars of the metric store: what a value costs the server, how soon it is read, what a series takes on the disk.
 
     scripts/bench metrics [--quick] [--folder DIR]
 
@@ -35,7 +35,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from kedge.clock import SystemClock
-from kedge.metrics.series import DAY_S, Datum, Summary, metric
+from kedge.metrics.series import Datum, Summary, metric
 from kedge.metrics.store import MetricStore
 
 CLIENTS = 4
@@ -92,7 +92,8 @@ def say(what: str, seen: float, unit: str, bar: str) -> None:
 
 def datum(number: int, **values: Any) -> dict[str, Any]:
     dimensions = [{"Name": "Host", "Value": f"host-{number % 50}"}, {"Name": "Disk", "Value": f"disk-{number // 50}"}]
-    return {"MetricName": "Latency", "Dimensions": dimensions, "Unit": "Milliseconds", "Timestamp": time.time(), **values}
+    about = {"MetricName": "Latency", "Dimensions": dimensions, "Unit": "Milliseconds", "Timestamp": time.time()}
+    return {**about, **values}
 
 
 def puts(to: Server, requests: list[dict[str, Any]], values: int) -> tuple[float, float, float]:
@@ -151,7 +152,7 @@ def report(what: str, seen: tuple[float, float, float], bar: int) -> None:
     say(f"put, {what}, median", seen[2], "ms", "-")
 
 
-def fill(path: Path, series: int, days: int, known: int) -> tuple[float, float]:
+def fill(path: Path, scope: tuple[str, str], series: int, days: int, known: int) -> tuple[float, float]:
     """A store with that much in it. (bytes for each series and day, datapoints a second while filling)."""
     clock, draw = SystemClock(), random.Random(3)
     store = MetricStore(path, clock, durable=False)
@@ -159,7 +160,7 @@ def fill(path: Path, series: int, days: int, known: int) -> tuple[float, float]:
 
     def of(number: int) -> Any:
         dimensions = [("Host", f"host-{number % 50}"), ("Disk", f"disk-{number // 50}")]
-        return metric(ACCOUNT, REGION, "Bench", "Latency", dimensions)
+        return metric(*scope, "Bench", "Latency", dimensions)
 
     began = time.perf_counter()
     full = [of(number) for number in range(series)]
@@ -182,9 +183,6 @@ def fill(path: Path, series: int, days: int, known: int) -> tuple[float, float]:
         pass
     store.close()
     return size, rate
-
-
-ACCOUNT, REGION = "000000000000", "us-east-1"
 
 
 def reads(to: Server, series: int, rounds: int) -> None:
@@ -230,10 +228,9 @@ def main() -> None:
         if options.only != "puts":
             with server(folder) as to:
                 account, region = to.ready["account"], to.ready["region"]
-            global ACCOUNT, REGION
-            ACCOUNT, REGION = account, region
-            (folder / "data" / "metrics.db").unlink(missing_ok=True)
-            size, rate = fill(folder / "data" / "metrics.db", series, days, known)
+            path = folder / "data" / "metrics.db"
+            path.unlink()
+            size, rate = fill(path, (account, region), series, days, known)
             say(f"disk, {series:,} series, {days} days, one value a minute", size / 1000, "KB/series-day", "<= 100")
             say("datapoints put into the store without HTTP, roll-up included", rate, "/s", "-")
             with server(folder) as to:

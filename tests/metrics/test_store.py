@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -219,6 +220,20 @@ def test_many_threads_put_at_once(store: MetricStore):
         for done in [threads.submit(store.put, [datum(1, NOW_S), datum(n, NOW_S + 60)]) for n in range(200)]:
             done.result()
     assert sums(store, 60, NOW_S, NOW_S + 120) == {0: 200, 60: sum(range(200))}
+
+
+async def test_coroutines_put_together_and_one_that_fails_fails_alone(store: MetricStore):
+    puts = [store.put_with_others([datum(1, NOW_S), datum(n, NOW_S + 60)]) for n in range(50)]
+    bad = store.put_with_others([datum(7, NOW_S), Datum(LATENCY, None, NOW_S, 60, Summary.one(1.0))])  # type: ignore[arg-type]
+    left = asyncio.create_task(store.put_with_others([datum(1000, NOW_S)]))
+    outcomes = asyncio.gather(*puts[:25], bad, *puts[25:], return_exceptions=True)
+    await asyncio.sleep(0)
+    left.cancel()
+    failed = [each for each in await outcomes if each is not None]
+    assert [type(each) for each in failed] == [ServiceUnavailable]
+    assert sums(store, 60, NOW_S, NOW_S + 120) == {0: 1050, 60: sum(range(50))}
+    await store.put_with_others([datum(1, NOW_S)])
+    assert sums(store, 60, NOW_S, NOW_S + 60) == {0: 1051}
 
 
 def test_which_metrics_there_are(store: MetricStore, clock: HandClock):

@@ -11,7 +11,7 @@ from kedge.metrics.put_operations import put_metric_data
 from kedge.metrics.read_operations import get_metric_data, get_metric_statistics, list_metrics
 from kedge.metrics.store import MetricStore
 
-_HANDLERS: Mapping[str, Callable[[MetricStore, Call, Any], dict[str, Any]]] = {
+_HANDLERS: Mapping[str, Callable[[MetricStore, Call, Any], Any]] = {
     "cloudwatch.GetMetricData": get_metric_data,
     "cloudwatch.GetMetricStatistics": get_metric_statistics,
     "cloudwatch.ListMetrics": list_metrics,
@@ -19,5 +19,5 @@ _HANDLERS: Mapping[str, Callable[[MetricStore, Call, Any], dict[str, Any]]] = {
 }
 
 
-def operations(store: MetricStore) -> dict[str, Callable[[Call, Any], dict[str, Any]]]:
+def operations(store: MetricStore) -> dict[str, Callable[[Call, Any], Any]]:
     return {name: partial(handler, store) for name, handler in _HANDLERS.items()}

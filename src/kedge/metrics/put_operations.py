@@ -12,7 +12,7 @@ from kedge.metrics.store import MetricStore
 from kedge.wire.http import Told
 
 
-def put_metric_data(store: MetricStore, call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+async def put_metric_data(store: MetricStore, call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Answered once it is committed. Which entity a metric belongs to is checked and not kept: nothing asks for it."""
     found = data.data_of(call.caller.account, call.caller.region, request, call.now.timestamp())
     problem = ""
@@ -24,5 +24,5 @@ def put_metric_data(store: MetricStore, call: Call, request: Mapping[str, Any]) 
         problem = data.entity_problem(request)
         if problem and request["StrictEntityValidation"]:
             raise InvalidParameterValue(f"The parameter EntityMetricData is invalid: {problem}.")
-    store.put(found)
+    await store.put_with_others(found)
     return Told({}, headers={"x-amzn-failure-message": problem}) if problem else {}
