@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.metrics.sketch import ERROR, MOST_EXACT, Sketch
+from kedge.metrics.sketch import ERROR, MOST_EXACT, Sketch, joined, listed
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300).filter(
     lambda value: value == 0 or abs(value) > 1e-300
@@ -54,6 +54,31 @@ def test_many_at_once_are_as_one_by_one(some: list[float], others: list[float]):
     at_once.extend(others)
     assert at_once.weighted() == one_by_one.weighted()
     assert at_once.as_json()[:5] == one_by_one.as_json()[:5]
+
+
+SHORT = st.lists(st.integers(0, 20).map(float), min_size=1, max_size=40)
+
+
+@given(SHORT, SHORT)
+def test_lists_are_joined_as_bytes_until_it_is_time_to_count(some: list[float], others: list[float]):
+    whole = joined(Sketch.of(some).as_bytes(), Sketch.of(others).as_bytes())
+    if whole is not None:
+        assert Sketch.from_bytes(whole).as_json()[:5] == Sketch.of(some + others).as_json()[:5]
+        assert Sketch.from_bytes(whole).weighted() == Sketch.of(some + others).weighted()
+
+
+def test_a_list_that_grows_is_counted_now_and_then():
+    grown = listed(0.0)
+    for n in range(1, 300):
+        value = float(n % 2)
+        added = joined(grown, listed(value))
+        if added is None:
+            sketch = Sketch.from_bytes(grown)
+            sketch.add(value)
+            added = sketch.as_bytes()
+        grown = added
+    assert Sketch.from_bytes(grown).weighted() == [(0.0, 150.0), (1.0, 150.0)]
+    assert len(grown) < 80
 
 
 @given(MANY, st.lists(st.floats(0.25, 1e6), max_size=20))

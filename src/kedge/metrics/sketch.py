@@ -167,13 +167,11 @@ class Sketch:
             if self.count <= MOST_EXACT and self.count * 8 <= len(values) * 12 and _are_whole(counts):
                 values = [value for value, count in ordered for _ in range(int(count))]
                 return HEAD.pack(LISTED, self.count, self.total, self.smallest, self.largest) + _doubles(values)
-            keys = _doubles(values)
+            keys = _narrow(values)
         else:
             form, numbers = BUCKETS, [number for number, _ in ordered]
-            keys = struct.pack(f"<{len(ordered)}i", numbers[0], *[after - at for at, after in pairwise(numbers)])
-        whole = _are_whole(counts)
-        packed = struct.pack(f"<{len(counts)}I", *map(int, counts)) if whole else _doubles(counts)
-        body = bytes([whole]) + struct.pack("<H", len(counts)) + keys + packed
+            keys = struct.pack("<i", numbers[0]) + _narrow([after - at for at, after in pairwise(numbers)])
+        body = keys + _narrow(counts)
         head = HEAD.pack(form, self.count, self.total, self.smallest, self.largest)
         return head + (b"z" + zlib.compress(body, 1) if len(body) >= _ZIPPED_FROM_BYTES else b"-" + body)
 
@@ -183,22 +181,19 @@ class Sketch:
         made = cls()
         form, made.count, made.total, made.smallest, made.largest = HEAD.unpack_from(data)
         if form == LISTED:
-            values = struct.unpack_from(f"<{(len(data) - HEAD.size) // 8}d", data, HEAD.size)
-            made._exact = {value: float(seen) for value, seen in Counter(values).items()}
+            each = struct.unpack_from(f"<{(len(data) - HEAD.size) // 8}d", data, HEAD.size)
+            made._exact = {value: float(seen) for value, seen in Counter(each).items()}
             return made
         body = data[HEAD.size + 1 :]
         if data[HEAD.size : HEAD.size + 1] == b"z":
             body = zlib.decompress(body)
-        length = int.from_bytes(body[1:3], "little")
-        counts = struct.unpack_from(
-            f"<{length}{'I' if body[0] else 'd'}", body, 3 + length * (8 if form == EXACT else 4)
-        )
         if form == EXACT:
-            keys = struct.unpack_from(f"<{length}d", body, 3)
-            made._exact = dict(zip(keys, map(float, counts), strict=True))
-        else:
-            numbers = accumulate(struct.unpack_from(f"<{length}i", body, 3))
-            made._exact, made._buckets = None, dict(zip(numbers, map(float, counts), strict=True))
+            values, at = _wide(body, 0)
+            made._exact = dict(zip(values, _wide(body, at)[0], strict=True))
+            return made
+        steps, at = _wide(body, 4)
+        numbers = accumulate(map(int, steps), initial=struct.unpack_from("<i", body)[0])
+        made._exact, made._buckets = None, dict(zip(numbers, _wide(body, at)[0], strict=True))
         return made
 
     def _count(self, value: float, count: float) -> None:
@@ -236,6 +231,23 @@ _double = struct.Struct("<d").pack
 
 def _doubles(values: Sequence[float]) -> bytes:
     return struct.pack(f"<{len(values)}d", *values)
+
+
+def _narrow(numbers: Sequence[float]) -> bytes:
+    """Kind of the numbers, how many, and the numbers: in few bytes when all are small and whole."""
+    kind = "d"
+    if _are_whole(numbers) and min(numbers, default=0) >= 0:
+        most = max(numbers, default=0)
+        kind = "B" if most < 1 << 8 else "H" if most < 1 << 16 else "I"
+    packed = struct.pack(f"<{len(numbers)}{kind}", *(numbers if kind == "d" else map(int, numbers)))
+    return kind.encode() + struct.pack("<I", len(numbers)) + packed
+
+
+def _wide(data: bytes, at: int) -> tuple[list[float], int]:
+    """The numbers, as floats, and where they end."""
+    kind, (count,) = chr(data[at]), struct.unpack_from("<I", data, at + 1)
+    form = f"<{count}{kind}"
+    return list(map(float, struct.unpack_from(form, data, at + 5))), at + 5 + struct.calcsize(form)
 
 
 def _are_whole(counts: Sequence[float]) -> bool:
