@@ -334,3 +334,53 @@ def test_of_many_inserts_one_wins(store: Store) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(insert, range(16))) == 1
+
+
+def test_a_prefix_is_the_beginning_of_a_name_in_its_own_case(store: Store) -> None:
+    for name in ("a", "ab", "aB1", "ab%", "b", "ab_c", "Ab"):
+        add(store, name)
+    assert [each.name for each in store.list(HERE, "model", name_prefix="ab").items] == ["ab", "ab%", "ab_c"]
+    assert [each.name for each in store.list(HERE, "model", name_prefix="ab%").items] == ["ab%"]
+    assert store.list(HERE, "model", name_prefix="\0").items == []
+
+
+def test_notes_are_read_by_name_time_and_place(store: Store) -> None:
+    for second, name in enumerate(("a", "b", "a", "a")):
+        with store.transaction(at(second)) as tx:
+            tx.note(HERE, "said", name, {"n": second})
+    with store.transaction(at(9)) as tx:
+        tx.note(Scope(HERE.account, "elsewhere"), "said", "a", {"n": 9})
+        tx.note(HERE, "other", "a", {"n": 9})
+
+    def read(name: str | None = None, **options: object) -> list[int]:
+        found = store.notes(HERE, "said", name, **options)  # type: ignore[arg-type]
+        return [each.after["n"] for each in found if each.after is not None]
+
+    assert read("a") == [3, 2, 0]
+    assert read(descending=False) == [0, 1, 2, 3]
+    assert read(since=T0 + timedelta(seconds=1), until=T0 + timedelta(seconds=3)) == [2, 1]
+    first = store.notes(HERE, "said", limit=2)
+    assert [each.after for each in store.notes(HERE, "said", after=first[-1].id)] == [{"n": 1}, {"n": 0}]
+    last = store.notes(HERE, "said", limit=3, descending=False)[-1]
+    assert read(after=last.id, descending=False) == [3]
+    assert read("\0") == []
+    store.prune(T0 + timedelta(days=1, seconds=2), history=timedelta(days=1), events=timedelta(days=1))
+    assert read(descending=False) == [2, 3]
+
+
+def test_versions_tell_what_has_changed(store: Store) -> None:
+    add(store, "a")
+    add(store, "b")
+    before = store.versions("model")
+    assert set(before) == {(HERE, "a"), (HERE, "b")}
+    changed = store.get(HERE, "model", "a")
+    gone = store.get(HERE, "model", "b")
+    assert changed is not None
+    assert gone is not None
+    with store.transaction(at(1)) as tx:
+        tx.observe(changed, status="Failed")
+        tx.delete(gone)
+        tx.insert(HERE, "model", "b", {})
+    after = store.versions("model")
+    assert after[HERE, "a"] == (before[HERE, "a"][0], before[HERE, "a"][1] + 1)
+    assert after[HERE, "b"][0] != before[HERE, "b"][0]

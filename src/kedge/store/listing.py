@@ -56,6 +56,7 @@ class Query:
     descending: bool = False
     limit: int | None = None
     after: str | None = None
+    name_prefix: str = ""
 
     def statement(self) -> Select[Any]:
         """Asks for one row more than the limit, which tells whether a next page exists."""
@@ -69,6 +70,10 @@ class Query:
             keys += [c.name]
         if self.name_contains:
             found = found.where(func.lower(c.name).contains(self.name_contains.translate(_TO_LOWER), autoescape=True))
+        if self.name_prefix:
+            # SQLite's LIKE takes no notice of the case of letters; the first comparison is for the index.
+            same = func.substr(c.name, 1, len(self.name_prefix)) == self.name_prefix
+            found = found.where(c.name >= self.name_prefix, same)
         if self.status:
             found = found.where(c.status == self.status)
         if self.created_after is not None:

@@ -109,6 +109,7 @@ class Store:
         kind: str,
         *,
         name_contains: str = "",
+        name_prefix: str = "",
         status: str = "",
         created_after: datetime | None = None,
         created_before: datetime | None = None,
@@ -137,6 +138,7 @@ class Store:
             descending,
             limit,
             after,
+            name_prefix,
         )
         with self._reading() as connection:
             return list_resources(connection, query)
@@ -180,6 +182,49 @@ class Store:
         )
         with self._reading() as connection:
             return [_change(row) for row in connection.execute(found.order_by(h.c.id.desc()).limit(limit))]
+
+    def notes(
+        self,
+        scope: Scope,
+        kind: str,
+        name: str | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        descending: bool = True,
+        limit: int = 100,
+        after: int | None = None,
+    ) -> Sequence[Change]:
+        """Lines that `Transaction.note` wrote, in the order of their writing or against it.
+
+        name None: of every name. since is included, until is not. after: the id of the last line that was read.
+        """
+        if not storable(name or ""):
+            return []
+        h = schema.history
+        found = select(h).where(h.c.kind == kind, h.c.account == scope.account, h.c.region == scope.region)
+        if name is not None:
+            found = found.where(h.c.name == name)
+        if since is not None:
+            found = found.where(h.c.at >= micros(since))
+        if until is not None:
+            found = found.where(h.c.at < micros(until))
+        if after is not None:
+            found = found.where(h.c.id < after if descending else h.c.id > after)
+        found = found.order_by(h.c.id.desc() if descending else h.c.id.asc()).limit(limit)
+        with self._reading() as connection:
+            return [_change(row) for row in connection.execute(found)]
+
+    def versions(self, kind: str) -> dict[tuple[Scope, str], tuple[int, int]]:
+        """(scope, name) -> (id, version) of all resources of a kind: what a reader of many compares before it reads."""
+        t = schema.resources
+        columns = select(t.c.account, t.c.region, t.c.name, t.c.id, t.c.version).where(t.c.kind == kind)
+        scopes: dict[tuple[str, str], Scope] = {}
+        with self._reading() as connection:
+            return {
+                (scopes.setdefault((account, region), Scope(account, region)), name): (its_id, version)
+                for account, region, name, its_id, version in connection.execute(columns)
+            }
 
     def prune(self, now: datetime, *, history: timedelta, events: timedelta) -> int:
         """Delete some of the history older than `history` and of the events older than `events`.

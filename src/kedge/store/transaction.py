@@ -134,6 +134,12 @@ class Transaction:
 
     def empty(self, kind: str, queue: str) -> None:
         queues.empty(self._connection, kind, queue)
+    def note(self, scope: Scope, kind: str, name: str, document: Document) -> None:
+        """A line of history of its own, of something that happened to what `name` names; `Store.notes` reads it.
+
+        It is kept as long as all history, also when no resource of that kind and name is there (any more).
+        """
+        self._record(scope, kind, name, 0, None, _encode(document), None, None)
 
     def _current(self, resource: Resource) -> Row[Any]:
         row = _row(self._connection, resource.scope, resource.kind, resource.name)
@@ -204,7 +210,7 @@ def get_resource(connection: Connection, scope: Scope, kind: str, name: str) -> 
 
 def list_resources(connection: Connection, query: Query) -> Page:
     assert query.limit is None or query.limit > 0, "a page has at least one row"
-    if not storable(query.name_contains) or not storable(query.status):
+    if not all(map(storable, (query.name_contains, query.name_prefix, query.status))):
         return Page([], None)
     rows = connection.execute(query.statement()).all()
     if query.limit is None or len(rows) <= query.limit:
