@@ -33,6 +33,7 @@ from typing import Any
 import uvicorn
 
 from kedge import __version__, config, errors
+from kedge.alarms import operations as alarm_operations
 from kedge.call import Call
 from kedge.clock import SystemClock
 from kedge.compute import capacity, commands, containers, credentials, environments, grants, instance_types
@@ -107,6 +108,7 @@ def operations(keys: KeyRing, machine: Machine, key_store: KeyStore, metrics: Me
         **metric_operations.operations(metrics),
         **dashboard_operations.OPERATIONS,
         **detector_operations.OPERATIONS,
+        **alarm_operations.OPERATIONS,
     }
 
 

@@ -14,9 +14,9 @@ from functools import lru_cache
 
 from kedge.alarms import history, messages, suppression
 from kedge.alarms.evaluate import State
-from kedge.alarms.records import COMPOSITE, Alarm, find, name_in, seconds
-from kedge.events.records import Action, write
-from kedge.store.records import Resource
+from kedge.alarms.records import COMPOSITE, Alarm, arn_of, find, name_in, seconds
+from kedge.events.records import Action, Outcome, write
+from kedge.store.records import Resource, Scope
 from kedge.store.transaction import Transaction
 
 REPEATED = ("autoscaling", "application-autoscaling")
@@ -76,10 +76,17 @@ def act(tx: Transaction, resource: Resource, before: str, now: datetime, targets
                 target,
                 messages.subject(resource, region),
                 messages.notification(resource, before, region),
-                {"alarm": resource.name, "alarm_kind": resource.kind},
-                seconds(now),
+                at=now,
+                source_arn=arn_of(resource.scope, resource.name),
             ),
         )
+
+
+def told(tx: Transaction, action: Action, outcome: Outcome) -> None:
+    """An action of an alarm has ended; its history says how. An alarm that was deleted meanwhile has no more to say."""
+    resource = find(tx, Scope(action.account, action.region), name_in(action.source_arn))
+    if resource is not None:
+        history.acted(tx, resource, action.target_arn, "" if outcome.succeeded else outcome.reason)
 
 
 def repeated(alarm: Alarm, state: State, now_s: float) -> list[str]:

@@ -499,6 +499,24 @@ def _kms_key(named: Any, given: Parameters, asked: Asked) -> str:
     return "*"
 
 
+# CloudWatch
+
+
+def _cloudwatch(action: str, operation: str, asked: Asked) -> list[Need]:
+    """Alarms are resources of their own; a composite's operation, and a list, needs its action on all of them."""
+    given = asked.parameters
+    context = _tags_in(given)
+    if "ResourceARN" in given:
+        return [Need(action, str(given["ResourceARN"]), context)]
+    names = given.get("AlarmNames") or ([given["AlarmName"]] if "AlarmName" in given else [])
+    alarms = [asked.arn("cloudwatch", f"alarm:{name}") for name in names or ["*"]]
+    everything = operation == "PutCompositeAlarm" or not (names or "Alarm" in operation)
+    needed = [Need(action, each, context) for each in (["*"] if everything else alarms)]
+    if given.get("Tags") and names:
+        needed.append(Need("cloudwatch:TagResource", alarms[0], context))
+    return needed
+
+
 def _tags_in(given: Parameters) -> dict[str, Values]:
     """Tags that the request sets, and keys of those that it removes."""
     found: dict[str, Values] = {}
@@ -524,6 +542,7 @@ def _said(value: object) -> str:
 
 
 _SERVICES: Mapping[str, Callable[[str, str, Asked], list[Need]]] = {
+    "cloudwatch": _cloudwatch,
     "iam": _iam,
     "kms": _kms,
     "s3": _s3,

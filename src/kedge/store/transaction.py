@@ -134,6 +134,7 @@ class Transaction:
 
     def empty(self, kind: str, queue: str) -> None:
         queues.empty(self._connection, kind, queue)
+
     def note(self, scope: Scope, kind: str, name: str, document: Document) -> None:
         """A line of history of its own, of something that happened to what `name` names; `Store.notes` reads it.
 
