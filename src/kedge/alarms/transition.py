@@ -89,11 +89,20 @@ def told(tx: Transaction, action: Action, outcome: Outcome) -> None:
         history.acted(tx, resource, action.target_arn, "" if outcome.succeeded else outcome.reason)
 
 
+def repeats(alarm: Alarm) -> bool:
+    """Whether one of its states has targets that are told again and again."""
+    return any(_is_repeated(target) for state in State for target in alarm.actions(state))
+
+
 def repeated(alarm: Alarm, state: State, now_s: float) -> list[str]:
     """The targets that are to be told now that the state lasts."""
     if not alarm.actions_enabled or now_s - alarm.repeated_at_s < REPEAT_S:
         return []
-    return [target for target in alarm.actions(state) if target.split(":")[2:3] in [[name] for name in REPEATED]]
+    return [target for target in alarm.actions(state) if _is_repeated(target)]
+
+
+def _is_repeated(target: str) -> bool:
+    return target.split(":")[2] in REPEATED
 
 
 def _suppressor(tx: Transaction, resource: Resource, alarm: Alarm) -> Resource | None:

@@ -507,7 +507,8 @@ def _cloudwatch(action: str, operation: str, asked: Asked) -> list[Need]:
     given = asked.parameters
     context = _tags_in(given)
     if "ResourceARN" in given:
-        return [Need(action, str(given["ResourceARN"]), context)]
+        named = str(given["ResourceARN"])
+        return [Need(action, named if named.startswith("arn:") else "*", context)]
     names = given.get("AlarmNames") or ([given["AlarmName"]] if "AlarmName" in given else [])
     alarms = [asked.arn("cloudwatch", f"alarm:{name}") for name in names or ["*"]]
     everything = operation == "PutCompositeAlarm" or not (names or "Alarm" in operation)
