@@ -52,26 +52,33 @@ class KnownAlarms:
         """Metric alarms with targets that are told again and again."""
 
     def refresh(self) -> list[Key]:
-        """Read what has changed. Returns the metric alarms that are new, or not as they were. Blocks."""
-        changed = self._changed(METRIC)
-        for key, resource in changed.items():
+        """Read what has changed. Returns the metric alarms that are new, or watch something else. Blocks."""
+        put = []
+        for key, resource in self._changed(METRIC).items():
+            before = self.metric.pop(key, None)
+            self.repeating.discard(key)
             if resource is None:
-                self.metric.pop(key, None)
-                self.repeating.discard(key)
                 continue
-            watched = Watched.of(resource)
-            self.metric[key] = watched
-            (self.repeating.add if repeats(watched.alarm) else self.repeating.discard)(key)
+            watched = self.metric[key] = Watched.of(resource)
+            if repeats(watched.alarm):
+                self.repeating.add(key)
+            if before is None or before.alarm.config != watched.alarm.config:
+                put.append(key)
         for key, resource in self._changed(COMPOSITE).items():
             if resource is None:
                 self.composite.pop(key, None)
             else:
                 self.composite[key] = Composite.of(resource)
-        return [key for key, resource in changed.items() if resource is not None]
+        return put
 
     def resource(self, key: Key) -> Resource | None:
         found = self.metric.get(key) or self.composite.get(key)
         return None if found is None else found.resource
+
+    def since(self, key: Key) -> float | None:
+        """When the alarm came into its state; None when there is none."""
+        found = self.metric.get(key) or self.composite.get(key)
+        return None if found is None else found.alarm.transitioned_at_s
 
     def took(self, resource: Resource) -> None:
         """What was just written, so that it need not be read again."""
@@ -87,18 +94,13 @@ class KnownAlarms:
         before, now = self._versions[kind], self._store.versions(kind)
         if before == now:
             return {}
-        gone: dict[Key, Resource | None] = {key: None for key in before if key not in now}
-        differing = [key for key, version in now.items() if before.get(key) != version]
+        differing = {key for key, version in now.items() if before.get(key) != version}
         if len(differing) > _ONE_BY_ONE:
-            wanted = set(differing)
             every = ((each.scope, each.name, each) for each in self._store.list(None, kind).items)
-            found: dict[Key, Resource | None] = {(s, name): each for s, name, each in every if (s, name) in wanted}
+            found = {(scope, name): each for scope, name, each in every if (scope, name) in differing}
         else:
-            found = {key: self._store.get(key[0], kind, key[1]) for key in differing}
-        self._versions[kind] = {
-            key: version for key, version in now.items() if key not in differing or found.get(key) is not None
-        }
-        for key, each in found.items():
-            if each is not None:
-                self._versions[kind][key] = (each.id, each.version)
-        return gone | found
+            read = ((key, self._store.get(key[0], kind, key[1])) for key in differing)
+            found = {key: each for key, each in read if each is not None}
+        kept = {key: version for key, version in now.items() if key not in differing}
+        self._versions[kind] = kept | {key: (each.id, each.version) for key, each in found.items()}
+        return {**dict.fromkeys(before.keys() - self._versions[kind].keys()), **found}
