@@ -34,6 +34,7 @@ import uvicorn
 
 from kedge import __version__, config, errors
 from kedge.alarms import operations as alarm_operations
+from kedge.alarms.controller import Controller as AlarmController
 from kedge.call import Call
 from kedge.clock import SystemClock
 from kedge.compute import capacity, commands, containers, credentials, environments, grants, instance_types
@@ -64,6 +65,7 @@ from kedge.loop import Signal, run, run_on_fastest_loop
 from kedge.metrics import controller as metrics_controller
 from kedge.metrics import dashboard_operations, detector_operations
 from kedge.metrics import operations as metric_operations
+from kedge.metrics.bands import band_of
 from kedge.metrics.store import MetricStore
 from kedge.models import operations as model_operations
 from kedge.objects import controller as objects_controller
@@ -174,6 +176,10 @@ class App:
         self.engine = LocalEngine(home, settings)
         self.push = TablePush(home.control_socket)
         self.tally = Tally()
+        self.alarms = AlarmController(
+            self.store, self.metrics.read, self.clock, Lease(self.store, "alarms", node_id(home), self.clock),
+            bands=partial(band_of, self.store),
+        )  # fmt: skip
         self.reports = ReportServer(home.report_socket, self.tally.take)
         self.controller = Controller(
             self.store, self.engine, self.objects, self.push, settings, home, self.clock, self.changed,
@@ -260,8 +266,8 @@ class App:
         await forget(self.home.capture_socket)
         await asyncio.gather(
             asyncio.to_thread(self.store.wipe),
-            asyncio.to_thread(self.objects.wipe),
             asyncio.to_thread(self.metrics.wipe),
+            asyncio.to_thread(self.objects.wipe),
         )
         await asyncio.to_thread(self.seed)
         await self.controller.publisher.step()
@@ -311,6 +317,7 @@ class App:
         )
         beside = [
             asyncio.create_task(self.controller.run(), name="controller"),
+            asyncio.create_task(self.alarms.run(), name="alarms"),
             asyncio.create_task(run("prune", self.prune, Signal(), self.clock, period_s=PERIOD_S), name="prune"),
             asyncio.create_task(
                 run("keys", self.turn_keys, Signal(), self.clock, period_s=kms_controller.PERIOD_S), name="keys"
@@ -353,9 +360,9 @@ class App:
             await self.push.stop()
             await self.reports.stop()
             await self.engine.close()
+            self.metrics.close()
             self.threads.shutdown(wait=True, cancel_futures=True)
             self.objects.close()
-            self.metrics.close()
             self.store.close()
 
 

@@ -6,6 +6,7 @@
     DIR/master.key                 wraps the keys of KMS and the object store (mode 0600); the control process makes it
     DIR/run.json                   the running server: pid, addresses (the supervisor writes it)
     DIR/kedge.db                   resource store
+    DIR/metrics.db                 metric store
     DIR/objects/                   object store
     DIR/artifacts/SHA256/          unpacked model artifacts
     DIR/compiled/SHA256/           what was compiled of an artifact's model (compute/compilations.py)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from kedge.alarms.records import COMPOSITE, METRIC, Alarm, find
 from kedge.alarms.transition import set_state
 from kedge.clock import HandClock
 from kedge.events.records import QUEUE, Action
-from kedge.metrics.series import Metric, Summary
+from kedge.metrics.series import Datum, Metric, Summary
+from kedge.metrics.store import MetricStore
 from kedge.store.lease import Lease
 from kedge.store.records import Author, Event, Resource, Scope
 from kedge.store.store import Store
@@ -27,39 +27,28 @@ TOPIC = "arn:aws:sns:us-east-1:111122223333:told"
 POLICY = "arn:aws:autoscaling:us-east-1:111122223333:scalingPolicy:1:resource/sagemaker/x:policyName/p"
 
 
-@dataclass
-class Values:
-    """One value a moment: what the metric store would hold."""
+class Reader:
+    """The metric store's `read`, counted; what is unreadable fails as a disk would."""
 
-    by_name: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    unreadable: set[str] = field(default_factory=set)
-    reads: int = 0
-
-    def put(self, name: str, at_s: float, value: float) -> None:
-        self.by_name.setdefault(name, []).append((at_s, value))
+    def __init__(self, metrics: MetricStore) -> None:
+        self.metrics, self.count = metrics, 0
+        self.unreadable: set[str] = set()
 
     def read(
         self, metric: Metric, unit: str | None, period_s: int, start_s: int, end_s: int
     ) -> Sequence[tuple[str, Mapping[int, Summary]]]:
-        self.reads += 1
+        self.count += 1
         if metric.name in self.unreadable:
             raise OSError(f"{metric.name} cannot be read")
-        found: dict[int, Summary] = {}
-        for at_s, value in self.by_name.get(metric.name, ()):
-            if start_s <= at_s < end_s:
-                period = int(start_s + (at_s - start_s) // period_s * period_s)
-                if period in found:
-                    found[period].merge(Summary.one(value))
-                else:
-                    found[period] = Summary.one(value)
-        return [("None", found)] if found else []
+        return self.metrics.read(metric, unit, period_s, start_s, end_s)
 
 
 class World:
     def __init__(self, path: Path) -> None:
         self.clock = HandClock(T0)
         self.store = Store(path, durable=False)
-        self.values = Values()
+        self.metrics = MetricStore(path.with_suffix(".metrics"), self.clock, durable=False)
+        self.reader = Reader(self.metrics)
         self.start()
 
     def start(self) -> None:
@@ -68,7 +57,7 @@ class World:
         assert lease.hold()
         assert lease.held is not None
         self.held = lease.held
-        self.controller = Controller(self.store, self.values.read, self.clock, lease)
+        self.controller = Controller(self.store, self.reader.read, self.clock, lease)
 
     def author(self) -> Author:
         return Author("test", "", self.clock.now())
@@ -116,7 +105,13 @@ class World:
             self.look()
 
     def measure(self, value: float, name: str = "m", ago_s: float = 0.0) -> None:
-        self.values.put(name, self.clock.now().timestamp() - ago_s, value)
+        metric = Metric(SCOPE.account, SCOPE.region, "app", name, ())
+        at_s = self.clock.now().timestamp() - ago_s
+        self.metrics.put([Datum(metric, "None", at_s, 1, Summary.one(value))])
+
+    def close(self) -> None:
+        self.metrics.close()
+        self.store.close()
 
     def actions(self) -> list[Action]:
         later = self.clock.now() + timedelta(days=1)
@@ -133,4 +128,4 @@ class World:
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path / "kedge.db")
     yield made
-    made.store.close()
+    made.close()

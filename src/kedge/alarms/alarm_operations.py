@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator
 
 from kedge.alarms import composite_operations as composites
-from kedge.alarms.errors import AlarmNotFound, InvalidFormat, InvalidNextToken, ResourceNotFound
+from kedge.alarms.errors import AlarmNotFound, InvalidFormat
 from kedge.alarms.evaluate import State
 from kedge.alarms.records import COMPOSITE, METRIC, TYPES, Alarm, arn_of, described, find, related, seconds
 from kedge.alarms.requests import Handler, Request, Result, author, following, place, tell
 from kedge.alarms.transition import set_state
 from kedge.call import Call
 from kedge.errors import ValidationFailed
+from kedge.metrics.errors import InvalidNextToken, ResourceNotFound
 from kedge.store.records import Resource
 from kedge.store.transaction import Transaction
 from kedge.tags import attach

@@ -22,7 +22,7 @@ from kedge.alarms.evaluate import breaches as breaches_
 from kedge.alarms.known import Key, KnownAlarms
 from kedge.alarms.records import METRIC, find, seconds
 from kedge.alarms.transition import act, repeated, set_state
-from kedge.alarms.watched import Band, Read, Watched
+from kedge.alarms.watched import Bands, Read, Watched
 from kedge.clock import Clock
 from kedge.loop import Lease, Signal, keep, run, with_lease
 from kedge.metrics.math import MathRefused
@@ -66,11 +66,11 @@ class Controller:
         clock: Clock,
         lease: Lease,
         *,
-        band: Band | None = None,
+        bands: Bands | None = None,
         settle_s: float = SETTLE_S,
     ) -> None:
-        """read: of the metric store. band: of ANOMALY_DETECTION_BAND; alarms on one are in error without it."""
-        self._store, self._read, self._clock, self._lease, self._band = store, read, clock, lease, band
+        """read: of the metric store. bands: of ANOMALY_DETECTION_BAND; without them alarms on one are in error."""
+        self._store, self._read, self._clock, self._lease, self._bands = store, read, clock, lease, bands
         self._settle_s = settle_s
         self._known = KnownAlarms(store)
         self._composites = Composites(store, self._known)
@@ -157,7 +157,7 @@ class Controller:
         """None when there is nothing to write."""
         before = State(watched.resource.status)
         try:
-            points = watched.datapoints(self._read, end_s, self._band)
+            points = watched.datapoints(self._read, end_s, self._bands)
         except MathRefused as error:
             same = watched.alarm.evaluation == "EVALUATION_ERROR"
             return None if same else Finding(watched, before, problem=str(error))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kedge.alarms import history
-from kedge.alarms.errors import InvalidNextToken
 from kedge.alarms.records import HISTORY
 from kedge.alarms.requests import Handler, Request, Result, following, place
 from kedge.call import Call
+from kedge.metrics.errors import InvalidNextToken
 
 DEFAULT_PAGE = 100
 _BATCH = 200

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kedge.alarms import history, messages
-from kedge.alarms.errors import InvalidNextToken, InvalidParameterValue
 from kedge.alarms.records import METRIC, Alarm, arn_of, find, seconds
 from kedge.call import Call
 from kedge.errors import ValidationFailed
 from kedge.listing import opened, sealed
+from kedge.metrics.errors import InvalidNextToken, InvalidParameterValue
 from kedge.store.records import Author, Resource
 from kedge.store.transaction import Transaction
 from kedge.tags import attach

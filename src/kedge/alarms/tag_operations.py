@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from kedge import arn
-from kedge.alarms.errors import InvalidParameterValue, ResourceNotFound
 from kedge.alarms.records import find
 from kedge.alarms.requests import Handler, Request, Result, author
 from kedge.call import Call
 from kedge.errors import ValidationFailed
+from kedge.metrics.errors import InvalidParameterValue, ResourceNotFound
 from kedge.store.records import Scope
 from kedge.store.store import Store
 from kedge.store.transaction import Transaction

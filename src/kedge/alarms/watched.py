@@ -24,6 +24,8 @@ Read = Callable[[Metric, str | None, int, int, int], Sequence[tuple[str, Mapping
 """(metric, unit or None for all, period, start, end) to the summaries of each unit, by the start of their period."""
 Band = Callable[[Series, float], list[Series]]
 """(series, standard deviations) to the upper and the lower band."""
+Bands = Callable[[Scope, Sequence[Mapping[str, Any]], Mapping[str, math.Value], Window], Band]
+"""What bands are to an alarm: (whose it is, its queries, what they have given so far, the periods)."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,16 @@ class Watched:
             return aligned_end(now_s, self.period_s, settle_s)
         return wall_clock_end(now_s - settle_s, self.period_s, self.zone)
 
-    def datapoints(self, read: Read, end_s: int, band: Band | None = None) -> list[Datapoint]:
+    def datapoints(self, read: Read, end_s: int, bands: Bands | None = None) -> list[Datapoint]:
         """One for each period of the evaluation range, oldest first. Raises MathRefused."""
         start_s = end_s - self.period_s * evaluation_range(self.watch.evaluation_periods)
         times = range(start_s, end_s, self.period_s)
         if self.stat is None:
-            return self._computed(read, times, band)
+            return self._computed(read, times, bands)
         found = self.stat.read(read, self.period_s, start_s, end_s)
         return [_datapoint(self.stat.statistic, at, found.get(at)) for at in times]
 
-    def _computed(self, read: Read, times: range, band: Band | None) -> list[Datapoint]:
+    def _computed(self, read: Read, times: range, bands: Bands | None) -> list[Datapoint]:
         known: dict[str, math.Value] = {}
         config = self.alarm.config
         expressions = {}
@@ -99,6 +101,7 @@ class Watched:
             else:
                 known[query["Id"]] = self._series(read, query, times)
         window = Window(times.start, times.stop, self.period_s)
+        band = None if bands is None else bands(self.resource.scope, config["Metrics"], known, window)
         for its_id in math.order(expressions, list(known)):
             known[its_id] = math.evaluate(expressions[its_id], known, window, _no_search, band)
         values = _one(known[queries.watched(config)])
