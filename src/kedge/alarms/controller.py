@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from kedge.alarms import reasons
 from kedge.alarms.composites import Composites
@@ -30,7 +31,7 @@ from kedge.store.records import Author, Resource
 from kedge.store.store import Store
 from kedge.store.transaction import Transaction
 
-SETTLE_S = 1.25
+SETTLE_S = 1.2
 """How long after the end of a period its last values may still arrive: who measures sends once a second."""
 PERIOD_S = 1.0
 """How often is looked whether something is due, at least: an alarm that is put or set is seen by then."""
@@ -39,7 +40,7 @@ AT_ONCE = 100
 PAUSE_S = 0.25
 """Before the next pass while some are left."""
 TOGETHER = 50
-"""Transitions written in one transaction."""
+"""Alarms that are evaluated before what has changed of them is written, in one transaction."""
 SHORT_S, LONG_S = 10, 60
 """How far windows slide: of periods below a minute, and of the others."""
 AUTHOR = "monitoring.amazonaws.com"
@@ -101,7 +102,7 @@ class Controller:
         """One pass. Returns after how many seconds the next one is due. Blocks. Raises LeaseLost."""
         self._refresh()
         now_s = seconds(self._clock.now())
-        self._apply(self._findings(now_s), held)
+        self._evaluate(now_s, held)
         self._repeat(now_s, held)
         self._composites.look(self._author(), held)
         return self._due_s()
@@ -136,25 +137,30 @@ class Controller:
         yield from _taken(self._waiting[SHORT_S], len(self._waiting[SHORT_S]))
         yield from _taken(self._waiting[LONG_S], AT_ONCE)
 
-    def _findings(self, now_s: float) -> Iterator[Finding]:
-        for key in self._due(now_s):
-            watched = self._known.metric.get(key)
-            if watched is None:
-                continue
-            end_s = watched.end_s(now_s, self._settle_s)
-            if self._evaluated.get(key) == end_s:
-                continue
-            try:
-                found = self._finding(watched, end_s, now_s)
-            except Exception:
-                log.exception("the alarm %s could not be evaluated; it keeps its state", watched.resource.name)
-                continue
-            self._evaluated[key] = end_s
-            if found is not None:
-                yield found
+    def _evaluate(self, now_s: float, held: tuple[str, int]) -> None:
+        due = self._due(now_s)
+        while some := list(islice(due, TOGETHER)):
+            findings = [found for key in some if (found := self._looked_at(key, now_s)) is not None]
+            if findings:
+                self._write(findings, held)
+
+    def _looked_at(self, key: Key, now_s: float) -> Finding | None:
+        """None when there is nothing to write, also because it was evaluated on these periods already."""
+        watched = self._known.metric.get(key)
+        if watched is None:
+            return None
+        end_s = watched.end_s(now_s, self._settle_s)
+        if self._evaluated.get(key) == end_s:
+            return None
+        try:
+            found = self._finding(watched, end_s, now_s)
+        except Exception:
+            log.exception("the alarm %s could not be evaluated; it keeps its state", watched.resource.name)
+            return None
+        self._evaluated[key] = end_s
+        return found
 
     def _finding(self, watched: Watched, end_s: int, now_s: float) -> Finding | None:
-        """None when there is nothing to write."""
         before = State(watched.resource.status)
         try:
             points = watched.datapoints(self._read, end_s, self._bands)
@@ -174,16 +180,6 @@ class Controller:
             reasons.reason(watch, points, state, with_count=with_count),
             reasons.reason_data(watch, points, watched.source, now),
         )
-
-    def _apply(self, findings: Iterable[Finding], held: tuple[str, int]) -> None:
-        batch: list[Finding] = []
-        for finding in findings:
-            batch.append(finding)
-            if len(batch) == TOGETHER:
-                self._write(batch, held)
-                batch = []
-        if batch:
-            self._write(batch, held)
 
     def _write(self, batch: list[Finding], held: tuple[str, int]) -> None:
         """All of it or nothing; what could not be written is found again by the next pass."""
