@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -50,6 +52,26 @@ def test_new_alarms_are_evaluated_at_once_and_composites_follow(cloudwatch):
     assert lines[0]["HistorySummary"].endswith("to ALARM")
     cloudwatch.put_composite_alarm(AlarmName="page", AlarmRule="FALSE")
     soon(lambda: states(cloudwatch)["page"], "OK")
+
+
+def test_what_is_measured_turns_an_alarm_of_ten_seconds(cloudwatch):
+    """The values lie a few seconds back, in periods that are over, so that nobody has to wait for one to end."""
+    at = datetime.now(UTC) - timedelta(seconds=15)
+    data = {"MetricName": "errors", "Timestamp": at, "Value": 7.0, "Unit": "Count", "StorageResolution": 1}
+    cloudwatch.put_metric_data(Namespace="app", MetricData=[data])
+    one = {**ALARM, "MetricName": "errors", "EvaluationPeriods": 1, "DatapointsToAlarm": 1}
+    cloudwatch.put_metric_alarm(AlarmName="errors", Unit="Count", **one)
+    stat = {"Metric": {"Namespace": "app", "MetricName": "errors"}, "Period": 10, "Stat": "Maximum"}
+    cloudwatch.put_metric_alarm(
+        AlarmName="math", EvaluationPeriods=1, Threshold=13.0, ComparisonOperator="GreaterThanThreshold",
+        Metrics=[{"Id": "m1", "MetricStat": stat, "ReturnData": False}, {"Id": "e1", "Expression": "m1 * 2"}],
+    )  # fmt: skip
+    soon(lambda: states(cloudwatch), {"errors": "ALARM", "math": "ALARM"})
+    (alarm,) = cloudwatch.describe_alarms(AlarmNames=["errors"])["MetricAlarms"]
+    assert alarm["StateReason"].startswith("Threshold Crossed: 1 out of the last 1 datapoints [7.0 (")
+    data = json.loads(alarm["StateReasonData"])
+    assert (data["statistic"], data["unit"], data["period"], data["threshold"]) == ("Sum", "Count", 10, 1.0)
+    assert data["recentDatapoints"] == [7.0]
 
 
 def test_nothing_is_left_of_alarms_after_a_reset(kedge, cloudwatch):
