@@ -45,6 +45,28 @@ same "$(aws s3api list-objects-v2 --bucket "$name" --page-size 2 --query 'length
 fails "Not Found" aws s3api head-object --bucket "$name" --key none
 fails BucketNotEmpty aws s3 rb "s3://$name"
 
+# cloudwatch: an alarm of 10 s on what is measured, a composite on it.
+aws cloudwatch put-metric-data --namespace "$name" --metric-data \
+    "MetricName=errors,Value=7,StorageResolution=1,Timestamp=$(date -u -d '-15 seconds' +%FT%TZ)"
+aws cloudwatch put-metric-alarm --alarm-name "$name" --namespace "$name" --metric-name errors --statistic Sum --period 10 \
+    --evaluation-periods 1 --threshold 1 --comparison-operator GreaterThanThreshold --alarm-actions arn:aws:sns:us-east-1:0:x
+aws cloudwatch wait alarm-exists --alarm-names "$name"
+aws cloudwatch put-composite-alarm --alarm-name "$name-all" --alarm-rule "ALARM($name) OR FALSE"
+aws cloudwatch wait composite-alarm-exists --alarm-names "$name-all" --alarm-types CompositeAlarm
+for second in $(seq 20); do
+    state=$(aws cloudwatch describe-alarms --alarm-names "$name-all" --alarm-types CompositeAlarm \
+        --query 'CompositeAlarms[0].StateValue' --output text)
+    [ "$state" = ALARM ] && break
+    sleep 0.5
+done
+same "$state" ALARM
+same "$(aws cloudwatch describe-alarm-history --alarm-name "$name" --history-item-type StateUpdate \
+    --query 'AlarmHistoryItems[0].HistorySummary' --output text)" "Alarm updated from INSUFFICIENT_DATA to ALARM"
+fails "depending on it" aws cloudwatch delete-alarms --alarm-names "$name"
+fails "Period is 45" aws cloudwatch put-metric-alarm --alarm-name bad --namespace x --metric-name y --statistic Sum \
+    --period 45 --evaluation-periods 1 --threshold 1 --comparison-operator GreaterThanThreshold
+aws cloudwatch delete-alarms --alarm-names "$name-all" "$name"
+
 # iam
 trust='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"sagemaker.amazonaws.com"},"Action":"sts:AssumeRole"}]}'
 role=$(aws iam create-role --role-name "$name" --assume-role-policy-document "$trust" --query Role.Arn --output text)
