@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from kedge.alarms.records import COMPOSITE, METRIC, Alarm, find
 from kedge.alarms.transition import set_state
 from kedge.clock import HandClock
 from kedge.events.records import QUEUE, Action
+from kedge.metrics.bands import band_of
 from kedge.metrics.series import Datum, Metric, Summary
 from kedge.metrics.store import MetricStore
 from kedge.store.lease import Lease
@@ -57,7 +59,8 @@ class World:
         assert lease.hold()
         assert lease.held is not None
         self.held = lease.held
-        self.controller = Controller(self.store, self.reader.read, self.clock, lease)
+        bands = partial(band_of, self.store)
+        self.controller = Controller(self.store, self.reader.read, self.clock, lease, bands=bands)
 
     def author(self) -> Author:
         return Author("test", "", self.clock.now())

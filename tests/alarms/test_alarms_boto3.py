@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, WaiterError
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:told"
+# Nothing is measured here, so the server leaves these alarms in the state that they are in.
 ONE: dict[str, Any] = {
     "AlarmName": "slow",
     "Namespace": "app",
@@ -21,6 +22,7 @@ ONE: dict[str, Any] = {
     "EvaluationPeriods": 3,
     "Threshold": 5.5,
     "ComparisonOperator": "GreaterThanThreshold",
+    "TreatMissingData": "ignore",
 }
 STAT = {"Metric": {"Namespace": "app", "MetricName": "latency"}, "Period": 60, "Stat": "p99"}
 MATH: dict[str, Any] = {
@@ -28,6 +30,7 @@ MATH: dict[str, Any] = {
     "EvaluationPeriods": 1,
     "Threshold": 0.1,
     "ComparisonOperator": "GreaterThanThreshold",
+    "TreatMissingData": "ignore",
     "Metrics": [
         {"Id": "m1", "MetricStat": STAT, "ReturnData": False},
         {"Id": "m2", "MetricStat": {**STAT, "Stat": "Sum"}, "ReturnData": False},
@@ -67,10 +70,10 @@ def names(answer: dict[str, Any]) -> list[str]:
 
 
 def test_a_new_alarm_describes_itself(cloudwatch, kedge):
-    cloudwatch.put_metric_alarm(**ONE, Unit="Seconds", TreatMissingData="ignore", AlarmActions=[TOPIC])
+    cloudwatch.put_metric_alarm(**ONE, Unit="Seconds", AlarmActions=[TOPIC])
     (alarm,) = cloudwatch.describe_alarms()["MetricAlarms"]
     assert alarm["AlarmArn"] == f"arn:aws:cloudwatch:{kedge.region}:{kedge.account}:alarm:slow"
-    for member, value in {**ONE, "Unit": "Seconds", "TreatMissingData": "ignore", "AlarmActions": [TOPIC]}.items():
+    for member, value in {**ONE, "Unit": "Seconds", "AlarmActions": [TOPIC]}.items():
         assert alarm[member] == value
     assert (alarm["StateValue"], alarm["StateReason"]) == ("INSUFFICIENT_DATA", "Unchecked: Initial alarm creation")
     assert (alarm["ActionsEnabled"], alarm["OKActions"], alarm["InsufficientDataActions"]) == (True, [], [])
@@ -352,6 +355,16 @@ def test_history_tells_it_all_and_outlives_the_alarm(cloudwatch):
     assert not cloudwatch.describe_alarm_history(EndDate=now - timedelta(hours=1))["AlarmHistoryItems"]
     assert len(cloudwatch.describe_alarm_history(StartDate=now - timedelta(hours=1))["AlarmHistoryItems"]) == 4
     assert not cloudwatch.describe_alarm_history(AlarmTypes=["CompositeAlarm"])["AlarmHistoryItems"]
+
+
+def test_history_that_would_be_too_long_stays_json(cloudwatch):
+    many = [{"Id": f"x{n}", "Expression": "m1 * " + "1" * 300, "ReturnData": False} for n in range(12)]
+    cloudwatch.put_metric_alarm(**{**MATH, "Metrics": [*MATH["Metrics"], *many]})
+    long = json.dumps({"a": "x" * 3900})
+    cloudwatch.set_alarm_state(AlarmName="errors", StateValue="OK", StateReason="r" * 1000, StateReasonData=long)
+    states, created = cloudwatch.describe_alarm_history(AlarmName="errors")["AlarmHistoryItems"]
+    assert json.loads(created["HistoryData"])["createdAlarm"] == {"AlarmName": "errors"}
+    assert json.loads(states["HistoryData"])["newState"] == {"stateValue": "OK", "stateReason": "r" * 1000}
 
 
 def test_a_state_can_be_set(cloudwatch):

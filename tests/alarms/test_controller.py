@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,13 @@ from hypothesis import strategies as st
 from kedge.alarms.reasons import stamp
 from kedge.alarms.records import HISTORY, Alarm
 from kedge.alarms.transition import told
+from kedge.clock import HandClock
 from kedge.errors import ServiceUnavailable
 from kedge.events.records import Outcome
-from kedge.store.store import LeaseLost
+from kedge.metrics import detector_controller, detectors
+from kedge.metrics.detectors import DETECTOR
+from kedge.store.records import Author, Resource
+from kedge.store.store import LeaseLost, Store
 from tests.alarms.conftest import POLICY, SCOPE, TOPIC, World
 
 
@@ -163,11 +169,9 @@ def test_an_alarm_that_cannot_be_computed_says_so_once_and_keeps_its_state(world
     stat = {"Metric": {"Namespace": "app", "MetricName": "m"}, "Period": 10, "Stat": "Sum"}
     world.put(
         Metrics=[
-            {"Id": "m1", "MetricStat": stat},
-            {"Id": "ad", "Expression": "ANOMALY_DETECTION_BAND(m1)"},
+            {"Id": "m1", "MetricStat": stat, "ReturnData": False},
+            {"Id": "e1", "Expression": "[m1, m1]"},
         ],
-        ThresholdMetricId="ad",
-        ComparisonOperator="GreaterThanUpperThreshold",
     )  # fmt: skip
     world.passes(2)
     first = world.get()
@@ -175,6 +179,43 @@ def test_an_alarm_that_cannot_be_computed_says_so_once_and_keeps_its_state(world
     world.passes(30)
     assert world.get() == first
     assert world.events() == []
+
+
+async def learned(store: Store, at: datetime) -> None:
+    """A detector of the sums of m, which has seen 60 to 62 all the time."""
+    watches = detectors.of_metric({"Namespace": "app", "MetricName": "m", "Dimensions": [], "Stat": "Sum"})
+    with store.transaction(Author("test", "", at)) as tx:
+        tx.insert(SCOPE, DETECTOR, detectors.id_of(watches), detectors.document(watches, {}, {}), detectors.PENDING)
+
+    def seen(_detector: Resource, period_s: int, _start_s: int, end_s: int) -> list[tuple[int, float]]:
+        return [(each, period_s + each // period_s % 3) for each in range(end_s - 86_400, end_s, period_s)]
+
+    await detector_controller.step(store, seen, HandClock(at))
+
+
+def test_an_alarm_on_an_anomaly_band(world: World) -> None:
+    stat = {"Metric": {"Namespace": "app", "MetricName": "m"}, "Period": 60, "Stat": "Sum"}
+    band = {
+        "Metrics": [{"Id": "m1", "MetricStat": stat}, {"Id": "ad", "Expression": "ANOMALY_DETECTION_BAND(m1, 3)"}],
+        "ThresholdMetricId": "ad",
+        "ComparisonOperator": "LessThanLowerOrGreaterThanUpperThreshold",
+        "DatapointsToAlarm": 1,
+    }
+    world.put(**band)
+    world.measure(61.0)
+    world.passes(62)
+    assert world.state() == "INSUFFICIENT_DATA", "nothing is known of the metric yet"
+    asyncio.run(learned(world.store, world.clock.now()))
+    world.measure(61.0)
+    world.passes(60)
+    assert world.state() == "OK"
+    world.measure(900.0)
+    world.passes(60)
+    assert world.state() == "ALARM"
+    alarm = Alarm.of(world.get().document)
+    assert alarm.reason.startswith("Thresholds Crossed: 1 out of the last 1 datapoints [900.0 (")
+    data = json.loads(alarm.reason_data)
+    assert data["recentLowerThresholds"][0] < 61.0 < data["recentUpperThresholds"][0] < 900.0
 
 
 def test_one_alarm_that_fails_holds_up_no_other(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ def configured(tx: Transaction, resource: Resource, operation: str) -> None:
     alarm = Alarm.of(resource.document)
     verb = {"create": "created", "update": "updated", "delete": "deleted"}[operation]
     data = {"version": "1.0", "type": operation.capitalize(), f"{verb}Alarm": dict(alarm.config)}
+    if len(_json(data)) > MAX_DATA_CHARS:
+        data[f"{verb}Alarm"] = {"AlarmName": resource.name}  # what does not fit; the store's own history has it
     _note(tx, resource, "ConfigurationUpdate", f'Alarm "{resource.name}" {verb}', data)
 
 
@@ -31,9 +34,7 @@ def transitioned(tx: Transaction, resource: Resource, before: Said) -> None:
     after = Said.of(resource)
     data = {"version": "1.0", "oldState": before.history(), "newState": after.history()}
     if len(_json(data)) > MAX_DATA_CHARS:
-        for state in (data["oldState"], data["newState"]):
-            assert isinstance(state, dict)
-            state.pop("stateReasonData", None)
+        data = {"version": "1.0", "oldState": _without_data(before), "newState": _without_data(after)}
     _note(tx, resource, "StateUpdate", f"Alarm updated from {before.value} to {after.value}", data)
 
 
@@ -62,9 +63,13 @@ def _note(tx: Transaction, resource: Resource, item_type: str, summary: str, dat
         "alarm_type": TYPES[resource.kind],
         "item_type": item_type,
         "summary": summary[:MAX_SUMMARY_CHARS],
-        "data": _json(data)[:MAX_DATA_CHARS],
+        "data": _json(data),
     }
     tx.note(resource.scope, HISTORY, resource.name, line)
+
+
+def _without_data(said: Said) -> dict[str, Any]:
+    return replace(said, reason_data="").history()
 
 
 def _json(data: Mapping[str, Any]) -> str:

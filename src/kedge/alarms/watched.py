@@ -1,4 +1,8 @@
-"""What a metric alarm watches, made ready: which periods to read, and what their values are. PURE."""
+"""What a metric alarm watches, made ready: which periods to read, and what their values are. PURE.
+
+Expressions are computed here and not by metrics/reading.py, which begins its periods where GetMetricData would: the
+windows of an alarm slide, those of 30 s by 10 s.
+"""
 
 from __future__ import annotations
 
