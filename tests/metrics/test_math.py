@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kedge.metrics.math import MathRefused, Series, Value, Window, evaluate, order, parse, returned
@@ -329,6 +329,7 @@ VALUES = st.floats(-1e6, 1e6, allow_nan=False)
 POINTS = st.lists(st.none() | VALUES, min_size=5, max_size=5)
 
 
+@settings(max_examples=50)
 @given(POINTS, POINTS, st.sampled_from(["+", "-", "*", "/", "^", "<", "<=", ">", ">=", "==", "!=", "AND", "OR"]))
 def test_two_series_meet_on_the_union_of_their_times(left, right, symbol):
     found = shown(run(f"m1 {symbol} m2", m1=left, m2=right))
@@ -344,6 +345,7 @@ def test_two_series_meet_on_the_union_of_their_times(left, right, symbol):
             assert got in (0.0, 1.0)
 
 
+@settings(max_examples=50)
 @given(POINTS, POINTS)
 def test_comparisons_complement_one_another(left, right):
     for one, other in (("<", ">="), (">", "<="), ("==", "!=")):
@@ -354,6 +356,7 @@ def test_comparisons_complement_one_another(left, right):
         assert all(first.points[at] + second.points[at] == 1 for at in first.points)
 
 
+@settings(max_examples=50)
 @given(POINTS, POINTS, POINTS)
 def test_sum_of_an_array_is_the_chain_of_plus(one, other, third):
     known = {"m1": one, "m2": other, "m3": third}
@@ -361,6 +364,7 @@ def test_sum_of_an_array_is_the_chain_of_plus(one, other, third):
     assert summed == pytest.approx(chained, abs=1e-6)
 
 
+@settings(max_examples=50)
 @given(POINTS)
 def test_filled_series_have_no_gaps_and_keep_their_points(points):
     for filler in ("3", "REPEAT", "LINEAR"):
@@ -373,6 +377,7 @@ def test_filled_series_have_no_gaps_and_keep_their_points(points):
             assert None not in found[known[0] : known[-1] + 1]
 
 
+@settings(max_examples=50)
 @given(POINTS)
 def test_a_running_sum_undoes_differences(points):
     assume(any(point is not None for point in points))
@@ -392,6 +397,7 @@ TREES = st.recursive(
 )  # fmt: skip
 
 
+@settings(max_examples=50)
 @given(TREES, VALUES, VALUES)
 def test_expressions_agree_with_python(text, one, other):
     found = run(f"m1 * 0 + {text}", 1, m1=[one], m2=[other])
@@ -401,6 +407,7 @@ def test_expressions_agree_with_python(text, one, other):
     assert found.points[START] == pytest.approx(want)
 
 
+@settings(max_examples=50)
 @given(st.text(max_size=40) | st.text(alphabet="m1+-*/^()[],.'\"<=>!&| SUMFILAVGIF", max_size=60))
 def test_any_text_is_an_expression_or_refused(text):
     with contextlib.suppress(MathRefused):  # and nothing else

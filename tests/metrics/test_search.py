@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kedge.metrics.math import MathRefused
@@ -148,6 +148,7 @@ def test_what_is_refused(query, says):
 WORDS = st.sampled_from(["Errors", "EC2", "micro", "MetricName=CPU", '"Latency"', "Namespace=AWS"])
 
 
+@settings(max_examples=40)
 @given(WORDS, WORDS, WORDS)
 def test_operators_are_boolean(one, other, third):
     for found in EVERYTHING:
