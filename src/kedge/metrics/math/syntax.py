@@ -124,9 +124,10 @@ def _parser() -> Lark:
             assert isinstance(name, Token)
             return Call(str(name), _nodes(arguments), _place(name))
 
-        def array(self, found: list[Node | None]) -> Node:
-            elements = _nodes(found)
-            return Array(elements, elements[0].at - 1 if elements else 1)
+        def array(self, found: list[Token | Node | None]) -> Node:
+            opened, *elements = found
+            assert isinstance(opened, Token)
+            return Array(_nodes(elements), _place(opened))
 
         def negated(self, found: list[Token | Node]) -> Node:
             operand = found[-1]
@@ -150,7 +151,7 @@ def _parser() -> Lark:
 _SPELLED = {"&&": "AND", "||": "OR"}
 
 
-def _nodes(found: list[Token | Node | None] | list[Node | None] | list[Token | Node]) -> tuple[Node, ...]:
+def _nodes(found: list[Token | Node | None] | list[Token | Node]) -> tuple[Node, ...]:
     return tuple(node for node in found if isinstance(node, Node))
 
 
@@ -159,7 +160,7 @@ def _place(token: Token) -> int:
     return token.start_pos + 1
 
 
-_OPERANDS = frozenset({"NUMBER", "IDENTIFIER", "LSQB", "LPAR", "MINUS", "TEXT"})
+_OPERANDS = frozenset({"NUMBER", "IDENTIFIER", "OPENED", "LPAR", "MINUS", "TEXT"})
 _EXPECTED = {"RPAR": '")"', "RSQB": '"]"', "COMMA": '","', "$END": "the end", "LPAR": '"("'}
 
 
