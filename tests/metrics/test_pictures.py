@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kedge.metrics import drawing, pictures
-from kedge.metrics.pictures import Line, PictureRefused, queries, read
+from kedge.metrics.pictures import Found, Line, PictureRefused, queries, read
 
 NOW_S = 1_772_377_200  # 2026-03-01 15:00 UTC
 RED, GREEN, BLUE = "#e01020", "#10c030", "#2030f0"
@@ -64,6 +64,24 @@ def test_rows_become_queries():
     assert (second["Id"], second["ReturnData"], second["MetricStat"]["Stat"]) == ("row1", False, "Sum")
     assert second["MetricStat"]["Metric"]["Dimensions"] == [{"Name": "D", "Value": "w"}]
     assert third == {"Id": "row2", "ReturnData": True, "Expression": "SUM(METRICS())", "Period": 120}
+
+
+def test_what_was_read_becomes_lines():
+    rows = [
+        ["N", "M", {"color": RED, "yAxis": "right"}],
+        [{"expression": "SEARCH('x', 'Sum')", "color": GREEN}],
+        [{"expression": "ANOMALY_DETECTION_BAND(row0)"}],
+        ["N", "gone"],
+    ]
+    picture = read(widget(metrics=rows), NOW_S)
+    one, other = Found("a", {60: 2.0, 0: 1.0}, 60, False), Found("b", {0: 3.0}, 60, True)
+    upper, lower = Found("M High", {0: 9.0}, 60, False), Found("M Low", {0: 4.0}, 60, False)
+    assert pictures.lines(picture, [[one], [one, other], [upper, lower], []]) == [
+        Line("a", [(0, 1.0), (60, 2.0)], 60, RED, "right"),
+        Line("a", [(0, 1.0), (60, 2.0)], 60, GREEN),
+        Line("b", [(0, 3.0)], 60, "", is_partial=True),
+        Line("M (expected)", [(0, 9.0)], 60, lower=[(0, 4.0)]),
+    ]
 
 
 ALARM = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from kedge.metrics import documents, labels, rows, widgets
 from kedge.metrics.documents import Members
@@ -190,6 +190,39 @@ def queries(picture: Picture) -> list[dict[str, Any]]:
     taken = {row.options.get("id") for row in picture.rows}
     free = (name for name in (f"row{number}" for number in range(len(picture.rows) * 2)) if name not in taken)
     return [_query(picture, row, row.options.get("id") or next(free)) for row in picture.rows]
+
+
+class Found(NamedTuple):
+    """What was read for one series of a query."""
+
+    label: str
+    points: Mapping[int, float]
+    period_s: int
+    is_partial: bool
+
+
+def lines(picture: Picture, found: Sequence[Sequence[Found]]) -> list[Line]:
+    """found: for each row of the picture the series that it gave, in order. The two of a band become one line."""
+    drawn = []
+    for row, series in zip(picture.rows, found, strict=True):
+        axis = row.options.get("yAxis", "left")
+        if _is_band(row) and len(series) == 2:
+            upper, lower = series
+            label = row.options.get("label", upper.label.removesuffix(" High") + " (expected)")
+            colour = row.options.get("color", "")
+            drawn.append(replace(_line(upper, colour, axis), label=label, lower=sorted(lower.points.items())))
+            continue
+        for place, each in enumerate(series):
+            drawn.append(_line(each, row.options.get("color", "") if place == 0 else "", axis))
+    return drawn
+
+
+def _line(found: Found, colour: str, axis: str) -> Line:
+    return Line(found.label, sorted(found.points.items()), found.period_s, colour, axis, found.is_partial)
+
+
+def _is_band(row: Row) -> bool:
+    return row.expression.lstrip().startswith("ANOMALY_DETECTION_BAND")
 
 
 def _query(picture: Picture, row: Row, name: str) -> dict[str, Any]:
