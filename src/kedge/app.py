@@ -63,7 +63,7 @@ from kedge.kms.keystore import KeyStore
 from kedge.kms.master import open_master, record_master
 from kedge.loop import Signal, run, run_on_fastest_loop
 from kedge.metrics import controller as metrics_controller
-from kedge.metrics import dashboard_operations, detector_operations
+from kedge.metrics import dashboard_operations, detector_controller, detector_operations, picture_operations
 from kedge.metrics import operations as metric_operations
 from kedge.metrics.bands import band_of
 from kedge.metrics.store import MetricStore
@@ -111,6 +111,7 @@ def operations(keys: KeyRing, machine: Machine, key_store: KeyStore, metrics: Me
         **dashboard_operations.OPERATIONS,
         **detector_operations.OPERATIONS,
         **alarm_operations.OPERATIONS,
+        **picture_operations.operations(metrics),
     }
 
 
@@ -285,6 +286,11 @@ class App:
     async def keep_metrics(self) -> float | None:
         return await metrics_controller.keep_house(self.metrics)
 
+    async def train(self) -> float | None:
+        return await detector_controller.step(
+            self.store, detector_controller.reading(self.metrics, self.clock), self.clock
+        )
+
     async def pass_events_on(self) -> None:
         await objects_controller.pass_events_on(self.objects, self.store)
 
@@ -342,6 +348,10 @@ class App:
             asyncio.create_task(
                 run("metrics", self.keep_metrics, Signal(), self.clock, period_s=metrics_controller.PERIOD_S),
                 name="metrics",
+            ),
+            asyncio.create_task(
+                run("anomaly detectors", self.train, Signal(), self.clock, period_s=detector_controller.PERIOD_S),
+                name="anomaly detectors",
             ),
             asyncio.create_task(keep_link(self.home, "control", task_id, listener), name="link"),
         ]

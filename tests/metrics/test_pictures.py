@@ -46,6 +46,8 @@ def test_a_widget_is_read_with_what_it_leaves_out():
     assert (found.start_s, found.end_s) == (NOW_S - 10_800, NOW_S)
     assert (found.width, found.height, found.period_s, found.stat) == (600, 400, 300, "Average")
     assert read(widget(start="-PT1H"), NOW_S).period_s == 60
+    assert read(widget(start="-P70D"), NOW_S).period_s == 3600
+    assert read(widget(start="-P20D", end="-P19DT23H30M"), NOW_S).period_s == 300
     assert read(widget(start="-P1DT2H30M", end="-PT30M"), NOW_S).start_s == NOW_S - 95_400
     assert read(widget(start="2026-03-01T12:00:00Z", end="2026-03-01T13:00:00+00:00"), NOW_S).end_s == NOW_S - 7200
 
@@ -74,12 +76,12 @@ def test_what_was_read_becomes_lines():
         ["N", "gone"],
     ]
     picture = read(widget(metrics=rows), NOW_S)
-    one, other = Found("a", {60: 2.0, 0: 1.0}, 60, False), Found("b", {0: 3.0}, 60, True)
-    upper, lower = Found("M High", {0: 9.0}, 60, False), Found("M Low", {0: 4.0}, 60, False)
+    one, other = Found("a", {60: 2.0, 0: 1.0}, 60), Found("b", {0: 3.0}, 60)
+    upper, lower = Found("M High", {0: 9.0}, 60), Found("M Low", {0: 4.0}, 60)
     assert pictures.lines(picture, [[one], [one, other], [upper, lower], []]) == [
         Line("a", [(0, 1.0), (60, 2.0)], 60, RED, "right"),
         Line("a", [(0, 1.0), (60, 2.0)], 60, GREEN),
-        Line("b", [(0, 3.0)], 60, "", is_partial=True),
+        Line("b", [(0, 3.0)], 60),
         Line("M (expected)", [(0, 9.0)], 60, lower=[(0, 4.0)]),
     ]
 

@@ -11,10 +11,12 @@ from kedge.errors import ConcurrentChange
 from kedge.metrics import anomaly, detectors
 from kedge.metrics.anomaly import Points
 from kedge.metrics.detectors import DETECTOR, INSUFFICIENT, MODEL, TRAINED
+from kedge.metrics.reading import Reader
+from kedge.metrics.store import MetricStore
 from kedge.store.records import Author, Resource
 from kedge.store.store import Store
 
-PERIOD_S = 10.0
+PERIOD_S = 2.0
 AT_ONCE_S = 0.05
 """Between two detectors: training is arithmetic for some tenths of a second, which others wait for."""
 
@@ -22,6 +24,19 @@ Read = Callable[[Resource, int, int, int], Points]
 """(detector, period, from, until in seconds since 1970) -> the values that it watches."""
 
 log = logging.getLogger(__name__)
+
+
+def reading(metrics: MetricStore, clock: Clock) -> Read:
+    """From the metric store; of data in several units, that in the one that has most."""
+
+    def read(detector: Resource, period_s: int, start_s: int, end_s: int) -> Points:
+        scope, now_s = detector.scope, clock.now().timestamp()
+        found = Reader(metrics, scope.account, scope.region, start_s, end_s, now_s).read(
+            detectors.queries(detector.document["Watches"], period_s)
+        )
+        return max((sorted(result.series.points.items()) for result in found), key=len, default=[])
+
+    return read
 
 
 async def step(store: Store, read: Read, clock: Clock) -> float | None:

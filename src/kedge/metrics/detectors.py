@@ -156,6 +156,15 @@ def periods_s(watches: Document) -> tuple[int, ...]:
     return (next(query["MetricStat"]["Period"] for query in watches["Math"] if "MetricStat" in query),)
 
 
+def queries(watches: Document, period_s: int) -> list[Query]:
+    """What GetMetricData would be asked for to get the values of this period."""
+    if "Math" in watches:
+        return list(watches["Math"])
+    single = watches["Single"]
+    metric = {name: single[name] for name in ("Namespace", "MetricName", "Dimensions")}
+    return [{"Id": "m1", "MetricStat": {"Metric": metric, "Period": period_s, "Stat": single["Stat"]}}]
+
+
 def type_of(watches: Document) -> str:
     return SINGLE if "Single" in watches else MATH
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedge.metrics.labels import number
 from kedge.metrics.pictures import Axis, Line, Picture
+from kedge.metrics.series import DAY_S
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,6 @@ class Theme:
     faint: str
     """Of what stands behind: texts of the axes."""
     grid: str
-    warning: str = "#ff9900"
     limit: str = "#d62728"
 
 
@@ -128,8 +128,8 @@ class Page:
     def __init__(self, figure: Figure, picture: Picture, theme: Theme, lines: list[Line]) -> None:
         self.figure, self.picture, self.theme, self.lines = figure, picture, theme, lines
         self.width, self.height = picture.width, picture.height
-        scale = min(1.0, self.width / 420, self.height / 260)
-        self.text_pt = 8.5 * max(0.62, scale)
+        scale = min(1.0, self.width / 300, self.height / 180)
+        self.text_pt = 8.5 * max(0.65, scale)
         self.left, self.right = 14.0, 14.0
         self.top, self.bottom = 12.0, 12.0
 
@@ -181,12 +181,12 @@ class Page:
         return datetime.fromtimestamp(at, self.zone)
 
 
-def legend(page: Page, entries: Sequence[tuple[str, str, bool]]) -> None:
-    """entries: (colour, label, partial). Below in as many columns as fit, or beside; what has no room is counted."""
+def legend(page: Page, entries: Sequence[tuple[str, str]]) -> None:
+    """entries: (colour, label). Below in as many columns as fit, or beside; what has no room is counted."""
     if page.picture.legend == "hidden" or not entries or page.height < SMALL_PX or page.width < SMALL_PX:
         return
     step = page.text_pt * DPI / 72 * 1.75
-    wanted = max(len(label) + 2 * partial for _, label, partial in entries) * page.text_pt * DPI / 72 * 0.6 + 34
+    wanted = max(len(label) for _, label in entries) * page.text_pt * DPI / 72 * 0.6 + 34
     whole = page.width - 2 * page.left
     if page.picture.legend == "right":
         column = min(wanted, page.width * 0.35)
@@ -201,12 +201,10 @@ def legend(page: Page, entries: Sequence[tuple[str, str, bool]]) -> None:
         page.bottom += rows * step + 6
     room = rows * columns
     shown = list(entries) if len(entries) <= room else [*entries[: room - 1]]
-    for place, (colour, label, partial) in enumerate(shown):
+    for place, (colour, label) in enumerate(shown):
         at_x, at_y = x + place % columns * column, y + place // columns * step
         page.swatch(at_x, at_y, colour)
-        mark = "\u26a0 " if partial else ""
-        text = shortened(mark + label, column - 20, page.text_pt)
-        page.write(at_x + 15, at_y, text, colour=page.theme.warning if partial else "", va="center_baseline")
+        page.write(at_x + 15, at_y, shortened(label, column - 20, page.text_pt), va="center_baseline")
     if len(shown) < len(entries):
         at_x, at_y = x + len(shown) % columns * column, y + len(shown) // columns * step
         page.write(at_x, at_y, f"and {len(entries) - len(shown)} more", colour=page.theme.faint, va="center_baseline")
@@ -227,7 +225,7 @@ def time_series(page: Page) -> None:
     from kedge.metrics import drawing_marks
 
     picture, theme = page.picture, page.theme
-    legend(page, [(line.colour, line.label, line.is_partial) for line in page.lines])
+    legend(page, [(line.colour, line.label) for line in page.lines])
     on_right = any(line.axis == "right" for line in page.lines) or any(m.axis == "right" for m in picture.horizontal)
     page.bottom += page.text_pt * DPI / 72 + 8
     page.left += page.text_pt * 4.2
@@ -323,15 +321,13 @@ def _style_time(page: Page, axes: Axes) -> None:
     axes.set_xlim(picture.start_s, picture.end_s)
     span_s = picture.end_s - picture.start_s
     room = page.width - page.left - page.right
-    most = max(2, int(room / (page.text_pt * 7.5)))
+    most = max(2, int(room / (page.text_pt * (14 if span_s > DAY_S else 7.5))))
     step_s = next((size for size in _STEPS_S if span_s / size <= most), _STEPS_S[-1])
     offset = picture.zone.utcoffset(None)
     shift_s = 0 if offset is None else int(offset.total_seconds())
     first = math.ceil((picture.start_s + shift_s) / step_s) * step_s - shift_s
     axes.xaxis.set_major_locator(FixedLocator(list(range(first, picture.end_s + 1, step_s))))
-    form = (
-        "%m/%d" if step_s >= 86_400 else "%m/%d %H:%M" if span_s > 86_400 else "%H:%M" if step_s >= 60 else "%H:%M:%S"
-    )
+    form = "%m/%d" if step_s >= DAY_S else "%m/%d %H:%M" if span_s > DAY_S else "%H:%M" if step_s >= 60 else "%H:%M:%S"
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: page.moment(at).strftime(form)))
 
 

@@ -102,7 +102,7 @@ def pie(page: Page) -> None:
     """A ring with the sum in the middle. Shares below 0 have no place in it."""
     shares = [(line, max(last(line) or 0.0, 0.0)) for line in page.lines]
     total = sum(value for _, value in shares)
-    entries = [(line.colour, f"{line.label}  {_short(last(line))}", line.is_partial) for line, _ in shares]
+    entries = [(line.colour, f"{line.label}  {_short(last(line))}") for line, _ in shares]
     legend(page, entries)
     axes = page.axes()
     axes.set_aspect("equal")

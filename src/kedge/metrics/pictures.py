@@ -1,7 +1,7 @@
 """What a picture of metrics is to show: the MetricWidget of GetMetricWidgetImage. PURE.
 
-Source: "GetMetricWidgetImage: Metric Widget Structure and Syntax". Where no period is given it is 300 s, or 60 s where
-the picture spans an hour or less.
+Source: "GetMetricWidgetImage: Metric Widget Structure and Syntax". Where no period is given it is 300 s, 60 s where the
+picture spans an hour or less, and 3600 s where it begins so long ago that nothing shorter is kept.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 from kedge.metrics import documents, labels, rows, widgets
 from kedge.metrics.documents import Members
 from kedge.metrics.rows import Row
+from kedge.metrics.series import DAY_S, HOUR_S
 
 MOST_METRICS = 100
 LARGEST_PX = 2000
 LONGEST_WIDGET = 100 * 1024
 DEFAULT_STAT = "Average"
-MONTH_S = 30 * 86_400
+MONTH_S = 30 * DAY_S
 
 _WIDGET = Members(
     {
@@ -91,8 +92,6 @@ class Line:
     period_s: int = 300
     colour: str = ""
     axis: str = "left"
-    is_partial: bool = False
-    """Some of its points could not be read, which the picture says."""
     lower: Sequence[tuple[int, float]] = ()
     """Of a band, whose upper border `points` are then: it is drawn as the area between them."""
 
@@ -128,7 +127,7 @@ def read(text: str, now_s: float) -> Picture:
         stacked=document.get("stacked", False),
         width=document.get("width", 600),
         height=document.get("height", 400),
-        period_s=document.get("period", 60 if end_s - start_s <= 3600 else 300),
+        period_s=document.get("period") or _period_s(start_s, end_s, now_s),
         stat=document.get("stat", DEFAULT_STAT),
         region=document.get("region", ""),
         legend=document.get("legend", {}).get("position", "bottom"),
@@ -198,7 +197,6 @@ class Found(NamedTuple):
     label: str
     points: Mapping[int, float]
     period_s: int
-    is_partial: bool
 
 
 def lines(picture: Picture, found: Sequence[Sequence[Found]]) -> list[Line]:
@@ -218,7 +216,7 @@ def lines(picture: Picture, found: Sequence[Sequence[Found]]) -> list[Line]:
 
 
 def _line(found: Found, colour: str, axis: str) -> Line:
-    return Line(found.label, sorted(found.points.items()), found.period_s, colour, axis, found.is_partial)
+    return Line(found.label, sorted(found.points.items()), found.period_s, colour, axis)
 
 
 def _is_band(row: Row) -> bool:
@@ -230,12 +228,20 @@ def _query(picture: Picture, row: Row, name: str) -> dict[str, Any]:
     query: dict[str, Any] = {"Id": name, "ReturnData": options.get("visible", True)}
     if "label" in options:
         query["Label"] = options["label"]
+    if "accountId" in options:
+        query["AccountId"] = options["accountId"]
     period_s = options.get("period", picture.period_s)
     if row.expression:
         return {**query, "Expression": row.expression, "Period": period_s}
     dimensions = [{"Name": name, "Value": value} for name, value in row.dimensions]
     metric = {"Namespace": row.namespace, "MetricName": row.name, "Dimensions": dimensions}
     return {**query, "MetricStat": {"Metric": metric, "Period": period_s, "Stat": options.get("stat", picture.stat)}}
+
+
+def _period_s(start_s: int, end_s: int, now_s: float) -> int:
+    if now_s - start_s > 63 * DAY_S:
+        return HOUR_S
+    return 60 if end_s - start_s <= HOUR_S and now_s - start_s < 15 * DAY_S else 300
 
 
 def _second(text: str, now_s: float) -> int:

@@ -1,0 +1,109 @@
+"""An unmodified boto3 puts datapoints and gets a picture of them, and a band of what is normal."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+from botocore.exceptions import ClientError
+
+RED, BLUE = (0xE0, 0x10, 0x20), (0x20, 0x30, 0xF0)
+HOST = [{"Name": "Host", "Value": "a"}]
+
+
+@pytest.fixture
+def cloudwatch(kedge) -> Any:
+    return kedge.client("cloudwatch")
+
+
+@pytest.fixture
+def now() -> datetime:
+    return datetime.now(UTC).replace(second=0, microsecond=0)
+
+
+def put(cloudwatch: Any, name: str, values: list[float], until: datetime, step_s: int = 60) -> None:
+    """One value each period, the last one just before `until`."""
+    first = until - timedelta(seconds=step_s * len(values))
+    data = [
+        {"MetricName": name, "Dimensions": HOST, "Timestamp": first + timedelta(seconds=step_s * n), "Value": value}
+        for n, value in enumerate(values)
+    ]
+    for place in range(0, len(data), 500):
+        cloudwatch.put_metric_data(Namespace="N", MetricData=data[place : place + 500])
+
+
+def picture(cloudwatch: Any, **widget: Any) -> np.ndarray:
+    answer = cloudwatch.get_metric_widget_image(MetricWidget=json.dumps(widget))
+    found = matplotlib.image.imread(io.BytesIO(answer["MetricWidgetImage"]))
+    return (found[:, :, :3] * 255).round().astype(int)
+
+
+def pixels(image: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    return np.argwhere(np.abs(image - colour).max(axis=2) <= 40)
+
+
+def test_a_picture_shows_what_was_put(cloudwatch, now):
+    put(cloudwatch, "Low", [10] * 60, now)
+    put(cloudwatch, "High", [90] * 60, now)
+    rows = [
+        ["N", "Low", "Host", "a", {"color": "#e01020", "id": "m1"}],
+        [".", "High", ".", ".", {"color": "#2030f0"}],
+    ]
+    image = picture(cloudwatch, metrics=rows, start="-PT1H", width=500, height=300, legend={"position": "hidden"})
+    assert image.shape == (300, 500, 3)
+    assert pixels(image, BLUE)[:, 0].max() < pixels(image, RED)[:, 0].min()
+    assert np.ptp(pixels(image, RED)[:, 1]) > 350
+    twice = [*rows[:1], [{"expression": "m1 * 5", "color": "#2030f0"}]]
+    image = picture(cloudwatch, metrics=twice, start="-PT1H", width=500, height=300, legend={"position": "hidden"})
+    assert pixels(image, BLUE)[:, 0].max() < pixels(image, RED)[:, 0].min()
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"MetricWidget": "{"}, "MetricWidget is no JSON"),
+        ({"MetricWidget": '{"metrics": [["N", "M"]], "width": 5000}'}, "/width: Should be <= 2000"),
+        ({"MetricWidget": '{"metrics": [["N", "M"]]}', "OutputFormat": "image/png"}, "it has to be png"),
+        ({"MetricWidget": '{"metrics": [[{"expression": "SUMM(m1)"}]]}'}, "is no function of metric math"),
+        ({"MetricWidget": '{"annotations": {"alarms": ["x"]}}'}, "is not an ARN"),
+    ],
+)
+def test_what_is_refused(cloudwatch, request_, says):
+    with pytest.raises(ClientError) as refused:
+        cloudwatch.get_metric_widget_image(**request_)
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert says in refused.value.response["Error"]["Message"]
+
+
+def test_a_detector_is_trained_and_gives_a_band(cloudwatch, now):
+    put(cloudwatch, "Daily", [50 + n % 3 for n in range(4 * 288)], now, step_s=300)
+    cloudwatch.put_anomaly_detector(Namespace="N", MetricName="Daily", Dimensions=HOST, Stat="Average")
+    until = time.monotonic() + 20
+    while (found := cloudwatch.describe_anomaly_detectors()["AnomalyDetectors"][0])["StateValue"] != "TRAINED":
+        assert time.monotonic() < until, found
+        time.sleep(0.1)
+    stat = {"Metric": {"Namespace": "N", "MetricName": "Daily", "Dimensions": HOST}, "Period": 300, "Stat": "Average"}
+    answer = cloudwatch.get_metric_data(
+        MetricDataQueries=[
+            {"Id": "m1", "MetricStat": stat},
+            {"Id": "ad1", "Expression": "ANOMALY_DETECTION_BAND(m1, 3)"},
+        ],
+        StartTime=now - timedelta(hours=3),
+        EndTime=now,
+    )
+    metric, upper, lower = answer["MetricDataResults"]
+    assert len(metric["Values"]) >= len(upper["Values"]) - 1 > 30
+    assert all(
+        50 - 6 < low < 50.5 and 51.5 < high < 52 + 6 for low, high in zip(lower["Values"], upper["Values"], strict=True)
+    )
+    rows = [
+        ["N", "Daily", "Host", "a", {"id": "m1"}],
+        [{"expression": "ANOMALY_DETECTION_BAND(m1)", "color": "#2030f0"}],
+    ]
+    assert len(pixels(picture(cloudwatch, metrics=rows), (0xBB, 0xBF, 0xFA))) > 2000
