@@ -9,7 +9,7 @@ import pytest
 
 from kedge.clock import HandClock
 from kedge.metrics import detector_controller, detectors
-from kedge.metrics.bands import band_of
+from kedge.metrics.bands import band_of, make_detectors
 from kedge.metrics.detectors import DETECTOR
 from kedge.metrics.math import MathRefused, Series, Value, Window, evaluate, parse
 from kedge.metrics.series import Metric
@@ -88,3 +88,20 @@ async def test_the_band_of_an_expression(store):
 async def test_without_a_detector_there_is_no_band(store):
     assert [series.points for series in bands(store, "ANOMALY_DETECTION_BAND(m1)")] == [{}, {}]
     assert [series.points for series in bands(store, "ANOMALY_DETECTION_BAND(e1)")] == [{}, {}]
+
+
+async def test_what_a_band_needs_is_made_once(store):
+    def make(*queries: Any) -> list[str]:
+        with store.transaction(Author("test", "r", NOW)) as tx:
+            make_detectors(tx, SCOPE, queries)
+        return [each.name for each in store.list(SCOPE, DETECTOR).items]
+
+    of_metric = {"Namespace": "N", "MetricName": "M", "Stat": "Sum", "Dimensions": [{"Name": "Host", "Value": "a"}]}
+    assert make(M1, E1) == []
+    assert make(M1, BAND) == make(M1, BAND) == [detectors.id_of(detectors.of_metric(of_metric))]
+    of_math = detectors.of_math([{**M1, "ReturnData": False}, {"Id": "e1", "Expression": "m1 * 2"}])
+    assert detectors.id_of(of_math) in make(M1, E1, {"Id": "x", "Expression": "FIRST(ANOMALY_DETECTION_BAND(e1))"})
+    for wrong in ("ANOMALY_DETECTION_BAND(m1 + 1)", "ANOMALY_DETECTION_BAND(m9)"):
+        with pytest.raises(MathRefused):
+            make(M1, {"Id": "x", "Expression": wrong})
+    assert len(make(M1)) == 2

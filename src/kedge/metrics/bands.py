@@ -7,10 +7,12 @@ from typing import Any
 
 from kedge.metrics import detectors
 from kedge.metrics.anomaly import Model
-from kedge.metrics.detectors import DETECTOR, MODEL, DetectorRefused
-from kedge.metrics.math import MathRefused, Series, Value, Window, parse
+from kedge.metrics.detectors import DETECTOR, MODEL, PENDING, DetectorRefused
+from kedge.metrics.insights import is_query
+from kedge.metrics.math import MathRefused, Series, Value, Window, parse, syntax
 from kedge.store.records import Document, Scope
 from kedge.store.store import Store
+from kedge.store.transaction import Transaction
 
 _GROWS_WITH_PERIOD = ("Sum", "SampleCount")
 
@@ -42,6 +44,30 @@ def band_of(
     return band
 
 
+def make_detectors(tx: Transaction, scope: Scope, queries: Sequence[Mapping[str, Any]]) -> None:
+    """What every ANOMALY_DETECTION_BAND of these queries needs, unless it is there: AWS does so for an alarm's.
+
+    Raises MathRefused for a band of what can have no detector.
+    """
+    for query in queries:
+        for name in _banded(query.get("Expression", "")):
+            watches = _of_query(name, {each["Id"]: each for each in queries})
+            of = detectors.id_of(watches)
+            if tx.get(scope, DETECTOR, of) is None:
+                tx.insert(scope, DETECTOR, of, detectors.document(watches, {}, {}), PENDING)
+
+
+def _banded(expression: str) -> list[str]:
+    """The ids that the bands of an expression are around."""
+    if not expression or is_query(expression):
+        return []
+    calls = [node for node, _ in syntax.walk(parse(expression).root) if isinstance(node, syntax.Call)]
+    bands = [call.arguments[0] for call in calls if call.function == "ANOMALY_DETECTION_BAND"]
+    if not all(isinstance(of, syntax.Name) for of in bands):
+        raise MathRefused("ANOMALY_DETECTION_BAND takes a metric or the id of an expression.")
+    return [of.name for of in bands if isinstance(of, syntax.Name)]
+
+
 def _series(of: Series, lower: dict[int, float], upper: dict[int, float]) -> list[Series]:
     return [
         of.with_points(points)._replace(label=f"{of.label} {end}") for end, points in (("High", upper), ("Low", lower))
@@ -59,9 +85,17 @@ def _watched(series: Series, queries: Sequence[Mapping[str, Any]], known: Mappin
     name = next((name for name, value in known.items() if value is series), None)
     if name is None:
         raise MathRefused("ANOMALY_DETECTION_BAND takes a metric or the id of an expression.")
-    needed = _needed(name, {query["Id"]: query for query in queries})
+    return _of_query(name, {query["Id"]: query for query in queries})
+
+
+def _of_query(name: str, queries: Mapping[str, Mapping[str, Any]]) -> Document:
+    if name not in queries:
+        raise MathRefused(f'"{name}" is the id of no query.')
+    stat = queries[name].get("MetricStat")
+    if stat is not None:
+        return detectors.of_metric({**stat["Metric"], "Stat": stat["Stat"]})
     try:
-        return detectors.of_math([{**query, "ReturnData": query["Id"] == name} for query in needed])
+        return detectors.of_math([{**query, "ReturnData": query["Id"] == name} for query in _needed(name, queries)])
     except DetectorRefused as refused:
         raise MathRefused(f'ANOMALY_DETECTION_BAND of "{name}": {refused}') from None
 
