@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kedge.clock import HandClock
+from kedge.errors import ValidationFailed
 from kedge.metrics import detector_controller, detectors
 from kedge.metrics.anomaly import Model
 from kedge.metrics.detectors import DETECTOR, MODEL, DetectorRefused
@@ -93,6 +94,20 @@ async def test_too_little_data_is_said_and_tried_again(store):
     assert state(store, name) == "TRAINED"
 
 
+async def test_one_that_cannot_be_read_holds_up_no_other(store):
+    names = [put(store, detectors.of_metric({**METRIC, "MetricName": f"M{n}"})) for n in range(2)]
+    values = Values(days=3)
+
+    def read(detector: Resource, *window: int) -> list[tuple[int, float]]:
+        if detector.name == min(names):
+            raise ValidationFailed("an expression of another release")
+        return values(detector, *window)
+
+    for _ in names:
+        await detector_controller.step(store, read, HandClock(NOW))
+    assert [state(store, name) for name in sorted(names)] == ["TRAINED_INSUFFICIENT_DATA", "TRAINED"]
+
+
 async def test_another_configuration_trains_anew(store):
     clock, read, name = HandClock(NOW), Values(days=14), put(store)
     await detector_controller.step(store, read, clock)
@@ -148,6 +163,9 @@ def test_what_watches_the_same_has_the_same_id():
         ([{"Id": "e1", "Expression": "1"}], "the same Period"),
         ([{**QUERY, "MetricStat": {**QUERY["MetricStat"], "Period": 10}}, {"Id": "e1", "Expression": "m1"}], "Period"),
         ([QUERY, {"Id": "e1", "Expression": "m1 +"}], "Syntax error"),
+        ([QUERY, {"Id": "e1", "Expression": "[m1] + [m1]"}], "Unsupported operand type"),
+        ([QUERY, {"Id": "e1", "Expression": "AVG(m1)"}], "has to be one time series"),
+        ([QUERY, {"Id": "e1", "Expression": "[m1, m1]"}], "has to be one time series"),
         ([QUERY, {"Id": "e1", "Expression": "m2"}], "is the id of no query"),
         ([QUERY, {"Id": "e1", "Expression": "SUM(METRICS())"}], "cannot use METRICS"),
         ([QUERY, {"Id": "e1", "Expression": "FIRST(ANOMALY_DETECTION_BAND(m1))"}], "cannot use ANOMALY_DETECTION_BAND"),

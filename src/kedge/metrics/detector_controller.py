@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from kedge.clock import Clock
-from kedge.errors import ConcurrentChange
+from kedge.errors import ConcurrentChange, ValidationFailed
 from kedge.metrics import anomaly, detectors
 from kedge.metrics.anomaly import Points
 from kedge.metrics.detectors import DETECTOR, INSUFFICIENT, MODEL, TRAINED
@@ -47,17 +47,19 @@ async def step(store: Store, read: Read, clock: Clock) -> float | None:
 
 def _step(store: Store, read: Read, clock: Clock) -> bool:
     now_s = clock.now().timestamp()
-    found = store.list(None, DETECTOR).items
-    models = {(each.scope, each.name): each for each in store.list(None, MODEL).items} if found else {}
-    due = next((each for each in found if detectors.is_due(each, models.get((each.scope, each.name)), now_s)), None)
+    due = next((each for each in store.list(None, DETECTOR).items if detectors.is_due(each, now_s)), None)
     if due is None:
         return False
-    fitted = _fitted(due, read, int(now_s))
-    document = {"FittedAt": now_s, "Models": [model.as_json() for model in fitted]}
+    try:
+        fitted = _fitted(due, read, int(now_s))
+    except ValidationFailed as refused:  # an expression that was taken by another release
+        log.warning("anomaly detector %s cannot be trained: %s", due.name, refused)
+        fitted = []
+    document = {"Models": [model.as_json() for model in fitted]}
     state = TRAINED if fitted else INSUFFICIENT
     try:
         with store.transaction(Author("kedge", "anomaly detectors", clock.now())) as tx:
-            tx.observe(due, status=state)
+            tx.observe(due, {**due.document, "FittedAt": now_s}, state)
             model = tx.get(due.scope, MODEL, due.name)
             if model is None:
                 tx.insert(due.scope, MODEL, due.name, document)

@@ -2,8 +2,8 @@
 
 In the resource store, by (account, region):
 
-    anomaly-detector  by id  {"Watches": ..., "Configuration": ..., "Characteristics": ...}; the status is its state
-    anomaly-model     by id  {"FittedAt": seconds, "Models": [...]}, without history; there once it was trained
+    anomaly-detector  by id  {"Watches", "Configuration", "Characteristics", "FittedAt"}; the status is its state
+    anomaly-model     by id  {"Models": [...]}, without history; there once it was trained
 
 `Watches` is {"Single": {Namespace, MetricName, Dimensions, Stat}} or {"Math": [queries]}, in one order, so that what
 watches the same has the same id. Times in documents are seconds since 1970.
@@ -19,7 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from kedge.metrics.anomaly import Habits, Model
-from kedge.metrics.math import MathRefused, order, parse
+from kedge.metrics.math import Expression, MathRefused, Series, Value, Window, evaluate, order, parse
 from kedge.store.records import Document, Resource
 
 DETECTOR, MODEL = "anomaly-detector", "anomaly-model"
@@ -72,14 +72,22 @@ def of_math(queries: Sequence[Query]) -> Document:
         raise DetectorRefused("The metrics of MetricDataQueries have to have the same Period, a multiple of 60.")
     try:
         expressions = {query["Id"]: parse(query["Expression"]) for query in queries if "Expression" in query}
-        order(expressions, [name for name in ids if name not in expressions])
-    except MathRefused as refused:
-        raise DetectorRefused(str(refused)) from None
-    for expression in expressions.values():
-        unfit = sorted(expression.functions & _NOT_FOR_DETECTORS)
+        unfit = sorted(name for each in expressions.values() for name in each.functions & _NOT_FOR_DETECTORS)
         if unfit:
             raise DetectorRefused(f"An anomaly detector's expression cannot use {unfit[0]}.")
+        _check_types(expressions, returned[0]["Id"], [name for name in ids if name not in expressions])
+    except MathRefused as refused:
+        raise DetectorRefused(str(refused)) from None
     return {"Math": [_query(query) for query in sorted(queries, key=lambda query: str(query["Id"]))]}
+
+
+def _check_types(expressions: Mapping[str, Expression], returned: str, metrics: Sequence[str]) -> None:
+    """Types do not depend on points, so series without any show what would be refused. Raises MathRefused."""
+    known: dict[str, Value] = {name: Series(name, 60, {}) for name in metrics}
+    for name in order(expressions, metrics):
+        known[name] = evaluate(expressions[name], known, Window(0, 0, 60), lambda *asked: [])
+    if not isinstance(known[returned], Series):
+        raise MathRefused(f'"{returned}" has to be one time series.')
 
 
 def _query(query: Query) -> Document:
@@ -125,6 +133,7 @@ def document(watches: Document, configuration: Mapping[str, Any], characteristic
             "ExcludedTimeRanges": excluded,
         },
         "Characteristics": dict(characteristics),
+        "FittedAt": 0.0,
     }
 
 
@@ -169,12 +178,10 @@ def type_of(watches: Document) -> str:
     return SINGLE if "Single" in watches else MATH
 
 
-def is_due(detector: Resource, model: Resource | None, now_s: float) -> bool:
+def is_due(detector: Resource, now_s: float) -> bool:
     """Whether it has to be trained, for the first time or again."""
-    if detector.status == PENDING or model is None:
-        return True
     pause_s = RETRY_S if detector.status == INSUFFICIENT else REFIT_S
-    return bool(now_s - model.document["FittedAt"] >= pause_s)
+    return detector.status == PENDING or bool(now_s - detector.document["FittedAt"] >= pause_s)
 
 
 def nearest(models: Sequence[Model], period_s: int) -> Model | None:
