@@ -81,29 +81,35 @@ def test_what_is_refused(cloudwatch, request_, says):
     assert says in refused.value.response["Error"]["Message"]
 
 
-def test_a_detector_is_trained_and_gives_a_band(cloudwatch, now):
+def test_detectors_are_trained_and_give_bands(cloudwatch, now):
     put(cloudwatch, "Daily", [50 + n % 3 for n in range(4 * 288)], now, step_s=300)
-    cloudwatch.put_anomaly_detector(Namespace="N", MetricName="Daily", Dimensions=HOST, Stat="Average")
-    until = time.monotonic() + 20
-    while (found := cloudwatch.describe_anomaly_detectors()["AnomalyDetectors"][0])["StateValue"] != "TRAINED":
+    metric = {"Namespace": "N", "MetricName": "Daily", "Dimensions": HOST}
+    query = {"Id": "m1", "MetricStat": {"Metric": metric, "Period": 300, "Stat": "Average"}}
+    twice = {"Id": "e1", "Expression": "m1 * 2"}
+    cloudwatch.put_anomaly_detector(**metric, Stat="Average")
+    cloudwatch.put_anomaly_detector(
+        MetricMathAnomalyDetector={"MetricDataQueries": [{**query, "ReturnData": False}, twice]}
+    )
+    both, until = ["SINGLE_METRIC", "METRIC_MATH"], time.monotonic() + 30
+    while True:
+        found = cloudwatch.describe_anomaly_detectors(AnomalyDetectorTypes=both)["AnomalyDetectors"]
+        if [each["StateValue"] for each in found] == ["TRAINED", "TRAINED"]:
+            break
         assert time.monotonic() < until, found
         time.sleep(0.1)
-    stat = {"Metric": {"Namespace": "N", "MetricName": "Daily", "Dimensions": HOST}, "Period": 300, "Stat": "Average"}
-    answer = cloudwatch.get_metric_data(
-        MetricDataQueries=[
-            {"Id": "m1", "MetricStat": stat},
-            {"Id": "ad1", "Expression": "ANOMALY_DETECTION_BAND(m1, 3)"},
-        ],
-        StartTime=now - timedelta(hours=3),
-        EndTime=now,
-    )
-    metric, upper, lower = answer["MetricDataResults"]
-    assert len(metric["Values"]) >= len(upper["Values"]) - 1 > 30
-    assert all(
-        50 - 6 < low < 50.5 and 51.5 < high < 52 + 6 for low, high in zip(lower["Values"], upper["Values"], strict=True)
-    )
-    rows = [
-        ["N", "Daily", "Host", "a", {"id": "m1"}],
-        [{"expression": "ANOMALY_DETECTION_BAND(m1)", "color": "#2030f0"}],
+    bands = [
+        {"Id": "ad1", "Expression": "ANOMALY_DETECTION_BAND(m1, 3)"},
+        {"Id": "ad2", "Expression": "ANOMALY_DETECTION_BAND(e1)"},
     ]
+    answer = cloudwatch.get_metric_data(
+        MetricDataQueries=[query, twice, *bands], StartTime=now - timedelta(hours=3), EndTime=now
+    )
+    values = [result["Values"] for result in answer["MetricDataResults"]]
+    assert [result["Id"] for result in answer["MetricDataResults"]] == ["m1", "e1", "ad1", "ad1", "ad2", "ad2"]
+    assert all(len(each) >= 36 for each in values)
+    assert all(51.5 < high < 58 for high in values[2])
+    assert all(44 < low < 50.5 for low in values[3])
+    assert all(103 < high < 116 for high in values[4])
+    band = {"expression": "ANOMALY_DETECTION_BAND(m1)", "color": "#2030f0"}
+    rows = [["N", "Daily", "Host", "a", {"id": "m1"}], [band]]
     assert len(pixels(picture(cloudwatch, metrics=rows), (0xBB, 0xBF, 0xFA))) > 2000
