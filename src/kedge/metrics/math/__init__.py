@@ -7,9 +7,9 @@ finds wrong types, which depend on the types of what the ids stand for and never
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
+from typing import NamedTuple
 
 from kedge.metrics.math import operators, syntax
 from kedge.metrics.math.functions import ABSENT, FUNCTIONS, Parameter, Reach, fitting
@@ -19,8 +19,7 @@ from kedge.metrics.math.values import SCALAR, SERIES, MathRefused, Series, Value
 __all__ = ["Expression", "MathRefused", "Series", "Value", "Window", "evaluate", "order", "parse", "returned"]
 
 
-@dataclass(frozen=True)
-class Expression:
+class Expression(NamedTuple):
     text: str
     root: Node
     ids: frozenset[str]

@@ -10,17 +10,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from kedge.metrics.math.operators import pointwise
 from kedge.metrics.math.values import ARRAY, SCALAR, SERIES, MathRefused, Series, Value, Window, finite, type_of
 
 
-@dataclass(frozen=True)
-class Reach:
+class Reach(NamedTuple):
     """What an expression can get at beside its own text."""
 
     known: Mapping[str, Value]
@@ -32,8 +30,7 @@ class Reach:
     """(series, number of standard deviations) -> upper and lower band; None where there are none."""
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(NamedTuple):
     """takes: names of types. words: what may stand there in bare capitals. A text is written in quotes."""
 
     takes: tuple[str, ...] = ()
@@ -46,8 +43,7 @@ class Parameter:
         return " | ".join((*self.takes, *self.words, *quoted))
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(NamedTuple):
     parameters: tuple[Parameter, ...]
     apply: Callable[..., Value]
     """(reach, *arguments): values, words and texts."""

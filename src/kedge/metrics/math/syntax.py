@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kedge.metrics.math.values import MathRefused
 from kedge.metrics.syntax_error import where
@@ -17,47 +16,40 @@ MOST_NESTED = 60
 """Depth of brackets and calls; the longest expression that AWS takes has room for more than Python's stack has."""
 
 
-@dataclass(frozen=True)
-class Number:
+class Number(NamedTuple):
     value: float
     at: int
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     value: str
     at: int
 
 
-@dataclass(frozen=True)
-class Name:
+class Name(NamedTuple):
     """An id, or a word such as REPEAT where a function takes one."""
 
     name: str
     at: int
 
 
-@dataclass(frozen=True)
-class Array:
+class Array(NamedTuple):
     elements: tuple[Node, ...]
     at: int
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     function: str
     arguments: tuple[Node, ...]
     at: int
 
 
-@dataclass(frozen=True)
-class Negated:
+class Negated(NamedTuple):
     operand: Node
     at: int
 
 
-@dataclass(frozen=True)
-class Chain:
+class Chain(NamedTuple):
     """Operands with operators of one precedence between them; `symbols` has one element less."""
 
     operands: tuple[Node, ...]
