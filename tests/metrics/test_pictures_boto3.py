@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.wire.speaking import PROTOCOLS, speaking
+
 RED, BLUE = (0xE0, 0x10, 0x20), (0x20, 0x30, 0xF0)
 HOST = [{"Name": "Host", "Value": "a"}]
 
@@ -62,6 +64,32 @@ def test_a_picture_shows_what_was_put(cloudwatch, now):
     twice = [*rows[:1], [{"expression": "m1 * 5", "color": "#2030f0"}]]
     image = picture(cloudwatch, metrics=twice, start="-PT1H", width=500, height=300, legend={"position": "hidden"})
     assert pixels(image, BLUE)[:, 0].max() < pixels(image, RED)[:, 0].min()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_dashboards_detectors_and_pictures_in_each_protocol(kedge, protocol):
+    keys = kedge.session.get_credentials()
+    client = speaking(
+        protocol, "cloudwatch", endpoint_url=kedge.api_url, region_name=kedge.region,
+        aws_access_key_id=keys.access_key, aws_secret_access_key=keys.secret_key,
+    )  # fmt: skip
+    body = '{"widgets": [], "more": "ü"}'
+    messages = client.put_dashboard(DashboardName="d", DashboardBody=body)["DashboardValidationMessages"]
+    assert [message["Message"] for message in messages] == ['Should NOT have the additional property "more"']
+    assert client.get_dashboard(DashboardName="d")["DashboardBody"] == body
+    assert client.list_dashboards()["DashboardEntries"][0]["LastModified"].tzinfo is not None
+    with pytest.raises(ClientError) as refused:
+        client.put_dashboard(DashboardName="d", DashboardBody="{}")
+    assert refused.value.response["Error"]["Code"] in ("InvalidParameterInput", "DashboardInvalidInputError")
+    client.delete_dashboards(DashboardNames=["d"])
+    ranges = [{"StartTime": datetime(2026, 1, 1, tzinfo=UTC), "EndTime": datetime(2026, 1, 2, tzinfo=UTC)}]
+    detector = {"Namespace": "N", "MetricName": "M", "Stat": "Sum", "Dimensions": HOST}
+    client.put_anomaly_detector(SingleMetricAnomalyDetector=detector, Configuration={"ExcludedTimeRanges": ranges})
+    (found,) = client.describe_anomaly_detectors()["AnomalyDetectors"]
+    assert found["Configuration"]["ExcludedTimeRanges"] == ranges
+    client.delete_anomaly_detector(SingleMetricAnomalyDetector=detector)
+    made = client.get_metric_widget_image(MetricWidget='{"metrics": [["N", "M"]], "width": 90, "height": 60}')
+    assert made["MetricWidgetImage"].startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
