@@ -314,6 +314,19 @@ def test_a_sum_of_500_metrics_is_no_deep_tree():
     assert shown(run("+".join(known), **known))[0] == 500
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["TIME_SERIES(1)", "FILL(m1, 0)", "DAY(m1)", "ANOMALY_DETECTION_BAND(m1)", "m1 + 0 * EPOCH(m1)", "SUM([{}])"],
+)
+def test_no_request_makes_points_without_bound(text):
+    whole = Window(0, 1_700_000_000, 1)
+    if text == "SUM([{}])":  # each of them is small
+        whole, text = Window(0, 100_000, 1), text.format(", ".join(["FILL(m1, 0)"] * 30))
+    known: dict[str, Value] = {"m1": Series("m1", 1, {0: 1.0})}
+    with pytest.raises(MathRefused, match=r"would make \d+ datapoints; it can make 2000000"):
+        evaluate(parse(text), known, whole, no_search, lambda of, deviations: [of, of])
+
+
 def test_queries_are_evaluated_behind_what_they_refer_to():
     expressions = {"e1": parse("e2 + m1"), "e2": parse("m1 / e3"), "e3": parse("SUM(METRICS())")}
     assert order(expressions, ["m1"]) == ["e3", "e2", "e1"]

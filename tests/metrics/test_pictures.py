@@ -76,7 +76,7 @@ def test_what_was_read_becomes_lines():
         ["N", "gone"],
     ]
     picture = read(widget(metrics=rows), NOW_S)
-    one, other = Found("a", {60: 2.0, 0: 1.0}, 60), Found("b", {0: 3.0}, 60)
+    one, other = Found("a", {60: 2.0, 0: 1.0, 120: 1e300}, 60), Found("b", {0: 3.0}, 60)
     upper, lower = Found("M High", {0: 9.0}, 60), Found("M Low", {0: 4.0}, 60)
     assert pictures.lines(picture, [[one], [one, other], [upper, lower], []]) == [
         Line("a", [(0, 1.0), (60, 2.0)], 60, RED, "right"),
@@ -130,6 +130,13 @@ def test_an_alarm_brings_its_limit_and_what_it_watches():
         (widget(theme="blue"), "/theme: Should be equal to one of the allowed values: light, dark"),
         (widget(start="yesterday"), "/start: Should be a time such as"),
         (widget(start="-PT1H", end="-PT2H"), "/start: Should be before the end"),
+        (widget(start="-P99999999999D"), "/start: Should be a time such as"),
+        (widget(start="0001-01-01T00:00:00Z"), "/start: Should be 1970 or later"),
+        (widget(start="-P9999W"), "/start: Should be 1970 or later"),
+        (widget(end="9999-12-31T00:00:00Z"), "/start: Should be 1970 or later, and the end in the next two years"),
+        (widget(start="-P1000D"), "/start: Should be no more than 731 days"),
+        (widget(yAxis={"left": {"min": 5, "max": 5}}), "/yAxis/left: Should have min below max"),
+        (widget(yAxis={"left": {"max": 10**400}}), "/yAxis/left/max: Should be <= 2.34854e+108"),
         (widget(metrics=[["N"]]), "/metrics/0: Should NOT have fewer than 2 items"),
         (widget(metrics=[["N", "M"]] * 101), "/metrics: Should NOT have more than 100 items; there are 101"),
         (widget(title="x" * 110_000), "more than 102400 bytes"),
@@ -256,8 +263,22 @@ def test_a_gauge_shows_how_much():
     assert most > 3 * some > 300
 
 
+@pytest.mark.parametrize("view", ["timeSeries", "singleValue", "bar", "pie", "gauge", "table"])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (700, 3), (31, 31), (40, 600)])
+def test_sizes_that_hold_hardly_anything(view, width, height):
+    axis = {"left": {"max": -1e100}} if view == "timeSeries" else {"left": {"min": 0, "max": 9}}
+    lines = [line([1, 2], label="x" * 50), line([3.0] * 5)]
+    image = drawn(*lines, view=view, width=width, height=height, title="long " * 9, sparkline=True, yAxis=axis)
+    assert image.shape == (height, width, 3)
+
+
 def test_strange_texts_and_values_are_drawn():
-    lines = [line([1e300, -1e300]), line([1e-300]), line([2.0], label="${x}^{$$ \n \u0000\u4e2d"), line([1], label="")]
+    lines = [
+        line([2.0**360, -(2.0**360)]),
+        line([1e-300]),
+        line([2.0], label="${x}^{$$ \n \u0000\u4e2d"),
+        line([1], label=""),
+    ]
     assert drawn(*lines, title="$\\frac{a}{b}$ \\ _ ^ %", yAxis={"left": {"label": "$x"}}).shape == (400, 600, 3)
 
 

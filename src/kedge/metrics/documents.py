@@ -6,10 +6,12 @@ Messages and paths are written as CloudWatch writes those of dashboards: `/widge
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+LARGEST = 2.0**360
+"""Of a value of a metric, below 0 too. JSON has larger numbers, which nobody could draw."""
 
 
 class Problem(NamedTuple):
@@ -49,11 +51,11 @@ def text(*choices: str, check: Callable[[str], str] | None = None) -> Check:
     return look
 
 
-def number(low: float = -math.inf, high: float = math.inf) -> Check:
+def number(low: float = -LARGEST, high: float = LARGEST) -> Check:
     return _number(low, high, whole=False)
 
 
-def integer(low: float = -math.inf, high: float = math.inf) -> Check:
+def integer(low: float = -LARGEST, high: float = LARGEST) -> Check:
     return _number(low, high, whole=True)
 
 

@@ -32,6 +32,8 @@ BAND = "#9ba7b6"
 DPI = 100
 SMALL_PX = 150
 """A picture that is less wide or high has no room for a legend."""
+SMALLEST_PX = 30
+"""For anything at all but its ground."""
 FONT = "DejaVu Sans"
 """Comes with matplotlib, so that a picture is the same on every machine."""
 NO_GLYPH = "\u25a1"
@@ -74,7 +76,6 @@ def png(picture: Picture, lines: Sequence[Line]) -> bytes:
     figure = Figure(figsize=(picture.width / DPI, picture.height / DPI), dpi=DPI, facecolor=theme.ground)
     canvas = FigureCanvasAgg(figure)
     page = Page(figure, picture, theme, coloured(lines))
-    page.write_title()
     draw: dict[str, Callable[[Page], None]] = {
         "timeSeries": time_series,
         "singleValue": drawing_views.single_values,
@@ -83,7 +84,9 @@ def png(picture: Picture, lines: Sequence[Line]) -> bytes:
         "gauge": drawing_views.gauge,
         "table": drawing_views.table,
     }
-    draw[picture.view](page)
+    if min(picture.width, picture.height) >= SMALLEST_PX:
+        page.write_title()
+        draw[picture.view](page)
     written = io.BytesIO()
     canvas.print_figure(written, format="png", dpi=DPI, facecolor=theme.ground, metadata={"Software": "Kedge"})
     return written.getvalue()
@@ -292,8 +295,13 @@ def _limits(axis: Axis, axes: Axes, values: Sequence[float], *, stacked: bool) -
     low = low if axis.low is None else axis.low
     high = high if axis.high is None else axis.high
     if high <= low:
-        low, high = (low, low + 1) if axis.high is None else (high - 1, high)
+        low, high = (low, low + _step(low)) if axis.high is None else (high - _step(high), high)
     return low, high
+
+
+def _step(value: float) -> float:
+    """Away from a value, so that it is another number."""
+    return max(1.0, abs(value) / 10)
 
 
 def _style(page: Page, axes: Axes, axis: Axis, lines: Sequence[Line]) -> None:

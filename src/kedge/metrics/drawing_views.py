@@ -29,9 +29,9 @@ def single_values(page: Page) -> None:
     count = len(page.lines)
     if not count:
         return
-    room = page.height - page.top - page.bottom
-    columns = _columns(count, page.width - 2 * page.left, room)
-    wide, high = (page.width - 2 * page.left) / columns, room / math.ceil(count / columns)
+    room, whole = max(page.height - page.top - page.bottom, 1.0), max(page.width - 2 * page.left, 1.0)
+    columns = _columns(count, whole, room)
+    wide, high = whole / columns, room / math.ceil(count / columns)
     below_px = page.text_pt * DPI / 72 * 1.5
     spark_px = high * 0.24 if page.picture.sparkline else 0.0
     for place, line in enumerate(page.lines):
@@ -42,7 +42,7 @@ def single_values(page: Page) -> None:
         page.write(x + 4, base, value, tall * 72 / DPI, va="baseline", weight="bold")
         label = shortened(line.label, wide - 16, page.text_pt)
         page.write(x + 6, base + below_px * 0.3, label, colour=page.theme.faint, va="top")
-        if page.picture.sparkline and len(line.points) > 1:
+        if spark_px > 4 and wide > 40 and len(line.points) > 1:
             _sparkline(page, line, (x + 6, base + below_px * 1.2, wide - 20, spark_px * 0.85))
 
 
@@ -51,7 +51,7 @@ def _columns(count: int, width: float, height: float) -> int:
 
     def fault(columns: int) -> float:
         rows = math.ceil(count / columns)
-        shape = (width / columns) / max(height / rows, 1)
+        shape = (width / columns) / (height / rows)
         return abs(math.log(shape / 2)) + 2 * (rows * columns - count) / count
 
     return min(range(1, count + 1), key=fault)

@@ -19,6 +19,7 @@ from kedge.metrics.series import DAY_S, HOUR_S
 MOST_METRICS = 100
 LARGEST_PX = 2000
 LONGEST_WIDGET = 100 * 1024
+LONGEST_S = 731 * DAY_S
 DEFAULT_STAT = "Average"
 MONTH_S = 30 * DAY_S
 
@@ -117,7 +118,14 @@ def read(text: str, now_s: float) -> Picture:
     start_s, end_s = _second(document.get("start", "-PT3H"), now_s), _second(document.get("end", "-PT0H"), now_s)
     if start_s >= end_s:
         raise PictureRefused("/start: Should be before the end of the picture.")
+    if start_s < 0 or end_s > now_s + LONGEST_S:
+        raise PictureRefused("/start: Should be 1970 or later, and the end in the next two years.")
+    if end_s - start_s > LONGEST_S:
+        raise PictureRefused(f"/start: Should be no more than {LONGEST_S // DAY_S} days before the end of the picture.")
     axes = document.get("yAxis", {})
+    for side, axis in axes.items():
+        if "min" in axis and "max" in axis and axis["min"] >= axis["max"]:
+            raise PictureRefused(f"/yAxis/{side}: Should have min below max.")
     return Picture(
         start_s,
         end_s,
@@ -208,7 +216,7 @@ def lines(picture: Picture, found: Sequence[Sequence[Found]]) -> list[Line]:
             upper, lower = series
             label = row.options.get("label", upper.label.removesuffix(" High") + " (expected)")
             colour = row.options.get("color", "")
-            drawn.append(replace(_line(upper, colour, axis), label=label, lower=sorted(lower.points.items())))
+            drawn.append(replace(_line(upper, colour, axis), label=label, lower=_drawable(lower.points)))
             continue
         for place, each in enumerate(series):
             drawn.append(_line(each, row.options.get("color", "") if place == 0 else "", axis))
@@ -216,7 +224,12 @@ def lines(picture: Picture, found: Sequence[Sequence[Found]]) -> list[Line]:
 
 
 def _line(found: Found, colour: str, axis: str) -> Line:
-    return Line(found.label, sorted(found.points.items()), found.period_s, colour, axis)
+    return Line(found.label, _drawable(found.points), found.period_s, colour, axis)
+
+
+def _drawable(points: Mapping[int, float]) -> list[tuple[int, float]]:
+    """An expression can give more than a metric can hold."""
+    return [(at, value) for at, value in sorted(points.items()) if abs(value) <= documents.LARGEST]
 
 
 def _is_band(row: Row) -> bool:

@@ -12,8 +12,8 @@ from kedge.metrics.documents import Members, Problem
 
 VIEWS = ("timeSeries", "singleValue", "bar", "pie", "gauge", "table")
 DURATION = re.compile(
-    r"-?P(?!$)(?:(?P<weeks>\d+)W)?(?:(?P<months>\d+)M)?(?:(?P<days>\d+)D)?"
-    r"(?:T(?!$)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?"
+    r"-?P(?!$)(?:(?P<weeks>\d{1,4})W)?(?:(?P<months>\d{1,4})M)?(?:(?P<days>\d{1,4})D)?"
+    r"(?:T(?!$)(?:(?P<hours>\d{1,6})H)?(?:(?P<minutes>\d{1,8})M)?(?:(?P<seconds>\d{1,9})S)?)?"
 )
 
 

@@ -17,17 +17,46 @@ from typing import Any, NamedTuple
 from kedge.metrics.math.operators import pointwise
 from kedge.metrics.math.values import ARRAY, SCALAR, SERIES, MathRefused, Series, Value, Window, finite, type_of
 
+MOST_POINTS = 2_000_000
+"""Of all series of a request. Functions that make a point for every period could make any number of them."""
 
-class Reach(NamedTuple):
-    """What an expression can get at beside its own text."""
 
-    known: Mapping[str, Value]
-    """By id: the metrics that were read and the expressions that were evaluated."""
-    window: Window
-    search: Callable[[str, str, int | None], list[Series]]
-    """(query, statistic, period in seconds or None for the expression's own) -> what SEARCH returns."""
-    band: Callable[[Series, float], list[Series]] | None
-    """(series, number of standard deviations) -> upper and lower band; None where there are none."""
+class Reach:
+    """What an expression can get at beside its own text.
+
+    known: by id, the metrics that were read and the expressions that were evaluated. search: (query, statistic, period
+    in seconds or None for the expression's own) -> what SEARCH returns. band: (series, number of standard deviations)
+    -> upper and lower band; None where there are none.
+    """
+
+    def __init__(
+        self,
+        known: Mapping[str, Value],
+        window: Window,
+        search: Callable[[str, str, int | None], list[Series]],
+        band: Callable[[Series, float], list[Series]] | None,
+    ) -> None:
+        self.known, self.window, self.search, self.band = known, window, search, band
+        self._count = 0
+
+    def times(self, period_s: int, series: int = 1) -> range:
+        """Of every period of the window, for so many series. Raises MathRefused where that is too much."""
+        times = self.window.times(period_s)
+        if not self._count:
+            self._count = sum(map(_points_of, self.known.values()))
+        self._count += len(times) * series
+        if self._count > MOST_POINTS:
+            raise MathRefused(
+                f"The request would make {self._count} datapoints; it can make {MOST_POINTS}. Take a longer period, a "
+                "shorter range, or fewer series."
+            )
+        return times
+
+
+def _points_of(value: Value) -> int:
+    if isinstance(value, list):
+        return sum(len(series.points) for series in value)
+    return len(value.points) if isinstance(value, Series) else 0
 
 
 class Parameter(NamedTuple):
@@ -124,7 +153,7 @@ def _fill(reach: Reach, value: Series | list[Series], filler: float | Series | s
 
 
 def _filled(reach: Reach, series: Series, filler: float | Series | str) -> Series:
-    times = reach.window.times(series.period_s)
+    times = reach.times(series.period_s)
     points = series.points
     if filler == "REPEAT":
         return series.with_points(_repeated(points, times))
@@ -182,7 +211,7 @@ def _branch(at: int, truth: float, then: float | Series, other: float | Series |
 
 def _constant(reach: Reach, value: float) -> Series:
     window = reach.window
-    times = window.times(window.period_s)
+    times = reach.times(window.period_s)
     return Series("", window.period_s, finite((at, value) for at in times), derived=True)
 
 
@@ -190,7 +219,7 @@ def _calendar(field: Callable[[datetime], int]) -> Function:
     """Of every period of the window, whether the series has a point there or not. UTC."""
 
     def apply(reach: Reach, series: Series) -> Series:
-        times = reach.window.times(series.period_s)
+        times = reach.times(series.period_s)
         return series.with_points({at: float(field(datetime.fromtimestamp(at, UTC))) for at in times})
 
     return Function((_SERIES,), apply)
@@ -243,6 +272,7 @@ def _band(reach: Reach, series: Series, deviations: float = 2.0) -> list[Series]
         raise MathRefused("ANOMALY_DETECTION_BAND cannot be used here.")
     if not deviations > 0:
         raise MathRefused(f"ANOMALY_DETECTION_BAND takes a number of standard deviations above 0, not {deviations:g}.")
+    reach.times(series.period_s, 2)
     return reach.band(series, deviations)
 
 
