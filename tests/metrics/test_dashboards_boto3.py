@@ -47,6 +47,9 @@ def test_errors_are_said_with_their_paths_and_nothing_is_saved(cloudwatch):
     paths = [message["DataPath"] for message in answer["dashboardValidationMessages"]]
     assert paths == ["/widgets/0/x", "/widgets/0/properties/metrics/0"]
     assert cloudwatch.list_dashboards()["DashboardEntries"] == []
+    with pytest.raises(ClientError, match="there are 400 validation errors") as refused:
+        cloudwatch.put_dashboard(DashboardName="d", DashboardBody=json.dumps({"widgets": [{}] * 200}))
+    assert len(refused.value.response["dashboardValidationMessages"]) == 100
 
 
 @pytest.mark.parametrize("name", ["a b", "a/b", "", "ü", "a" * 256])

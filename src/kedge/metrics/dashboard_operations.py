@@ -21,6 +21,8 @@ KIND = "dashboard"
 PAGE = 1000
 MOST_DELETED = 100
 """Names in one DeleteDashboards."""
+MOST_MESSAGES = 100
+"""In one answer."""
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST_NAME = 255
 
@@ -33,7 +35,8 @@ def put_dashboard(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     problems = dashboards.problems(body)
     errors = [problem for problem in problems if problem.is_error]
     if errors:
-        raise DashboardInvalid(_refusal(errors), dashboardValidationMessages=_messages(errors))
+        told = errors[:MOST_MESSAGES]
+        raise DashboardInvalid(_refusal(told, len(errors)), dashboardValidationMessages=_messages(told))
     scope = _scope(call)
     with call.store.transaction(Author(call.caller.arn, call.request_id, call.now)) as tx:
         found = tx.get(scope, KIND, name)
@@ -42,7 +45,7 @@ def put_dashboard(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
         else:
             tx.insert(scope, KIND, name, {"Body": body})
             attach(tx, scope, _arn(scope, name), request.get("Tags") or [])
-    return {"DashboardValidationMessages": _messages(problems)}
+    return {"DashboardValidationMessages": _messages(problems[:MOST_MESSAGES])}
 
 
 def get_dashboard(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,12 +126,12 @@ def _messages(problems: Sequence[Problem]) -> list[dict[str, str]]:
     return [{"DataPath": problem.path, "Message": problem.message} for problem in problems]
 
 
-def _refusal(errors: Sequence[Problem]) -> str:
-    if not errors[0].path and len(errors) == 1:
+def _refusal(errors: Sequence[Problem], count: int) -> str:
+    if not errors[0].path and count == 1:
         return errors[0].message
     listed = json.dumps([{"dataPath": error.path, "message": error.message} for error in errors], indent=2)
-    count = "1 validation error" if len(errors) == 1 else f"{len(errors)} validation errors"
-    return f"The dashboard body is invalid, there {'is' if len(errors) == 1 else 'are'} {count}: {listed}"
+    counted = "is 1 validation error" if count == 1 else f"are {count} validation errors"
+    return f"The dashboard body is invalid, there {counted}: {listed}"
 
 
 OPERATIONS: Mapping[str, Callable[[Call, Any], dict[str, Any]]] = {
