@@ -1,0 +1,155 @@
+"""Events out of the log store: those of several streams as one sequence, by pages, never more than a page in memory.
+
+Blocks come in the order of their nearer end. An event is taken over once no block that is still to come can hold one
+before it; of the events that wait only as many are kept as the page still needs.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from kedge.logs.block import Block, Event
+from kedge.logs.pattern import EVERYTHING, Pattern
+from kedge.logs.tables import BLOCKS, LONGEST_MS, Row, load, snapshot
+
+Key: TypeAlias = tuple[int, int]
+"""(at_ms, sequence): of an event, or a place between two."""
+FIRST_KEY: Key = (-1, -1)
+LAST_KEY: Key = (2**62, 2**62)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which events of a group. start_ms is included, end_ms is not; only keys after `after` and before `before`."""
+
+    group: int
+    streams: Collection[int] | None = None
+    """None: all of the group."""
+    start_ms: int = 0
+    end_ms: int = 2**62
+    after: Key = FIRST_KEY
+    before: Key = LAST_KEY
+    pattern: Pattern = EVERYTHING
+    newest_first: bool = False
+
+    @property
+    def low_ms(self) -> int:
+        return max(self.start_ms, self.after[0])
+
+    @property
+    def high_ms(self) -> int:
+        return min(self.end_ms, self.before[0] + 1)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """In the order asked for. rest: the next question's `after`, or `before`; None when there is nothing more."""
+
+    events: list[Event] = field(default_factory=list)
+    rest: Key | None = None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Of one answer. An event that is longer than all of the text may be comes alone."""
+
+    events: int
+    text_bytes: int
+    scanned_bytes: int
+    """Once that much was looked at, the answer ends, with fewer events or none."""
+
+
+def read(db: sqlite3.Connection, asked: Question, bounds: Bounds) -> Answer:
+    page = _Page(asked, bounds)
+    scanned = 0
+    with snapshot(db):
+        for row in _rows(db, asked):
+            edge = row.last if asked.newest_first else row.first
+            if page.take(edge):
+                return page.answer(page.last_key)
+            if scanned >= bounds.scanned_bytes and _beyond(edge, asked):
+                return page.answer((edge, LAST_KEY[1] if asked.newest_first else FIRST_KEY[1]))
+            scanned += row.raw
+            page.add(_found(load(db, row), row.stream, asked, bounds.events + 1))
+    return page.answer(page.last_key if page.take(None) else None)
+
+
+class _Page:
+    def __init__(self, asked: Question, bounds: Bounds) -> None:
+        self._sign = -1 if asked.newest_first else 1
+        self._bounds = bounds
+        self._text_bytes = 0
+        self._events: list[Event] = []
+        self._waiting: list[tuple[int, int, Event]] = []
+        """A heap, the next one first."""
+
+    @property
+    def last_key(self) -> Key:
+        return self._events[-1][:2]
+
+    def add(self, found: Iterator[Event]) -> None:
+        sign, most = self._sign, self._bounds.events + 1
+        for event in found:
+            heapq.heappush(self._waiting, (sign * event.at_ms, sign * event.sequence, event))
+        if len(self._waiting) > 2 * most:
+            self._waiting = heapq.nsmallest(most, self._waiting)
+
+    def take(self, edge: int | None) -> bool:
+        """Take over what comes before this time, all of it for None. True when there is more than the page holds."""
+        while self._waiting:
+            at, _, event = self._waiting[0]
+            if edge is not None and at >= self._sign * edge:
+                return False
+            size = len(event.message) if event.message.isascii() else len(event.message.encode())
+            too_much = self._text_bytes + size > self._bounds.text_bytes
+            if len(self._events) == self._bounds.events or (self._events and too_much):
+                return True
+            self._text_bytes += size
+            self._events.append(heapq.heappop(self._waiting)[2])
+        return False
+
+    def answer(self, rest: Key | None) -> Answer:
+        return Answer(self._events, rest)
+
+
+def _rows(db: sqlite3.Connection, asked: Question) -> Iterator[Row]:
+    """The blocks that may hold an answer, in the order of their nearer end."""
+    which, given = "grp = ?", [asked.group]
+    if asked.streams is not None and len(asked.streams) == 1:
+        which, given = "stream = ?", [*asked.streams]
+    elif asked.streams is not None:
+        which, given = f"grp = ? AND stream IN ({','.join('?' * len(asked.streams))})", [asked.group, *asked.streams]
+    low, high = asked.low_ms, asked.high_ms
+    if asked.newest_first:
+        when, bounds = "last >= ? AND last < ? AND first < ?", (low, high + LONGEST_MS, high)
+        order = "last DESC"
+    else:
+        when, bounds = "first >= ? AND first < ? AND last >= ?", (low - LONGEST_MS, high, low)
+        order = "first"
+    living = "stream NOT IN (SELECT stream FROM doomed)"
+    query = f"{BLOCKS} WHERE {which} AND {when} AND {living} ORDER BY {order}"
+    with closing(db.execute(query, (*given, *bounds))) as cursor:
+        for row in cursor:
+            yield Row(*row)
+
+
+def _found(block: Block, stream: int, asked: Question, most: int) -> Iterator[Event]:
+    """At most that many of the events of one block, the nearest first."""
+    indices = asked.pattern.matching(block, block.within(asked.low_ms, asked.high_ms))
+    for index in reversed(indices) if asked.newest_first else indices:
+        event = block.event(index, stream)
+        if asked.after < event[:2] < asked.before:
+            yield event
+            most -= 1
+            if not most:
+                return
+
+
+def _beyond(edge: int, asked: Question) -> bool:
+    """Whether an answer that ends there has come further than the question began."""
+    return edge < asked.before[0] if asked.newest_first else edge > asked.after[0]
