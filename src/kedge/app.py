@@ -61,6 +61,9 @@ from kedge.kms import controller as kms_controller
 from kedge.kms import operations as kms_operations
 from kedge.kms.keystore import KeyStore
 from kedge.kms.master import open_master, record_master
+from kedge.logs import controller as logs_controller
+from kedge.logs import operations as log_operations
+from kedge.logs.store import LogStore
 from kedge.loop import Signal, run, run_on_fastest_loop
 from kedge.metrics import controller as metrics_controller
 from kedge.metrics import dashboard_operations, detector_controller, detector_operations, picture_operations
@@ -90,7 +93,7 @@ from kedge.wire.gateway import Gateway, Operation
 from kedge.wire.http import Request, Response
 from kedge.wire.models import Models
 
-SERVICES = ("sagemaker", "sagemaker-runtime", "s3", "sts", "iam", "kms", "cloudwatch")
+SERVICES = ("sagemaker", "sagemaker-runtime", "s3", "sts", "iam", "kms", "cloudwatch", "logs")
 THREADS = 16
 """Plain operations that run at once; each holds a store connection for a few milliseconds."""
 DRAIN_S = 5
@@ -98,7 +101,9 @@ DRAIN_S = 5
 log = logging.getLogger(__name__)
 
 
-def operations(keys: KeyRing, machine: Machine, key_store: KeyStore, metrics: MetricStore) -> dict[str, Operation]:
+def operations(
+    keys: KeyRing, machine: Machine, key_store: KeyStore, metrics: MetricStore, logs: LogStore
+) -> dict[str, Operation]:
     """Everything that can be asked, by "service.Operation"."""
     return {
         **object_operations.OPERATIONS,
@@ -112,6 +117,7 @@ def operations(keys: KeyRing, machine: Machine, key_store: KeyStore, metrics: Me
         **detector_operations.OPERATIONS,
         **alarm_operations.OPERATIONS,
         **picture_operations.operations(metrics),
+        **log_operations.operations(logs),
     }
 
 
@@ -172,6 +178,7 @@ class App:
         self.key_store = KeyStore(self.store, self.master)
         self.metrics = MetricStore(home.metrics, self.clock, durable=durable)
         self.objects = Objects(home.objects, self.clock, durable=durable, vault=Vault(self.key_store))
+        self.logs = LogStore(home.log_store, durable=durable)
         self.keys = KeyRing([self.root], home.seal_key)
         self.known = Known(self.store, self.keys, self.root)
         self.engine = LocalEngine(home, settings)
@@ -199,7 +206,7 @@ class App:
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="operation")
         self.authorization = Authorization(self.known, openness.facts)
         models = Models(SERVICES, settings.s3_domain)
-        guarded = self.authorization.guarded(operations(self.keys, machine, self.key_store, self.metrics))
+        guarded = self.authorization.guarded(operations(self.keys, machine, self.key_store, self.metrics, self.logs))
         self.gateway = Gateway(
             models,
             guarded,
@@ -269,6 +276,7 @@ class App:
             asyncio.to_thread(self.store.wipe),
             asyncio.to_thread(self.metrics.wipe),
             asyncio.to_thread(self.objects.wipe),
+            asyncio.to_thread(self.logs.wipe),
         )
         await asyncio.to_thread(self.seed)
         await self.controller.publisher.step()
@@ -296,6 +304,9 @@ class App:
 
     async def expire(self) -> None:
         await objects_controller.expire(self.objects, self.store, self.clock.now())
+
+    async def keep_logs(self) -> None:
+        await logs_controller.step(self.logs, self.store, self.clock.now())
 
     async def run(self, listener: socket.socket, task_id: str) -> None:
         """Until SIGTERM or SIGINT. `listener` is lent by the supervisor and stays open for the next control process."""
@@ -353,6 +364,10 @@ class App:
                 run("anomaly detectors", self.train, Signal(), self.clock, period_s=detector_controller.PERIOD_S),
                 name="anomaly detectors",
             ),
+            asyncio.create_task(
+                run("log store", self.keep_logs, Signal(), self.clock, period_s=logs_controller.PERIOD_S),
+                name="log store",
+            ),
             asyncio.create_task(keep_link(self.home, "control", task_id, listener), name="link"),
         ]
         for task in beside:
@@ -372,6 +387,7 @@ class App:
             await self.engine.close()
             self.metrics.close()
             self.threads.shutdown(wait=True, cancel_futures=True)
+            self.logs.close()
             self.objects.close()
             self.store.close()
 

@@ -29,3 +29,11 @@ def parse(text: str) -> Arn:
 def sagemaker(region: str, account: str, kind: str, name: str) -> str:
     """A hosting resource's ARN. SageMaker writes the name in lower case, whatever case Describe answers with."""
     return str(Arn("sagemaker", region, account, f"{kind}/{name.lower()}"))
+
+
+def log_group(region: str, account: str, name: str) -> str:
+    return str(Arn("logs", region, account, f"log-group:{name}"))
+
+
+def log_stream(region: str, account: str, group: str, stream: str) -> str:
+    return f"{log_group(region, account, group)}:log-stream:{stream}"

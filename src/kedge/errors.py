@@ -41,6 +41,12 @@ class ValidationFailed(ServiceError):
     elsewhere = {"query": ("ValidationError", 400), "s3": ("InvalidArgument", 400)}
 
 
+class InvalidParameter(ValidationFailed):
+    """What CloudWatch Logs calls it."""
+
+    code, status = "InvalidParameterException", 400
+
+
 class DocumentRefused(ValidationFailed):
     """The same of a value inside the document that a request's body is; S3 names that otherwise."""
 

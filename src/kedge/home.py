@@ -7,6 +7,7 @@
     DIR/run.json                   the running server: pid, addresses (the supervisor writes it)
     DIR/kedge.db                   resource store
     DIR/metrics.db                 metric store
+    DIR/logs.db                    log store
     DIR/objects/                   object store
     DIR/artifacts/SHA256/          unpacked model artifacts
     DIR/compiled/SHA256/           what was compiled of an artifact's model (compute/compilations.py)
@@ -77,6 +78,10 @@ class Home:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.db"
+
+    @property
+    def log_store(self) -> Path:
+        return self.path / "logs.db"
 
     @property
     def objects(self) -> Path:

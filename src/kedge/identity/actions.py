@@ -480,6 +480,30 @@ def _kms(action: str, operation: str, asked: Asked) -> list[Need]:
     return [Need(action, _kms_key(named, given, asked), context)]
 
 
+# Logs
+
+_ON_LOG_GROUPS_BY_ARN = frozenset({"TagResource", "UntagResource", "ListTagsForResource"})
+
+
+def _logs(action: str, operation: str, asked: Asked) -> list[Need]:
+    """A group is named with an empty stream behind it, as in AWS's messages: policies end its ARN by ":*"."""
+    given = asked.parameters
+    context = _tags_in({"Tags": given.get("tags"), "TagKeys": given.get("tagKeys")})
+    if operation in _ON_LOG_GROUPS_BY_ARN:
+        return [Need(action, given["resourceArn"].removesuffix(":*"), context)]
+    group = given.get("logGroupName") or given.get("logGroupIdentifier") or ""
+    if group.startswith("arn:"):
+        resource = f"{group.removesuffix(':*')}:log-stream:{given.get('logStreamName', '')}"
+    else:
+        resource = asked.arn("logs", f"log-group:{group}:log-stream:{given.get('logStreamName', '')}")
+    needed = [Need(action, resource, context)]
+    if operation == "CreateLogGroup" and given.get("tags"):
+        needed.append(Need("logs:TagResource", asked.arn("logs", f"log-group:{group}"), context))
+    if given.get("unmask"):
+        needed.append(Need("logs:Unmask", resource))
+    return needed
+
+
 def _encryption_context(given: Mapping[str, str] | None) -> dict[str, Values]:
     if not given:
         return {}
@@ -546,6 +570,7 @@ _SERVICES: Mapping[str, Callable[[str, str, Asked], list[Need]]] = {
     "cloudwatch": _cloudwatch,
     "iam": _iam,
     "kms": _kms,
+    "logs": _logs,
     "s3": _s3,
     "sagemaker": _sagemaker,
     "sagemaker-runtime": _sagemaker,

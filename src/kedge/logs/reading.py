@@ -7,6 +7,7 @@ before it; of the events that wait only as many are kept as the page still needs
 from __future__ import annotations
 
 import heapq
+import json
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import closing
@@ -119,11 +120,12 @@ class _Page:
 
 def _rows(db: sqlite3.Connection, asked: Question) -> Iterator[Row]:
     """The blocks that may hold an answer, in the order of their nearer end."""
-    which, given = "grp = ?", [asked.group]
+    which, given = "grp = ?", list[int | str]([asked.group])
     if asked.streams is not None and len(asked.streams) == 1:
         which, given = "stream = ?", [*asked.streams]
     elif asked.streams is not None:
-        which, given = f"grp = ? AND stream IN ({','.join('?' * len(asked.streams))})", [asked.group, *asked.streams]
+        which = "grp = ? AND stream IN (SELECT value FROM json_each(?))"
+        given = [asked.group, json.dumps([*asked.streams])]
     low, high = asked.low_ms, asked.high_ms
     if asked.newest_first:
         when, bounds = "last >= ? AND last < ? AND first < ?", (low, high + LONGEST_MS, high)

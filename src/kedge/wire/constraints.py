@@ -16,6 +16,7 @@ from botocore.model import ListShape, MapShape, OperationModel, Shape, StringSha
 from kedge.errors import (
     DocumentMissing,
     DocumentRefused,
+    InvalidParameter,
     RuntimeValidationError,
     ServiceError,
     StorageClassRefused,
@@ -90,6 +91,8 @@ def _refusal(service: str, shape: StructureShape, first: _Problem) -> type[Servi
     """S3 tells apart what is wrong in the body, that there is none, and what is wrong beside it."""
     if service == "sagemaker-runtime":
         return RuntimeValidationError
+    if service == "logs":
+        return InvalidParameter
     if service != "s3":
         return ValidationFailed
     path, value, _ = first
