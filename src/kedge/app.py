@@ -63,6 +63,8 @@ from kedge.kms.keystore import KeyStore
 from kedge.kms.master import open_master, record_master
 from kedge.logs import controller as logs_controller
 from kedge.logs import operations as log_operations
+from kedge.logs.follower import PERIOD_S as FOLLOW_EVERY_S
+from kedge.logs.follower import Follower
 from kedge.logs.store import LogStore
 from kedge.loop import Signal, run, run_on_fastest_loop
 from kedge.metrics import controller as metrics_controller
@@ -179,6 +181,7 @@ class App:
         self.metrics = MetricStore(home.metrics, self.clock, durable=durable)
         self.objects = Objects(home.objects, self.clock, durable=durable, vault=Vault(self.key_store))
         self.logs = LogStore(home.log_store, durable=durable)
+        self.follower = Follower(self.logs, self.store, home, self.clock)
         self.keys = KeyRing([self.root], home.seal_key)
         self.known = Known(self.store, self.keys, self.root)
         self.engine = LocalEngine(home, settings)
@@ -272,11 +275,11 @@ class App:
             raise errors.ValidationFailed("Only a server that was started with --ephemeral can be reset.")
         await self.engine.reset()
         await forget(self.home.capture_socket)
+        await asyncio.to_thread(self.follower.forget)
         await asyncio.gather(
             asyncio.to_thread(self.store.wipe),
             asyncio.to_thread(self.metrics.wipe),
             asyncio.to_thread(self.objects.wipe),
-            asyncio.to_thread(self.logs.wipe),
         )
         await asyncio.to_thread(self.seed)
         await self.controller.publisher.step()
@@ -307,6 +310,9 @@ class App:
 
     async def keep_logs(self) -> None:
         await logs_controller.step(self.logs, self.store, self.clock.now())
+
+    async def follow_output(self) -> float | None:
+        return await asyncio.to_thread(self.follower.step)
 
     async def run(self, listener: socket.socket, task_id: str) -> None:
         """Until SIGTERM or SIGINT. `listener` is lent by the supervisor and stays open for the next control process."""
@@ -367,6 +373,9 @@ class App:
             asyncio.create_task(
                 run("log store", self.keep_logs, Signal(), self.clock, period_s=logs_controller.PERIOD_S),
                 name="log store",
+            ),
+            asyncio.create_task(
+                run("output", self.follow_output, Signal(), self.clock, period_s=FOLLOW_EVERY_S), name="output"
             ),
             asyncio.create_task(keep_link(self.home, "control", task_id, listener), name="link"),
         ]

@@ -13,6 +13,7 @@
     DIR/compiled/SHA256/           what was compiled of an artifact's model (compute/compilations.py)
     DIR/environments/DIGEST/       what requirements.txt of models names (compute/environments.py)
     DIR/tasks/ID/                  record.json, report/state.json, output.log, work/, tmp/ of each task
+    DIR/output/                    output of tasks that ended, until it is among the log events (compute/ended.py)
     DIR/routing.json               the routing table last accepted (mode 0600)
     DIR/capture/                   what was captured and is not on S3 yet, sealed (serving/capture/spool.py)
     DIR/tls/                       ca.pem, ca.key, server.pem, server.key
@@ -100,6 +101,10 @@ class Home:
         return self.path / "tasks"
 
     @property
+    def outputs(self) -> Path:
+        return self.path / "output"
+
+    @property
     def routing_file(self) -> Path:
         return self.path / "routing.json"
 
@@ -159,8 +164,8 @@ def open_home(settings: Settings) -> Home:
     """Make what is missing and read all of it. Raises HomeError with a sentence that says what to do."""
     path = settings.data_dir.expanduser().absolute()
     try:
-        for folder in (path, path / "objects", path / "artifacts", path / "compiled", path / "tasks", path / "log"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in ("", "objects", "artifacts", "compiled", "tasks", "output", "log"):
+            (path / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         _once(path / "node.json", lambda: {"account": settings.account_id, "region": settings.region})
         _once(
             path / "credentials.json",

@@ -19,6 +19,7 @@ ACCOUNT = "1" * 12
 ANN = Caller(ACCOUNT, "eu-west-1", f"arn:aws:iam::{ACCOUNT}:user/ann", "AIDA", "AKIA")
 SAGEMAKER = f"arn:aws:sagemaker:eu-west-1:{ACCOUNT}"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/r"
+LOG_GROUP = f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:g"
 
 
 def names(noun: str, name: str) -> str:
@@ -136,7 +137,19 @@ BUCKET, KEY = "arn:aws:s3:::b", "arn:aws:s3:::b/k"
         ("kms.CreateKey", {}, [("kms:CreateKey", "*")]),
         ("kms.Encrypt", {"KeyId": "alias/a"}, [("kms:Encrypt", f"arn:aws:kms:eu-west-1:{ACCOUNT}:alias/a")]),
         ("kms.DescribeKey", {"KeyId": "1-2"}, [("kms:DescribeKey", f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/1-2")]),
-        ("logs.CreateLogGroup", {"logGroupName": "g"}, [("logs:CreateLogGroup", "*")]),
+        ("events.CreateEventBus", {"Name": "b"}, [("events:CreateEventBus", "*")]),
+        ("logs.CreateLogGroup", {"logGroupName": "g"}, [("logs:CreateLogGroup", f"{LOG_GROUP}:log-stream:")]),
+        (
+            "logs.CreateLogGroup",
+            {"logGroupName": "g", "tags": {"a": "b"}},
+            [("logs:CreateLogGroup", f"{LOG_GROUP}:log-stream:"), ("logs:TagResource", LOG_GROUP)],
+        ),
+        (
+            "logs.GetLogEvents",
+            {"logGroupIdentifier": f"{LOG_GROUP}:*", "logStreamName": "s", "unmask": True},
+            [("logs:GetLogEvents", f"{LOG_GROUP}:log-stream:s"), ("logs:Unmask", f"{LOG_GROUP}:log-stream:s")],
+        ),
+        ("logs.TagResource", {"resourceArn": f"{LOG_GROUP}:*", "tags": {}}, [("logs:TagResource", LOG_GROUP)]),
         (
             "events.PutTargets",
             {"Rule": "r", "Targets": [{"Id": "1", "RoleArn": ROLE}]},

@@ -192,7 +192,8 @@ async def test_model_error(workers, status, side):
         f"/aws/sagemaker/Endpoints/an-endpoint in account {ACCOUNT} for more information.",
         "OriginalStatusCode": said,
         "OriginalMessage": 'no "such" column',
-        "LogStreamArn": f"arn:aws:logs:eu-central-1:{ACCOUNT}:log-group:/aws/sagemaker/Endpoints/an-endpoint",
+        "LogStreamArn": f"arn:aws:logs:eu-central-1:{ACCOUNT}:log-group:/aws/sagemaker/Endpoints/an-endpoint"
+        ":log-stream:AllTraffic/i-1",
     }
 
 

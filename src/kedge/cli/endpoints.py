@@ -1,11 +1,10 @@
-"""`kedge invoke`, `weights`, `logs` and `delete`: an endpoint that is there."""
+"""`kedge invoke`, `weights` and `delete`: an endpoint that is there."""
 
 from __future__ import annotations
 
 import base64
 import json
 import sys
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import click
 from kedge.cli.deploy import TAG, describe, wait_until_gone, wait_until_settled
 from kedge.cli.failures import Failed
 from kedge.cli.lifecycle import data_option, json_option
-from kedge.cli.server import data_folder, find
+from kedge.cli.server import find
 from kedge.cli.tables import table
 
 _CONTENT_TYPES = {
@@ -127,37 +126,6 @@ def _desired(text: str) -> dict[str, Any]:
         return {"VariantName": variant, "DesiredWeight": float(weight)}
     except ValueError:
         raise click.UsageError(f'"{text}" is not VARIANT=WEIGHT, for example a=90.') from None
-
-
-@click.command(short_help="What its instances wrote.")
-@click.argument("name")
-@click.option("-n", "--lines", type=click.IntRange(1, 100_000), default=20, show_default=True)
-@data_option
-def logs(name: str, lines: int, data: Path | None) -> None:
-    """The last lines that each instance of the endpoint NAME wrote. Works while the server is down, too."""
-    tasks = data_folder(data) / "tasks"
-    shown = 0
-    for record in sorted(tasks.glob("*/record.json")):
-        try:
-            spec = json.loads(record.read_bytes())["spec"]
-        except (OSError, ValueError, KeyError):
-            continue  # an instance that is just being removed
-        labels = spec.get("labels", {})
-        if labels.get("endpoint") != name:
-            continue
-        shown += 1
-        click.echo(f"==> {labels.get('variant', '')} {spec['id']} <==")
-        click.echo(_tail(record.with_name("output.log"), lines), nl=False)
-    if not shown:
-        raise Failed(f'No instance of an endpoint "{name}" is on record in {tasks}; look at `kedge status`.')
-
-
-def _tail(path: Path, lines: int) -> str:
-    try:
-        with open(path, errors="replace") as file:
-            return "".join(deque((line.lstrip("\0") for line in file), maxlen=lines))
-    except FileNotFoundError:
-        return ""
 
 
 @click.command(short_help="Delete an endpoint.")

@@ -18,7 +18,7 @@ _WHERE = {
     "deploy": "deploy",
     "invoke": "endpoints",
     "weights": "endpoints",
-    "logs": "endpoints",
+    "logs": "logs",
     "delete": "endpoints",
     "doctor": "doctor",
     "completion": "completion",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kedge.compute import output, restart, sidecars
+from kedge.compute import ended, output, restart, sidecars
 from kedge.compute.base import TaskSpec, TaskState, TaskStatus
 from kedge.compute.children import Children
 from kedge.compute.launcher import Launcher, LaunchFailed
@@ -259,8 +259,15 @@ class Task:
         await self._rest_ended()
         self._launcher.clean(self.record.spec)
         if forget:
+            self._keep_output()
             shutil.rmtree(self._home.tasks / self.record.spec.id, ignore_errors=True)
             self._changed(replace(self.record.status(), state=TaskState.STOPPED, pid=None))
+
+    def _keep_output(self) -> None:
+        try:
+            ended.keep(self._home, self.record.spec.id)
+        except OSError as error:
+            log.error("the output of %s cannot be kept: %s", self.record.spec.id, error)
 
     async def _end(self, process: ProcessId) -> None:
         ended = asyncio.ensure_future(self._children.ended(process))

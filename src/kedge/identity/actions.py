@@ -488,9 +488,12 @@ _ON_LOG_GROUPS_BY_ARN = frozenset({"TagResource", "UntagResource", "ListTagsForR
 def _logs(action: str, operation: str, asked: Asked) -> list[Need]:
     """A group is named with an empty stream behind it, as in AWS's messages: policies end its ARN by ":*"."""
     given = asked.parameters
-    context = _tags_in({"Tags": given.get("tags"), "TagKeys": given.get("tagKeys")})
+    tags = given.get("tags")
+    removed = tags if isinstance(tags, list) else given.get("tagKeys")  # UntagLogGroup calls the keys tags
+    context = _tags_in({"Tags": tags if isinstance(tags, dict) else None, "TagKeys": removed})
     if operation in _ON_LOG_GROUPS_BY_ARN:
-        return [Need(action, given["resourceArn"].removesuffix(":*"), context)]
+        named = given["resourceArn"].removesuffix(":*")
+        return [Need(action, named if named.startswith("arn:") else asked.arn("logs", named), context)]
     group = given.get("logGroupName") or given.get("logGroupIdentifier") or ""
     if group.startswith("arn:"):
         resource = f"{group.removesuffix(':*')}:log-stream:{given.get('logStreamName', '')}"

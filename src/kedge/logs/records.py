@@ -10,8 +10,6 @@ from kedge import arn
 from kedge.store.records import Document, Resource, Scope
 
 KIND = "log-group"
-ENDPOINTS = "/aws/sagemaker/Endpoints/"
-"""Groups of endpoints are named by this and the endpoint's name; their streams VARIANT/INSTANCE."""
 RETENTION_DAYS = (
     1,
     3,

@@ -12,7 +12,8 @@ from random import Random
 from typing import Any
 from urllib.parse import quote
 
-from kedge import errors
+from kedge import arn, errors
+from kedge.logs import names
 from kedge.serving.table import Endpoint
 
 MAX_MESSAGE_CHARS = 2048
@@ -113,43 +114,51 @@ def unknown_container(endpoint: str, hostname: str, known: Sequence[str]) -> err
     )
 
 
-def model_error(endpoint: Endpoint, status: int, message: str, container: str = PRIMARY) -> errors.ModelError:
-    """The model answered with an error. message: the body of its answer. Text: seen in SageMaker's public issues."""
+def model_error(
+    endpoint: Endpoint, stream: str, status: int, message: str, container: str = PRIMARY
+) -> errors.ModelError:
+    """The model answered with an error. message: the body of its answer. Text: seen in SageMaker's public issues.
+
+    stream: VARIANT/INSTANCE of which the model is, where its log says more.
+    """
     message = message.encode(errors="replace").decode()  # an exception's text may hold what is no character
     lead = f"Received {_side(status)} error ({status}) from {container}"
     tail = f"See {_log_page(endpoint)} in account {endpoint.account} for more information."
     text = f'{lead} with message "{message}". {tail}'
     if len(text) > MAX_MESSAGE_CHARS:
         text = f'{lead} with message "{message[: MAX_MESSAGE_CHARS - len(text)]}". {tail}'
-    return _model_error(endpoint, status, text, message)
+    return _model_error(endpoint, stream, status, text, message)
 
 
-def answer_too_large(endpoint: Endpoint) -> errors.ModelError:
+def answer_too_large(endpoint: Endpoint, stream: str) -> errors.ModelError:
     text = (
         f"Received server error (500) from primary and could not load the entire response body. See "
         f"{_log_page(endpoint)} in account {endpoint.account} for more information."
     )
-    return _model_error(endpoint, 500, text, f"The answer has more than {endpoint.body_limit_bytes} bytes.")
+    return _model_error(endpoint, stream, 500, text, f"The answer has more than {endpoint.body_limit_bytes} bytes.")
 
 
-def timed_out(endpoint: Endpoint, container: str = PRIMARY) -> errors.ModelError:
-    return model_error(endpoint, 0, _TIMED_OUT.format(container), container)
+def timed_out(endpoint: Endpoint, stream: str, container: str = PRIMARY) -> errors.ModelError:
+    return model_error(endpoint, stream, 0, _TIMED_OUT.format(container), container)
 
 
-def instance_lost(endpoint: Endpoint, deaths: int) -> errors.ModelError:
+def instance_lost(endpoint: Endpoint, stream: str, deaths: int) -> errors.ModelError:
     """The real runtime's word for a reset is the one for a time-out's status: there was no answer at all."""
     times = "twice" if deaths > 1 else "once"
     return model_error(
-        endpoint, 0, f"The instance that ran this invocation ended {times} before it answered; it is not tried again."
+        endpoint,
+        stream,
+        0,
+        f"The instance that ran this invocation ended {times} before it answered; it is not tried again.",
     )
 
 
-def _model_error(endpoint: Endpoint, status: int, text: str, original: str) -> errors.ModelError:
+def _model_error(endpoint: Endpoint, stream: str, status: int, text: str, original: str) -> errors.ModelError:
     return errors.ModelError(
         text,
         OriginalStatusCode=status,
         OriginalMessage=original[:MAX_MESSAGE_CHARS],
-        LogStreamArn=f"arn:aws:logs:{endpoint.region}:{endpoint.account}:log-group:{_log_group(endpoint)}",
+        LogStreamArn=arn.log_stream(endpoint.region, endpoint.account, _log_group(endpoint), stream),
     )
 
 
@@ -158,7 +167,7 @@ def _side(status: int) -> str:
 
 
 def _log_group(endpoint: Endpoint) -> str:
-    return f"/aws/sagemaker/Endpoints/{endpoint.name}"
+    return names.endpoint_group(endpoint.name)
 
 
 def _log_page(endpoint: Endpoint) -> str:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from kedge import errors
+from kedge.logs import names
 from kedge.serving import answers
 from kedge.serving.asking import encoded_head
 from kedge.serving.deadlines import Deadlines
@@ -231,7 +232,7 @@ class Invocation:
             content_type, attributes = head.get("content_type"), head.get("custom_attributes")
             lines = _answer_lines(str(content_type or ""), self._variant, str(attributes or ""))
         except ValueError as error:
-            self._model_lost(answers.model_error(self._route.endpoint, 500, str(error)))
+            self._model_lost(answers.model_error(self._route.endpoint, self._stream_name, 500, str(error)))
             return
         if self._pool is not None and (capture := self._pool.capture) is not None:
             inbound = self._inbound
@@ -256,7 +257,7 @@ class Invocation:
                 self._model_failed(head.get("status", 500), message, str(head.get("container") or answers.PRIMARY))
 
     def overran(self) -> None:
-        self._model_lost(answers.answer_too_large(self._route.endpoint))
+        self._model_lost(answers.answer_too_large(self._route.endpoint, self._stream_name))
 
     def lost(self) -> None:
         pool = self._pool
@@ -268,7 +269,7 @@ class Invocation:
         if verdict is Verdict.RETRY and not pool.budget.take(self._deadlines.now_s()):
             verdict = Verdict.UNAVAILABLE
         if verdict is Verdict.GIVE_UP:
-            self._model_lost(answers.instance_lost(endpoint, self._deaths))
+            self._model_lost(answers.instance_lost(endpoint, self._stream_name, self._deaths))
             return
         self._leave_instance()
         if verdict is Verdict.RETRY:
@@ -330,7 +331,7 @@ class Invocation:
             return
         upstream.cancel(self._stream)
         container = dict(self._fields).get("target_container", answers.PRIMARY)
-        self._model_lost(answers.timed_out(self._route.endpoint, container))
+        self._model_lost(answers.timed_out(self._route.endpoint, self._stream_name, container))
 
     def _abandon(self) -> None:
         """The client has gone."""
@@ -340,8 +341,9 @@ class Invocation:
 
     def _model_failed(self, status: object, message: str, container: str = answers.PRIMARY) -> None:
         code = status if isinstance(status, int) and 100 <= status <= 599 else 500
+        error = answers.model_error(self._route.endpoint, self._stream_name, code, message, container)
         self._end(code)
-        self._respond(answers.model_error(self._route.endpoint, code, message, container))
+        self._respond(error)
 
     def _model_lost(self, error: errors.ServiceError) -> None:
         """The model was asked, and there is no answer of it that could be passed on."""
@@ -352,6 +354,12 @@ class Invocation:
         """No model has begun with it, as far as can be known."""
         self._refused()
         self._respond(error)
+
+    @property
+    def _stream_name(self) -> str:
+        """Of the log stream of the instance that it is at."""
+        assert self._upstream is not None
+        return names.instance_stream(self._variant, self._upstream.instance_id)
 
     def _respond(self, error: errors.ServiceError) -> None:
         self._inbound.respond(*answers.error(error, self._request_id))

@@ -1,0 +1,11 @@
+"""How the log groups and streams of what runs here are named, as SageMaker names them. PURE."""
+
+from __future__ import annotations
+
+
+def endpoint_group(endpoint: str) -> str:
+    return f"/aws/sagemaker/Endpoints/{endpoint}"
+
+
+def instance_stream(variant: str, instance: str) -> str:
+    return f"{variant}/{instance}"
