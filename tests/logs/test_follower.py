@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -188,6 +188,20 @@ def test_lines_have_the_time_at_which_they_were_written_and_stay_in_order(world)
     found = world.logs.read(Question(group.id), Bounds(10, 2**20, 2**20)).events
     assert [(event.at_ms, event.ingested_ms) for event in found] == [(as_ms(hour_ago), as_ms(NOW))] * 2
     assert world.said() == ["while nobody looked", "by a clock that was set back"]
+
+
+def test_lines_of_several_instances_are_in_the_order_in_which_they_can_be_seen(world):
+    """Or who follows, asking for what is newer than the newest line, would never see the second one."""
+    world.task("i-1")
+    world.task("i-2")
+    world.write("i-2", b"seen first\n", at=NOW - timedelta(seconds=1))
+    world.follow()
+    world.write("i-1", b"written first\n", at=NOW - timedelta(seconds=2))
+    world.follow()
+    world.task("i-3")
+    world.write("i-3", b"of an hour ago\n", at=NOW - timedelta(hours=1))
+    world.follow()
+    assert world.said() == ["of an hour ago", "seen first", "written first"]
 
 
 def test_old_output_that_was_given_back_to_the_disk_is_skipped(world, caplog):

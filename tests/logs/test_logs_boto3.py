@@ -197,6 +197,27 @@ def test_filter_gives_the_events_of_all_streams_in_their_order(logs, group, now_
     assert refused(logs.filter_log_events, logGroupName=group, logStreamNames=["no"])[0] == "ResourceNotFoundException"
 
 
+def test_following_by_the_newest_time_and_the_ids_of_its_events(logs, group, now_ms):
+    """The way of `aws logs tail --follow` (AWS CLI 2): it asks from the newest time that it has seen on."""
+    logs.create_log_stream(logGroupName=group, logStreamName="s")
+    shown: list[str] = []
+    known: dict[str, int] = {}
+
+    def poll() -> None:
+        start = max(known.values(), default=now_ms - 600_000)
+        asked = {"logGroupName": group, "interleaved": True, "startTime": start}
+        for page in logs.get_paginator("filter_log_events").paginate(**asked):
+            new = [event for event in page["events"] if event["eventId"] not in known]
+            shown.extend(event["message"] for event in new)
+            known.update({event["eventId"]: event["timestamp"] for event in new})
+
+    for number in range(4):
+        put(logs, "s", (now_ms + number // 2, f"{number}a"), (now_ms + number // 2, f"{number}b"))
+        poll()
+        poll()
+    assert shown == [f"{number}{letter}" for number in range(4) for letter in "ab"]
+
+
 def test_a_batch_that_breaks_a_rule_is_refused_whole(logs, group, now_ms):
     logs.create_log_stream(logGroupName=group, logStreamName="s")
 

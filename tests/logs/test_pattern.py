@@ -79,5 +79,5 @@ def test_blocks_that_are_joined_hold_the_same_in_order(events, cut):
         sequence += len(half)
     whole = merged(blocks)
     again = Block.decode(whole.encode(), len(events), whole.raw_bytes)
-    want = sorted(block.event(index, 1) for block in blocks for index in range(len(block.at_ms)))
-    assert [again.event(index, 1) for index in range(len(events))] == want
+    want = sorted(event for block in blocks for event in block.events(range(len(block.at_ms)), 1))
+    assert again.events(range(len(events)), 1) == want

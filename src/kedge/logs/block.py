@@ -79,15 +79,16 @@ class Block:
         ends = np.frombuffer(raw, _END, count, 3 * _TIME.itemsize * count)
         return cls(times[0], times[1] + sequence, times[2], ends, raw[_COLUMNS_BYTES * count :])
 
-    def event(self, index: int, stream: int) -> Event:
-        begin = int(self.ends[index - 1]) if index else 0
-        return Event(
-            int(self.at_ms[index]),
-            int(self.sequence[index]),
-            stream,
-            int(self.ingested_ms[index]),
-            self.text[begin : int(self.ends[index])].decode(),
-        )
+    def events(self, indices: Sequence[int], stream: int) -> list[Event]:
+        chosen = np.asarray(indices, np.int64)
+        ends = self.ends[chosen].tolist()
+        begins = np.where(chosen > 0, self.ends[chosen - 1], 0).tolist()
+        columns = (column[chosen].tolist() for column in (self.at_ms, self.sequence, self.ingested_ms))
+        text = self.text
+        return [
+            Event(at_ms, sequence, stream, ingested_ms, text[begin:end].decode())
+            for at_ms, sequence, ingested_ms, begin, end in zip(*columns, begins, ends, strict=True)
+        ]
 
     def within(self, start_ms: int, end_ms: int) -> range:
         """Indices of the events with start_ms <= time < end_ms."""

@@ -25,6 +25,9 @@ from kedge.store.store import Store
 PERIOD_S = 0.5
 _CHUNK_BYTES = 1024 * 1024
 """Of one commit."""
+_BEHIND_MS = 2_000
+"""A line this little older than one that another source brought before gets that one's time: who follows a group asks
+for what is newer than the newest that it has seen, and would miss it. An older one was written while nobody read."""
 _CHUNKS = 16
 """Of one source in one step: others get their turn."""
 
@@ -57,6 +60,7 @@ class Follower:
         self._home = home
         self._clock = clock
         self._sources: dict[str, Source | None] = {}
+        self._newest_ms = 0
         self._turn = threading.Lock()
 
     def step(self) -> float | None:
@@ -147,11 +151,14 @@ class Follower:
         now_ms = as_ms(self._clock.now())
         mark = Mark(source.name, source.position, position)
         at_ms = max(min(written_ms, now_ms), min(source.last_ms, now_ms))
+        if 0 < self._newest_ms - at_ms < _BEHIND_MS:
+            at_ms = min(self._newest_ms, now_ms)
         group = self._group(source) if events else 0
         if not self._logs.put(group, source.stream, [at_ms] * len(events), events, now_ms, mark=mark, create=True):
             source.position = self._logs.mark(source.name)
             return
         source.position, source.last_ms = position, at_ms
+        self._newest_ms = max(self._newest_ms, at_ms)
 
     def _group(self, source: Source) -> int:
         """The group's number; it is made with the first line, and anew when it was deleted."""

@@ -14,6 +14,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import numpy as np
+
 from kedge.logs.block import Block, Event
 from kedge.logs.pattern import EVERYTHING, Pattern
 from kedge.logs.tables import BLOCKS, LONGEST_MS, Row, load, snapshot
@@ -76,7 +78,7 @@ def read(db: sqlite3.Connection, asked: Question, bounds: Bounds) -> Answer:
             if scanned >= bounds.scanned_bytes and _beyond(edge, asked):
                 return page.answer((edge, LAST_KEY[1] if asked.newest_first else FIRST_KEY[1]))
             scanned += row.raw
-            page.add(_found(load(db, row), row.stream, asked, bounds.events + 1))
+            page.add(_found(load(db, row), row.stream, asked, bounds.events + 1, page.edge_ms))
     return page.answer(page.last_key if page.take(None) else None)
 
 
@@ -88,17 +90,20 @@ class _Page:
         self._events: list[Event] = []
         self._waiting: list[tuple[int, int, Event]] = []
         """A heap, the next one first."""
+        self.edge_ms: int | None = None
+        """Once more wait than the page can hold: what is further away is not on it."""
 
     @property
     def last_key(self) -> Key:
         return self._events[-1][:2]
 
-    def add(self, found: Iterator[Event]) -> None:
+    def add(self, found: list[Event]) -> None:
         sign, most = self._sign, self._bounds.events + 1
         for event in found:
             heapq.heappush(self._waiting, (sign * event.at_ms, sign * event.sequence, event))
-        if len(self._waiting) > 2 * most:
+        if len(self._waiting) > most + most // 4:
             self._waiting = heapq.nsmallest(most, self._waiting)
+            self.edge_ms = self._waiting[-1][2].at_ms
 
     def take(self, edge: int | None) -> bool:
         """Take over what comes before this time, all of it for None. True when there is more than the page holds."""
@@ -140,16 +145,23 @@ def _rows(db: sqlite3.Connection, asked: Question) -> Iterator[Row]:
             yield Row(*row)
 
 
-def _found(block: Block, stream: int, asked: Question, most: int) -> Iterator[Event]:
-    """At most that many of the events of one block, the nearest first."""
-    indices = asked.pattern.matching(block, block.within(asked.low_ms, asked.high_ms))
-    for index in reversed(indices) if asked.newest_first else indices:
-        event = block.event(index, stream)
-        if asked.after < event[:2] < asked.before:
-            yield event
-            most -= 1
-            if not most:
-                return
+def _found(block: Block, stream: int, asked: Question, most: int, edge_ms: int | None) -> list[Event]:
+    """At most that many of the events of one block, the nearest; none that is further away than edge_ms."""
+    low, high = asked.low_ms, asked.high_ms
+    if edge_ms is not None:
+        low, high = (max(low, edge_ms), high) if asked.newest_first else (low, min(high, edge_ms + 1))
+    within = block.within(low, high)
+    indices = asked.pattern.matching(block, within)
+    if not indices:
+        return []
+    chosen = np.asarray(indices, np.int64)
+    at_ms, sequence = block.at_ms[chosen], block.sequence[chosen]
+    (after, behind), (before, ahead) = asked.after, asked.before
+    chosen = chosen[
+        ((at_ms > after) | ((at_ms == after) & (sequence > behind)))
+        & ((at_ms < before) | ((at_ms == before) & (sequence < ahead)))
+    ]
+    return block.events(chosen[-most:] if asked.newest_first else chosen[:most], stream)
 
 
 def _beyond(edge: int, asked: Question) -> bool:

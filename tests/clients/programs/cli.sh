@@ -80,6 +80,40 @@ aws sagemaker create-endpoint-config --endpoint-config-name "$name" --production
 aws sagemaker create-endpoint --endpoint-name "$name" --endpoint-config-name "$name" >&2
 aws sagemaker wait endpoint-in-service --endpoint-name "$name"
 same "$(aws sagemaker describe-endpoint --endpoint-name "$name" --query EndpointStatus --output text)" InService
+
+# logs: an application's own, followed while they come, and those of the endpoint
+now=$(date +%s)000
+aws logs create-log-group --log-group-name "/app/$name" --tags team=ml
+aws logs put-retention-policy --log-group-name "/app/$name" --retention-in-days 7
+fails ResourceAlreadyExistsException aws logs create-log-group --log-group-name "/app/$name"
+aws logs create-log-stream --log-group-name "/app/$name" --log-stream-name s
+aws logs put-log-events --log-group-name "/app/$name" --log-stream-name s \
+    --log-events "timestamp=$now,message=first ERROR" "timestamp=$now,message=second" >&2
+same "$(aws logs filter-log-events --log-group-name "/app/$name" --filter-pattern ERROR --query 'events[].message' \
+    --output text)" "first ERROR"
+fails "not offered" aws logs filter-log-events --log-group-name "/app/$name" --filter-pattern '{ $.a = 1 }'
+same "$(aws logs get-log-events --log-group-name "/app/$name" --log-stream-name s --query 'events[].message' \
+    --output text)" "first ERROR	second"
+case $name in cli-2-*)  # version 1 has no tail
+    aws logs tail "/app/$name" --follow >followed &
+    follows=$!
+    aws logs put-log-events --log-group-name "/app/$name" --log-stream-name s \
+        --log-events "timestamp=$(date +%s)000,message=third" >&2
+    for _ in $(seq 60); do if grep -q third followed; then break; fi; sleep 0.5; done
+    kill "$follows"
+    wait "$follows" || true
+    same "$(sed 's/^[^ ]* [^ ]* //' followed)" "first ERROR
+second
+third"
+    ;;
+esac
+same "$(aws logs describe-log-groups --log-group-name-prefix "/app/$name" --query 'logGroups[].retentionInDays' \
+    --output text)" 7
+aws logs delete-log-group --log-group-name "/app/$name"
+group=/aws/sagemaker/Endpoints/$name
+for _ in $(seq 20); do if aws logs filter-log-events --log-group-name "$group" >written 2>&1; then break; fi; sleep 0.5; done
+grep -q '"v/i-' written
+
 echo '[[5.1,3.5,1.4,0.2],[6.7,3.0,5.2,2.3]]' >rows.json
 aws sagemaker-runtime invoke-endpoint --endpoint-name "$name" --content-type application/json --body fileb://rows.json \
     answer.json >&2
