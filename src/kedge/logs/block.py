@@ -1,29 +1,33 @@
 """A block: some events of one stream, in order, as they lie in the log store. PURE.
 
-Columns first (time, place in the order of arrival, time of arrival, end of the text; numpy, little endian), then all
-texts behind one another as UTF-8. So a term is looked for in the texts of thousands of events by one search, and only
-the events that have it are made.
+Columns first (time, place in the order of arrival, time of arrival, end of the text), then all texts behind one another
+as UTF-8. So a term is looked for in the texts of thousands of events by one search, and only the events that have it
+are made. Columns are arrays of the standard library: the control process starts without numpy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import NamedTuple, TypeAlias
-
-import numpy as np
-import zstandard
 
 LEVEL = 1
 _WORTH_BYTES = 512
 """Below this compression gains nothing that a page of the file would not lose again."""
-
-_TIME, _END = np.dtype("<i8"), np.dtype("<u4")
-_COLUMNS_BYTES = 3 * _TIME.itemsize + _END.itemsize
+_TIME, _END = "q", "I"
+_TIME_BYTES = 8
+_COLUMNS_BYTES = 3 * _TIME_BYTES + 4
 """Of one event."""
 
-Times: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
-Ends: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint32]]"
+Column: TypeAlias = "array[int]"
+Key: TypeAlias = tuple[int, int]
+"""(at_ms, sequence): of an event, or a place between two."""
+FIRST_KEY: Key = (-1, -1)
+LAST_KEY: Key = (2**62, 2**62)
 
 
 class Event(NamedTuple):
@@ -38,23 +42,25 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Block:
-    at_ms: Times
-    sequence: Times
-    ingested_ms: Times
-    ends: Ends
+    at_ms: Column
+    order: Column
+    """Of arrival: an event's sequence is `base` more."""
+    ingested_ms: Column
+    ends: Column
     """Of each event's text in `text`."""
     text: bytes
+    base: int = 0
 
     @classmethod
     def of(cls, at_ms: Sequence[int], messages: Sequence[str], ingested_ms: int) -> Block:
-        """Of one request, its events already in order. `sequence` counts from 0."""
+        """Of one request, its events already in order."""
         texts = [message.encode(errors="replace") for message in messages]
         count = len(texts)
         return cls(
-            np.array(at_ms, _TIME),
-            np.arange(count, dtype=_TIME),
-            np.full(count, ingested_ms, _TIME),
-            np.cumsum(np.fromiter(map(len, texts), _END, count), dtype=_END),
+            array(_TIME, at_ms),
+            array(_TIME, range(count)),
+            array(_TIME, [ingested_ms]) * count,
+            array(_END, accumulate(map(len, texts))),
             b"".join(texts),
         )
 
@@ -63,48 +69,67 @@ class Block:
         return _COLUMNS_BYTES * len(self.at_ms) + len(self.text)
 
     def encode(self) -> bytes:
-        """Compressed where that is shorter: then, and only then, it has less than raw_bytes."""
-        columns = (self.at_ms, self.sequence, self.ingested_ms, self.ends)
-        raw = b"".join([*(column.tobytes() for column in columns), self.text])
+        """Compressed where that is shorter: then, and only then, it has less than raw_bytes. Without the base."""
+        columns = (self.at_ms, self.order, self.ingested_ms, self.ends)
+        raw = b"".join([*(_little_endian(column).tobytes() for column in columns), self.text])
         if len(raw) < _WORTH_BYTES:
             return raw
+        import zstandard  # imported by whoever has more than a few lines
+
         compressed = zstandard.ZstdCompressor(LEVEL).compress(raw)
         return compressed if len(compressed) < len(raw) else raw
 
     @classmethod
-    def decode(cls, data: bytes, count: int, raw_bytes: int, sequence: int = 0) -> Block:
-        """sequence: what those within count from."""
-        raw = data if len(data) == raw_bytes else zstandard.ZstdDecompressor().decompress(data, raw_bytes)
-        times = np.frombuffer(raw, _TIME, 3 * count).reshape(3, count)
-        ends = np.frombuffer(raw, _END, count, 3 * _TIME.itemsize * count)
-        return cls(times[0], times[1] + sequence, times[2], ends, raw[_COLUMNS_BYTES * count :])
+    def decode(cls, data: bytes, count: int, raw_bytes: int, base: int = 0) -> Block:
+        raw = data
+        if len(data) != raw_bytes:
+            import zstandard
+
+            raw = zstandard.ZstdDecompressor().decompress(data, raw_bytes)
+        width = _TIME_BYTES * count
+        at_ms, order, ingested_ms = (
+            _little_endian(array(_TIME, raw[begin : begin + width])) for begin in (0, width, 2 * width)
+        )
+        begin = _COLUMNS_BYTES * count
+        ends = _little_endian(array(_END, raw[3 * width : begin]))
+        return cls(at_ms, order, ingested_ms, ends, raw[begin:], base)
 
     def events(self, indices: Sequence[int], stream: int) -> list[Event]:
-        chosen = np.asarray(indices, np.int64)
-        ends = self.ends[chosen].tolist()
-        begins = np.where(chosen > 0, self.ends[chosen - 1], 0).tolist()
-        columns = (column[chosen].tolist() for column in (self.at_ms, self.sequence, self.ingested_ms))
-        text = self.text
+        at_ms, order, ingested_ms, ends = self.at_ms, self.order, self.ingested_ms, self.ends
+        text, base = self.text, self.base
         return [
-            Event(at_ms, sequence, stream, ingested_ms, text[begin:end].decode())
-            for at_ms, sequence, ingested_ms, begin, end in zip(*columns, begins, ends, strict=True)
+            Event(
+                at_ms[index],
+                base + order[index],
+                stream,
+                ingested_ms[index],
+                text[ends[index - 1] if index else 0 : ends[index]].decode(),
+            )
+            for index in indices
         ]
 
-    def within(self, start_ms: int, end_ms: int) -> range:
-        """Indices of the events with start_ms <= time < end_ms."""
-        first, last = np.searchsorted(self.at_ms, (start_ms, end_ms))
-        return range(int(first), int(last))
+    def within(self, start_ms: int, end_ms: int, after: Key = FIRST_KEY, before: Key = LAST_KEY) -> range:
+        """Indices of the events with start_ms <= time < end_ms whose keys are after the one and before the other."""
+        first = max(bisect_left(self.at_ms, start_ms), self._place(after, bisect_right))
+        last = min(bisect_left(self.at_ms, end_ms), self._place(before, bisect_left))
+        return range(first, max(first, last))
+
+    def _place(self, key: Key, bisect: Callable[..., int]) -> int:
+        at_ms, sequence = key
+        low, high = bisect_left(self.at_ms, at_ms), bisect_right(self.at_ms, at_ms)
+        return bisect(self.order, sequence - self.base, low, high)
 
     def having(self, term: bytes, among: range) -> Iterator[int]:
         """Indices, ascending, of the events among these in whose text the term is."""
         ends, text = self.ends, self.text
         if not among:
             return
-        at = int(ends[among.start - 1]) if among.start else 0
-        stop = int(ends[among.stop - 1])
+        at = ends[among.start - 1] if among.start else 0
+        stop = ends[among.stop - 1]
+        index = among.start
         while (at := text.find(term, at, stop)) >= 0:
-            index = int(np.searchsorted(ends, at, side="right"))
-            end = int(ends[index])
+            index = bisect_right(ends, at, index)
+            end = ends[index]
             if at + len(term) <= end:
                 yield index
                 at = end
@@ -112,17 +137,34 @@ class Block:
                 at += 1  # from the end of one text into the next one
 
 
-def merged(blocks: Iterable[Block]) -> Block:
-    """The events of several blocks of one stream as one, in order."""
-    every = list(blocks)
-    at_ms, sequence, ingested = (
-        np.concatenate([getattr(block, name) for block in every]) for name in ("at_ms", "sequence", "ingested_ms")
+def merged(blocks: Sequence[Block]) -> Block:
+    """The events of several blocks of one stream as one, in order, with base 0."""
+    at_ms, order, ingested_ms, ends = array(_TIME), array(_TIME), array(_TIME), array(_END)
+    text_bytes = 0
+    for block in blocks:
+        at_ms.extend(block.at_ms)
+        order.extend(array(_TIME, [block.base + each for each in block.order]))
+        ingested_ms.extend(block.ingested_ms)
+        ends.extend(array(_END, [text_bytes + end for end in block.ends]))
+        text_bytes += len(block.text)
+    whole = Block(at_ms, order, ingested_ms, ends, b"".join([block.text for block in blocks]))
+    if all((a.at_ms[-1], a.base + a.order[-1]) < (b.at_ms[0], b.base + b.order[0]) for a, b in pairwise(blocks)):
+        return whole
+    events = sorted(whole.events(range(len(at_ms)), 0))
+    texts = [event.message.encode() for event in events]
+    return Block(
+        array(_TIME, [event.at_ms for event in events]),
+        array(_TIME, [event.sequence for event in events]),
+        array(_TIME, [event.ingested_ms for event in events]),
+        array(_END, accumulate(map(len, texts))),
+        b"".join(texts),
     )
-    lengths = np.concatenate([np.diff(block.ends, prepend=_END.type(0)) for block in every])
-    text = b"".join([block.text for block in every])
-    order = np.lexsort((sequence, at_ms))
-    if not bool((order[1:] > order[:-1]).all()):
-        ends = np.cumsum(lengths, dtype=np.int64)
-        text = b"".join([text[int(ends[i]) - int(lengths[i]) : int(ends[i])] for i in order])
-        at_ms, sequence, ingested, lengths = (column[order] for column in (at_ms, sequence, ingested, lengths))
-    return Block(at_ms, sequence, ingested, np.cumsum(lengths, dtype=_END), text)
+
+
+def _little_endian(column: Column) -> Column:
+    """The same, or its bytes the other way round on a machine that has them so. A file is good on every machine."""
+    if sys.byteorder == "little":
+        return column
+    turned = column[:]
+    turned.byteswap()
+    return turned

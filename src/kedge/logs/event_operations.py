@@ -7,9 +7,10 @@ from typing import Any
 from kedge.call import Call
 from kedge.errors import InvalidParameter
 from kedge.logs import batch
+from kedge.logs.block import FIRST_KEY, LAST_KEY
 from kedge.logs.errors import no_stream
 from kedge.logs.pattern import Pattern, PatternRefused, parse
-from kedge.logs.reading import FIRST_KEY, LAST_KEY, Bounds, Question
+from kedge.logs.reading import Bounds, Question
 from kedge.logs.records import Group, as_id, as_key, as_ms, beside
 from kedge.logs.requests import Handler, Request, Result, group_of, next_token, place_of
 from kedge.logs.store import LogStore

@@ -12,18 +12,10 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
-import numpy as np
-
-from kedge.logs.block import Block, Event
+from kedge.logs.block import FIRST_KEY, LAST_KEY, Block, Event, Key
 from kedge.logs.pattern import EVERYTHING, Pattern
 from kedge.logs.tables import BLOCKS, LONGEST_MS, Row, load, snapshot
-
-Key: TypeAlias = tuple[int, int]
-"""(at_ms, sequence): of an event, or a place between two."""
-FIRST_KEY: Key = (-1, -1)
-LAST_KEY: Key = (2**62, 2**62)
 
 
 @dataclass(frozen=True)
@@ -150,18 +142,8 @@ def _found(block: Block, stream: int, asked: Question, most: int, edge_ms: int |
     low, high = asked.low_ms, asked.high_ms
     if edge_ms is not None:
         low, high = (max(low, edge_ms), high) if asked.newest_first else (low, min(high, edge_ms + 1))
-    within = block.within(low, high)
-    indices = asked.pattern.matching(block, within)
-    if not indices:
-        return []
-    chosen = np.asarray(indices, np.int64)
-    at_ms, sequence = block.at_ms[chosen], block.sequence[chosen]
-    (after, behind), (before, ahead) = asked.after, asked.before
-    chosen = chosen[
-        ((at_ms > after) | ((at_ms == after) & (sequence > behind)))
-        & ((at_ms < before) | ((at_ms == before) & (sequence < ahead)))
-    ]
-    return block.events(chosen[-most:] if asked.newest_first else chosen[:most], stream)
+    indices = asked.pattern.matching(block, block.within(low, high, asked.after, asked.before))
+    return block.events(indices[-most:] if asked.newest_first else indices[:most], stream)
 
 
 def _beyond(edge: int, asked: Question) -> bool:
