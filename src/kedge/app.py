@@ -309,7 +309,10 @@ class App:
         await objects_controller.expire(self.objects, self.store, self.clock.now())
 
     async def keep_logs(self) -> None:
-        await logs_controller.step(self.logs, self.store, self.clock.now())
+        await asyncio.to_thread(logs_controller.keep, self.logs)
+
+    async def erase_logs(self) -> None:
+        await asyncio.to_thread(logs_controller.erase, self.logs, self.store, self.clock.now())
 
     async def follow_output(self) -> float | None:
         return await asyncio.to_thread(self.follower.step)
@@ -371,8 +374,12 @@ class App:
                 name="anomaly detectors",
             ),
             asyncio.create_task(
-                run("log store", self.keep_logs, Signal(), self.clock, period_s=logs_controller.PERIOD_S),
+                run("log store", self.keep_logs, Signal(), self.clock, period_s=logs_controller.KEEP_EVERY_S),
                 name="log store",
+            ),
+            asyncio.create_task(
+                run("expired logs", self.erase_logs, Signal(), self.clock, period_s=logs_controller.ERASE_EVERY_S),
+                name="expired logs",
             ),
             asyncio.create_task(
                 run("output", self.follow_output, Signal(), self.clock, period_s=FOLLOW_EVERY_S), name="output"

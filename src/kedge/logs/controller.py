@@ -1,33 +1,28 @@
-"""What becomes of the log store by itself: what a group keeps no longer is erased, small blocks become large ones."""
+"""What becomes of the log store by itself: small blocks become large ones, what a group keeps no longer is erased."""
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 
 from kedge.logs.records import KIND, Group
 from kedge.logs.store import LogStore
 from kedge.store.store import Store
 
-PERIOD_S = 5.0
-ERASE_EVERY_S = 300
+KEEP_EVERY_S = 5.0
+"""Also how much a loss of power takes."""
+ERASE_EVERY_S = 300.0
 """Expired events are invisible at once; this is when the disk gets their room back."""
 
 
-async def step(logs: LogStore, store: Store, now: datetime) -> None:
-    await asyncio.to_thread(_step, logs, store, now)
-
-
-def _step(logs: LogStore, store: Store, now: datetime) -> None:
+def keep(logs: LogStore) -> None:
+    """Flush, and join blocks. Blocks the thread."""
     logs.flush()
     while logs.join():
         pass
-    if int(now.timestamp()) % ERASE_EVERY_S < PERIOD_S:
-        erase(logs, store, now)
 
 
 def erase(logs: LogStore, store: Store, now: datetime) -> None:
-    """What is expired, and what groups have left that are not there any more."""
+    """What is expired, and what groups have left that are not there any more. Blocks the thread."""
     # In this order: a group is in the resource store before anything of it is in the log store.
     known = logs.groups()
     groups = {each.id: Group.of(each) for each in store.list(None, KIND).items}
