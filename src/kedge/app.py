@@ -49,6 +49,8 @@ from kedge.endpoints.descriptions import Warn
 from kedge.endpoints.fleets import Choose, Kinds
 from kedge.endpoints.operations import Machine
 from kedge.endpoints.records import Container
+from kedge.events import delivery
+from kedge.events.delivery import Deliveries
 from kedge.home import Home, HomeError, open_home
 from kedge.identity import operations as identity_operations
 from kedge.identity import service_sessions
@@ -66,13 +68,14 @@ from kedge.logs import operations as log_operations
 from kedge.logs.follower import PERIOD_S as FOLLOW_EVERY_S
 from kedge.logs.follower import Follower
 from kedge.logs.store import LogStore
-from kedge.loop import Signal, run, run_on_fastest_loop
+from kedge.loop import Signal, keep, run, run_on_fastest_loop
 from kedge.metrics import controller as metrics_controller
 from kedge.metrics import dashboard_operations, detector_controller, detector_operations, picture_operations
 from kedge.metrics import operations as metric_operations
 from kedge.metrics.bands import band_of
 from kedge.metrics.store import MetricStore
 from kedge.models import operations as model_operations
+from kedge.node import ports
 from kedge.objects import controller as objects_controller
 from kedge.objects import openness
 from kedge.objects import operations as object_operations
@@ -90,12 +93,18 @@ from kedge.store.lease import Lease
 from kedge.store.pruning import PERIOD_S, prune
 from kedge.store.store import Store
 from kedge.tags import operations as tag_operations
+from kedge.topics import addresses, publishing
+from kedge.topics import controller as topic_controller
+from kedge.topics import operations as topic_operations
+from kedge.topics.controller import Courier
+from kedge.topics.outgoing import Outgoing
+from kedge.topics.signing import Signer
 from kedge.wire.connection import BoundedHttp
 from kedge.wire.gateway import Gateway, Operation
 from kedge.wire.http import Request, Response
 from kedge.wire.models import Models
 
-SERVICES = ("sagemaker", "sagemaker-runtime", "s3", "sts", "iam", "kms", "cloudwatch", "logs")
+SERVICES = ("sagemaker", "sagemaker-runtime", "s3", "sts", "iam", "kms", "cloudwatch", "logs", "sns")
 THREADS = 16
 """Plain operations that run at once; each holds a store connection for a few milliseconds."""
 DRAIN_S = 5
@@ -120,6 +129,7 @@ def operations(
         **alarm_operations.OPERATIONS,
         **picture_operations.operations(metrics),
         **log_operations.operations(logs),
+        **topic_operations.OPERATIONS,
     }
 
 
@@ -206,6 +216,19 @@ class App:
         self.authentication = Authentication(
             self.keys, self.known, self.root, home.region, self.clock, required=settings.auth_required
         )
+        self.signer = Signer(home.topics, home.seal_key)
+        self.put = Signal()
+        """Notified after something was put into a queue of the store."""
+        self.store.on_put(self.put.notify)
+        self.deliverer = Lease(self.store, "deliveries", node_id(home), self.clock)
+        self.deliveries = Deliveries(
+            self.store, self.clock, self.deliverer,
+            {"sns": publishing.carry_out, "autoscaling": delivery.nothing_scales},
+        )  # fmt: skip
+        self.courier = Courier(
+            self.store, self.clock, self.deliverer, self.signer,
+            Outgoing(addresses.parse(settings.subscriber_addresses), settings.subscriber_ca), self.put,
+        )  # fmt: skip
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="operation")
         self.authorization = Authorization(self.known, openness.facts)
         models = Models(SERVICES, settings.s3_domain)
@@ -248,12 +271,19 @@ class App:
             ("GET", "/kedge/health"): self.health,
             ("HEAD", "/kedge/health"): self.health,
             ("POST", "/kedge/reset"): self.reset,
+            ("GET", self.signer.path): self.signing_certificate,
             ("GET", credentials.PATH): self.instance_credentials,
         }
 
     async def health(self, request: Request) -> Response:
         told = {"version": __version__, "routers": self.push.routers, "invocations": self.tally.total}
         return _json(200, {"role": "control", "pid": os.getpid(), **told})
+
+    async def signing_certificate(self, request: Request) -> Response:
+        """By which whoever gets messages of topics verifies them. Not secret: nobody has to sign for it."""
+        return Response(
+            200, {"content-type": "application/x-pem-file"}, await asyncio.to_thread(self.signer.certificate)
+        )
 
     async def instance_credentials(self, request: Request) -> Response:
         """Of the model's execution role, for an instance that lives; the supervisor has written the grant."""
@@ -317,9 +347,16 @@ class App:
     async def follow_output(self) -> float | None:
         return await asyncio.to_thread(self.follower.step)
 
+    async def forget_old(self) -> None:
+        now = self.clock.now()
+        await asyncio.to_thread(topic_controller.expire, self.store, now)
+        await asyncio.to_thread(delivery.prune_failed, self.store, now)
+
     async def run(self, listener: socket.socket, task_id: str) -> None:
         """Until SIGTERM or SIGINT. `listener` is lent by the supervisor and stays open for the next control process."""
         self.changed.attach(asyncio.get_running_loop())
+        self.put.attach(asyncio.get_running_loop())
+        self.courier.server = self.settings.public_url or ports.url(listener, tls=bool(self.settings.tls_cert))
         happened = Signal()
         happened.attach(asyncio.get_running_loop())
         self.objects.events.on_event(happened.notify)
@@ -384,6 +421,13 @@ class App:
             asyncio.create_task(
                 run("output", self.follow_output, Signal(), self.clock, period_s=FOLLOW_EVERY_S), name="output"
             ),
+            asyncio.create_task(keep(self.deliverer, self.put, self.clock), name="lease of deliveries"),
+            asyncio.create_task(run("actions", self.deliveries.step, self.put, self.clock), name="actions"),
+            asyncio.create_task(run("topics", self.courier.step, self.put, self.clock), name="topics"),
+            asyncio.create_task(
+                run("old topics", self.forget_old, Signal(), self.clock, period_s=topic_controller.EXPIRY_PERIOD_S),
+                name="old topics",
+            ),
             asyncio.create_task(keep_link(self.home, "control", task_id, listener), name="link"),
         ]
         for task in beside:
@@ -397,6 +441,7 @@ class App:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            await self.courier.close()
             await self.controller.close()
             await self.push.stop()
             await self.reports.stop()

@@ -99,6 +99,12 @@ class Settings:
     """How long an instance may take to load its model, where the variant names no time of its own."""
     capture_spool_bytes: int = 1_073_741_824
     """What captured records may take on the disk until they are on S3; one variant gets a quarter of it."""
+    public_url: str = ""
+    """The API port's address in messages to subscribers, such as https://kedge.example:8770; empty: as it listens."""
+    subscriber_addresses: str = "all"
+    """Where messages of topics may be sent: all (but link-local), public, or networks such as 10.0.0.0/8,127.0.0.1."""
+    subscriber_ca: str = ""
+    """PEM file of a certificate authority that HTTPS subscribers of topics are trusted by, beside the system's."""
     history_days: int = 90
     """How long the history of resources is kept."""
     strict_results: bool = False
@@ -127,6 +133,10 @@ class Settings:
             raise SettingError(f'instance_network is "{self.instance_network}"; it has to be api, none or host')
         if self.compile not in ("auto", "on", "off"):
             raise SettingError(f'compile is "{self.compile}"; it has to be auto, on or off')
+        if not re.fullmatch(r"(https?://[!-~]*[^/?#])?", self.public_url):
+            raise SettingError(f'public_url is "{self.public_url}"; it has to be like https://kedge.example:8770')
+        if self.subscriber_ca and not Path(self.subscriber_ca).expanduser().is_file():
+            raise SettingError(f'subscriber_ca is "{self.subscriber_ca}"; there is no such file')
         if bool(self.root_access_key) != bool(self.root_secret_key):
             raise SettingError("root_access_key and root_secret_key go together: set both or neither")
         if bool(self.tls_cert) != bool(self.tls_key):

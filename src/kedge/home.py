@@ -17,6 +17,7 @@
     DIR/routing.json               the routing table last accepted (mode 0600)
     DIR/capture/                   what was captured and is not on S3 yet, sealed (serving/capture/spool.py)
     DIR/tls/                       ca.pem, ca.key, server.pem, server.key
+    DIR/topics/                    key and certificate that messages of topics are signed with (topics/signing.py)
     DIR/log/                       control.log, router-0.log, capture.log, forkserver.log, supervisor.log
     RUN/                           Unix sockets: supervisor.sock, control.sock, router-0.sock, capture.sock, i/ID/sock,
                                    views/
@@ -115,6 +116,10 @@ class Home:
     @property
     def tls(self) -> Path:
         return self.path / "tls"
+
+    @property
+    def topics(self) -> Path:
+        return self.path / "topics"
 
     @property
     def logs(self) -> Path:

@@ -233,7 +233,7 @@ def test_every_operation_has_a_rule(tmp_path: Path) -> None:
             found = needs(key, Asked(ANN, _sample(shape) if shape is not None else {}, names))
             assert found or key in FREE, key
             for need in found:
-                assert re.fullmatch(r"[a-z0-9-]+:[A-Za-z0-9]+", need.action), key
+                assert re.fullmatch(r"(SNS|[a-z0-9-]+):[A-Za-z0-9]+", need.action), key
                 assert need.resource == "*" or need.resource.startswith("arn:"), key
     finally:
         app.threads.shutdown()

@@ -42,7 +42,7 @@ def test_what_is_put_is_there_after_a_restart_in_its_order(store: Store, open_st
         assert sorted(each.due_queues("mail", at(1), 10)) == ["a", "b"]
         assert bodies(each, "b", 1) == ["one", "two"]
         assert each.due_queues("other", at(1), 10) == []
-        assert each.next_due("mail") == T0
+        assert each.next_due("mail", T0) == at(1)
     assert store.due_queues("mail", at(0), 10) == ["b"]
     assert store.due_queues("mail", at(-1), 10) == []
 
@@ -66,7 +66,7 @@ def test_what_is_done_everywhere_leaves_nothing(store: Store) -> None:
     with store.transaction(Author("test", "", T0)) as tx:
         tx.empty("mail", "b")
     assert rows(store) == [0, 0, 0]
-    assert store.next_due("mail") is None
+    assert store.next_due("mail", at(-1)) is None
 
 
 def test_one_identity_waits_once(store: Store) -> None:

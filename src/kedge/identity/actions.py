@@ -545,6 +545,30 @@ def _cloudwatch(action: str, operation: str, asked: Asked) -> list[Need]:
     return needed
 
 
+# SNS
+
+BY_LINK = frozenset({"sns.ConfirmSubscription", "sns.Unsubscribe"})
+"""What a link in a message asks for: it is not signed, and the token or the subscription decides."""
+
+
+def _sns(_action: str, operation: str, asked: Asked) -> list[Need]:
+    given = asked.parameters
+    if asked.caller.is_anonymous and f"sns.{operation}" in BY_LINK:
+        return []
+    context = _tags_in(given)
+    for name in ("Protocol", "Endpoint"):
+        if name in given:
+            context[f"sns:{name.lower()}"] = (given[name],)
+    named = given.get("TopicArn") or given.get("TargetArn") or given.get("ResourceArn") or "*"
+    topic = named if named.startswith("arn:") else "*"
+    if operation == "CreateTopic":
+        topic = asked.arn("sns", given["Name"])
+        if given.get("Tags"):
+            return [Need("SNS:CreateTopic", topic, context), Need("SNS:TagResource", topic, context)]
+    # Source: "Actions, resources, and condition keys for Amazon SNS". Messages of SNS write its prefix so.
+    return [Need(f"SNS:{'Publish' if operation == 'PublishBatch' else operation}", topic, context)]
+
+
 def _tags_in(given: Parameters) -> dict[str, Values]:
     """Tags that the request sets, and keys of those that it removes."""
     found: dict[str, Values] = {}
@@ -577,5 +601,6 @@ _SERVICES: Mapping[str, Callable[[str, str, Asked], list[Need]]] = {
     "s3": _s3,
     "sagemaker": _sagemaker,
     "sagemaker-runtime": _sagemaker,
+    "sns": _sns,
     "sts": _sts,
 }

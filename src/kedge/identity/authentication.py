@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kedge.clock import Clock
+from kedge.identity.actions import BY_LINK
 from kedge.identity.keys import KeyRing, unknown_key
 from kedge.identity.known import Known
 from kedge.identity.records import AccessKey, Caller
@@ -34,11 +35,15 @@ class Authentication:
     def __call__(
         self, request: Request, body_sha256: str | None, target: Target
     ) -> tuple[Caller, sigv4.Verified | None]:
-        """Raises what sigv4.verify raises. An unsigned S3 request comes from nobody, and may be let in for that."""
+        """Raises what sigv4.verify raises.
+
+        An unsigned request of S3, or by a link in a message of SNS, comes from nobody, and may be let in for that.
+        """
         if not self._required:
             caller = self._root.caller(sigv4.claimed(request)[1] or self._region)
             return _sent_by(caller, request), None
-        if target.service == "s3" and target.operation is not None and not sigv4.is_signed(request):
+        opens = target.service == "s3" or target.key in BY_LINK
+        if opens and target.operation is not None and not sigv4.is_signed(request):
             return self.nobody(request), None
         now = self._clock.now()
         with self._one_at_a_time:

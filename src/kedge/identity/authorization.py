@@ -24,6 +24,8 @@ from kedge.identity.records import BucketFacts
 from kedge.kms import records as kms_records
 from kedge.store.records import Scope
 from kedge.tags import attach
+from kedge.topics import records as topic_records
+from kedge.topics.errors import InvalidParameter, NotAuthorized
 
 if TYPE_CHECKING:
     from kedge.call import Call
@@ -160,7 +162,8 @@ class _Asking:
                 facts = self._bucket(*_bucket_and_key(need.resource))
                 if isinstance(facts, errors.ServiceError):
                     raise facts
-            raise errors.AccessDenied(message(self._call, need, decision))
+            denied = NotAuthorized if need.action.startswith("SNS:") else errors.AccessDenied
+            raise denied(message(self._call, need, decision))
 
     def decide(self, need: Need) -> Decision:
         tags: dict[str, str] | None = None
@@ -213,7 +216,20 @@ class _Asking:
         if key is not None:
             arn_of_key = kms_records.key_arn(key)
             return Resource(arn_of_key, key.scope.account, _policy(key.document["Policy"]), True)
-        return Resource(need.resource, _account_of(need.resource, own))
+        account = _account_of(need.resource, own)
+        if need.resource.startswith("arn:aws:sns:"):
+            policy = self._topic_policy(need.resource)
+            return Resource(need.resource, account, _policy(policy) if policy else None)
+        return Resource(need.resource, account)
+
+    def _topic_policy(self, text: str) -> str:
+        """Empty: there is no such topic."""
+        try:
+            scope, name, _ = topic_records.parse_arn(text, "TopicArn")
+        except InvalidParameter:
+            return ""
+        topic = self._call.store.get(scope, topic_records.TOPIC, name)
+        return "" if topic is None else topic_records.policy(topic)
 
     def _key(self, text: str) -> Stored | None:
         """The KMS key of this ARN, or the one behind this alias's."""

@@ -71,6 +71,7 @@ def due(connection: Connection, kind: str, queue: str, now: int, limit: int) -> 
     ]  # fmt: skip
 
 
-def next_due(connection: Connection, kind: str) -> datetime | None:
-    found = connection.execute(select(func.min(_q.c.due_at)).where(_q.c.kind == kind)).scalar_one_or_none()
+def next_due(connection: Connection, kind: str, after: int) -> datetime | None:
+    earliest = select(func.min(_q.c.due_at)).where(_q.c.kind == kind, _q.c.due_at > after)
+    found = connection.execute(earliest).scalar_one_or_none()
     return None if found is None else moment(int(found))

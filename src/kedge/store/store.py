@@ -263,10 +263,10 @@ class Store:
         with self._reading() as connection:
             return queues.due(connection, kind, queue, micros(now), limit)
 
-    def next_due(self, kind: str) -> datetime | None:
-        """When the next entry of any queue of this kind is due, or was; None when all of them are empty."""
+    def next_due(self, kind: str, after: datetime) -> datetime | None:
+        """The first time after `after` at which an entry of any queue of this kind is due."""
         with self._reading() as connection:
-            return queues.next_due(connection, kind)
+            return queues.next_due(connection, kind, micros(after))
 
     def acquire(self, name: str, holder: str, now: datetime, ttl: timedelta, *, inherit: bool = False) -> int | None:
         """A new token for the lease, or None while somebody has it; who has it goes on by `renew`.

@@ -39,6 +39,9 @@ NOT_SERVED = {
 }
 """Operations left out of the index, with the reason."""
 
+VERSIONLESS = {"ConfirmSubscription": "2010-03-31", "Unsubscribe": "2010-03-31"}
+"""Query operations that links in messages of SNS ask for without a version, and the version that is meant."""
+
 RPC_V2_CBOR = "smithy-rpc-v2-cbor"
 
 _CODE_SERVICE = {"protocols": [RPC_V2_CBOR, "json"]}
@@ -271,7 +274,8 @@ class Models:
         )
 
     def _find_action(self, form: Mapping[str, str], request: Request) -> Target:
-        action, version = form.get("Action", ""), form.get("Version", "")
+        action = form.get("Action", "")
+        version = form.get("Version") or VERSIONLESS.get(action, "")
         service = self._actions.get((version, action), "")
         if service:
             operation, signing_name = self._operation(service, action), self._signing_name(service)

@@ -1,0 +1,199 @@
+"""Delivers what waits for subscribers, and forgets subscriptions that nobody has confirmed.
+
+Each subscription is served by one task at a time, which sends one message after another: so messages arrive in the
+order in which they were published, except one that has to be tried again. A subscription whose last attempt failed is
+served among a smaller number of its like, so that however many subscribers are dead or slow, those that answer do not
+wait for them. A message leaves its queue after the subscriber has taken it: a crash in between sends it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from kedge.clock import Clock
+from kedge.errors import ServiceError
+from kedge.loop import REST_S, Signal
+from kedge.store.lease import Lease
+from kedge.store.store import Author, Entry, LeaseLost, Resource, Store
+from kedge.topics import delivery_policy, message, records
+from kedge.topics.delivery_policy import DeliveryPolicy
+from kedge.topics.outgoing import Answer, Outgoing
+from kedge.topics.signing import Signer
+
+MOST_AT_ONCE = 128
+"""Subscriptions that are served at one time; those that fail have as many places again, and no others."""
+TOGETHER = 10
+"""Messages of a queue that are read at once."""
+TURN = 100
+"""Messages of one subscription after which another gets its place."""
+EXPIRY_PERIOD_S = 600.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A message, ready to be sent."""
+
+    entry: Entry
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    policy: DeliveryPolicy
+
+
+class Courier:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        lease: Lease,
+        signer: Signer,
+        outgoing: Outgoing,
+        wake: Signal,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """lease: what the node has to hold to deliver. wake: wakes whoever calls `step`. draw: 0 to 1, for jitter."""
+        self._store, self._clock, self._lease = store, clock, lease
+        self._signer, self._outgoing = signer, outgoing
+        self._wake = wake
+        self._draw = draw
+        self._serving: dict[str, asyncio.Task[None]] = {}
+        self._failing: set[str] = set()
+        """Subscriptions whose last attempt failed. Forgotten at a restart, which costs each of them one attempt."""
+        self.server = ""
+        """The URL of this server in messages."""
+
+    async def step(self) -> float:
+        """See that every subscription with something due is served. Returns when the next one is due."""
+        if self._lease.held is None:
+            return REST_S
+        now = self._clock.now()
+        due = await asyncio.to_thread(self._store.due_queues, records.QUEUE, now, 100_000)
+        for queue in due:
+            if queue not in self._serving and self._has_place(queue):
+                task = asyncio.create_task(self._serve(queue), name=queue)
+                self._serving[queue] = task
+                task.add_done_callback(self._served)
+        following = await asyncio.to_thread(self._store.next_due, records.QUEUE, now)
+        return REST_S if following is None else min(REST_S, max(0.0, (following - now).total_seconds()))
+
+    async def close(self) -> None:
+        """What is on its way is broken off; it will be sent again."""
+        tasks = list(self._serving.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await asyncio.to_thread(self._lease.release)
+        except ServiceError as error:
+            log.warning("the lease could not be given back; another node waits until it expires: %s", error)
+
+    def _has_place(self, queue: str) -> bool:
+        is_failing = queue in self._failing
+        return sum((each in self._failing) == is_failing for each in self._serving) < MOST_AT_ONCE
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._serving.pop(task.get_name(), None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s: delivery failed", task.get_name(), exc_info=error)
+            self._failing.add(task.get_name())
+            return  # the next step comes by itself, not at once
+        self._wake.notify()
+
+    async def _serve(self, queue: str) -> None:
+        """Until nothing is due, an attempt fails, or its turn is over."""
+        left = TURN
+        while left > 0:
+            parcels = await asyncio.to_thread(self._pack, queue)
+            if not parcels:
+                return
+            for parcel in parcels:
+                left -= 1
+                answer = await self._outgoing.post(parcel.url, parcel.headers, parcel.body)
+                try:
+                    await asyncio.to_thread(self._settle, parcel, answer)
+                except LeaseLost:
+                    return  # whoever has the lease sends it again
+                if not answer.delivered:
+                    self._failing.add(queue)
+                    return
+                self._failing.discard(queue)
+                if parcel.policy.receives_per_s is not None:
+                    await self._clock.sleep(1 / parcel.policy.receives_per_s)
+
+    def _pack(self, queue: str) -> list[Parcel]:
+        """The oldest messages that are due. What waits for nobody any more is thrown away."""
+        entries = self._store.due(records.QUEUE, queue, self._clock.now(), TOGETHER)
+        if not entries:
+            return []
+        scope, topic_name, identity = records.parse_arn(queue, "SubscriptionArn")
+        subscription = self._store.get(scope, records.SUBSCRIPTION, f"{topic_name}:{identity}")
+        topic = self._store.get(scope, records.TOPIC, topic_name)
+        if subscription is None or topic is None:
+            with self._store.transaction(self._author(), lease=self._lease.held) as tx:
+                tx.empty(records.QUEUE, queue)
+            return []
+        return [self._parcel(entry, topic, subscription) for entry in entries]
+
+    def _parcel(self, entry: Entry, topic: Resource, subscription: Resource) -> Parcel:
+        given, of_topic = subscription.document["Attributes"], topic.document["Attributes"]
+        topic_arn, own_arn = records.topic_arn(topic.scope, topic.name), records.subscription_arn(subscription)
+        policy = delivery_policy.effective(of_topic.get("DeliveryPolicy"), given.get("DeliveryPolicy"))
+        body = message.envelope(entry.body, topic_arn, own_arn, self.server)
+        raw = given.get("RawMessageDelivery") == "true" and body["Type"] == message.NOTIFICATION
+        headers = message.headers(body, own_arn, policy.content_type, raw=raw)
+        if raw:
+            content = body["Message"].encode(errors="replace")
+        else:
+            content = json.dumps(self._signed(body, of_topic.get("SignatureVersion", "1")), indent=2).encode()
+        return Parcel(entry, subscription.document["Endpoint"], headers, content, policy)
+
+    def _signed(self, body: dict[str, Any], version: str) -> dict[str, Any]:
+        signature: dict[str, Any] = {
+            "SignatureVersion": version,
+            "Signature": self._signer.sign(message.to_sign(body), version),
+            "SigningCertURL": f"{self.server}{self._signer.path}",
+        }
+        last = ("UnsubscribeURL", "MessageAttributes")
+        ordered = {name: value for name, value in body.items() if name not in last} | signature
+        return ordered | {name: body[name] for name in last if name in body}
+
+    def _settle(self, parcel: Parcel, answer: Answer) -> None:
+        entry, now = parcel.entry, self._clock.now()
+        delay_s = parcel.policy.delay_s(entry.attempts, self._draw()) if answer.retryable else None
+        with self._store.transaction(self._author(), lease=self._lease.held) as tx:
+            if not answer.delivered and delay_s is not None:
+                tx.postpone(entry, now + timedelta(seconds=delay_s))
+            else:
+                tx.forget(entry)
+        if not answer.delivered:
+            following = "given up" if delay_s is None else f"tried again in {delay_s:.1f} s"
+            log.warning(
+                "%s: message %s not delivered (%s); %s", entry.queue, entry.body["MessageId"], answer.reason, following
+            )
+
+    def _author(self) -> Author:
+        return Author("sns.amazonaws.com", "", self._clock.now())
+
+
+def expire(store: Store, now: datetime) -> int:
+    """Forget subscriptions that nobody has confirmed, or restored, in time. Returns how many went."""
+    count = 0
+    for found in store.list(None, records.SUBSCRIPTION).items:
+        if not records.is_expired(found.document, now):
+            continue
+        with store.transaction(Author("sns.amazonaws.com", "", now)) as tx:
+            current = tx.get(found.scope, records.SUBSCRIPTION, found.name)
+            if current is not None and records.is_expired(current.document, now):
+                tx.empty(records.QUEUE, records.subscription_arn(current))
+                tx.delete(current)
+                count += 1
+    return count

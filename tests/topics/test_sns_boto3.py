@@ -1,0 +1,467 @@
+"""An unmodified boto3 drives topics, and real servers subscribe to them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from botocore.exceptions import ClientError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+
+from tests.faults.conftest import until
+from tests.topics.subscriber import Subscriber
+
+
+@pytest.fixture
+def sns(kedge) -> Any:
+    return kedge.client("sns")
+
+
+@pytest.fixture
+def topic(sns) -> str:
+    return sns.create_topic(Name="alerts")["TopicArn"]
+
+
+def refused(call: Any, /, **request: Any) -> tuple[str, str]:
+    """(code, message) of the answer."""
+    with pytest.raises(ClientError) as caught:
+        call(**request)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+def subscribed(sns: Any, topic: str, subscriber: Subscriber, **attributes: str) -> str:
+    """The ARN of a confirmed subscription."""
+    found = sns.subscribe(
+        TopicArn=topic, Protocol="http", Endpoint=subscriber.url, Attributes=attributes, ReturnSubscriptionArn=True
+    )["SubscriptionArn"]
+    subscriber.confirm()
+    return found
+
+
+# Topics
+
+
+def test_a_topic_is_made_once_and_described(sns, kedge):
+    made = sns.create_topic(Name="alerts", Attributes={"DisplayName": "Alerts"}, Tags=[{"Key": "team", "Value": "ml"}])[
+        "TopicArn"
+    ]
+    assert made == f"arn:aws:sns:{kedge.region}:{kedge.account}:alerts"
+    assert sns.create_topic(Name="alerts")["TopicArn"] == made
+    assert sns.create_topic(Name="alerts", Tags=[{"Key": "team", "Value": "ml"}])["TopicArn"] == made
+    found = sns.get_topic_attributes(TopicArn=made)["Attributes"]
+    assert (found["TopicArn"], found["Owner"], found["DisplayName"]) == (made, kedge.account, "Alerts")
+    assert [found[f"Subscriptions{each}"] for each in ("Confirmed", "Pending", "Deleted")] == ["0", "0", "0"]
+    assert json.loads(found["EffectiveDeliveryPolicy"])["http"]["defaultHealthyRetryPolicy"]["numRetries"] == 3
+    assert json.loads(found["Policy"])["Statement"][0]["Resource"] == made
+    assert sns.list_topics()["Topics"] == [{"TopicArn": made}]
+    assert sns.list_tags_for_resource(ResourceArn=made)["Tags"] == [{"Key": "team", "Value": "ml"}]
+    sns.tag_resource(ResourceArn=made, Tags=[{"Key": "stage", "Value": "prod"}])
+    sns.untag_resource(ResourceArn=made, TagKeys=["team"])
+    assert sns.list_tags_for_resource(ResourceArn=made)["Tags"] == [{"Key": "stage", "Value": "prod"}]
+    sns.delete_topic(TopicArn=made)
+    sns.delete_topic(TopicArn=made)
+    assert sns.list_topics()["Topics"] == []
+    assert refused(sns.get_topic_attributes, TopicArn=made) == ("NotFound", "Topic does not exist")
+    assert refused(sns.list_tags_for_resource, ResourceArn=made) == ("ResourceNotFound", "Resource does not exist")
+
+
+def test_what_differs_from_a_topic_that_is_there_is_refused(sns, topic):
+    assert refused(sns.create_topic, Name="alerts", Attributes={"DisplayName": "x"}) == (
+        "InvalidParameter",
+        "Invalid parameter: Attributes Reason: Topic already exists with different attributes",
+    )
+    assert refused(sns.create_topic, Name="alerts", Tags=[{"Key": "a", "Value": "b"}]) == (
+        "InvalidParameter",
+        "Invalid parameter: Tags Reason: Topic already exists with different tags",
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        ({"Name": "a b"}, "Invalid parameter: Topic Name"),
+        ({"Name": "x" * 257}, "Invalid parameter: Topic Name"),
+        ({"Name": "a.fifo", "Attributes": {"FifoTopic": "true"}}, "FifoTopic: FIFO topics are not offered here"),
+        ({"Name": "a.fifo"}, "FIFO topics are not offered here"),
+        ({"Name": "a", "Attributes": {"KmsMasterKeyId": "alias/aws/sns"}}, "KmsMasterKeyId"),
+        ({"Name": "a", "Attributes": {"HTTPSuccessFeedbackRoleArn": "x"}}, "HTTPSuccessFeedbackRoleArn"),
+        ({"Name": "a", "Attributes": {"Nonsense": "x"}}, "Unknown attribute Nonsense"),
+        ({"Name": "a", "Attributes": {"Policy": "{"}}, "Policy Error"),
+        ({"Name": "a", "Attributes": {"DeliveryPolicy": '{"http": {"x": 1}}'}}, 'http has no member "x"'),
+        ({"Name": "a", "Attributes": {"SignatureVersion": "3"}}, "Must be 1 or 2"),
+        ({"Name": "a", "Tags": [{"Key": "k", "Value": "1"}] * 2}, "Duplicated keys are not allowed."),
+    ],
+)
+def test_a_topic_that_cannot_be_is_refused(sns, request_, told):
+    code, message = refused(sns.create_topic, **request_)
+    assert code == "InvalidParameter"
+    assert told in message
+
+
+def test_names_of_topics_that_are_none(sns, topic):
+    for text, told in [
+        ("x", "Invalid parameter: TopicArn Reason: An ARN must have at least 6 elements, not 1"),
+        (topic.replace("us-east-1", "eu-west-1"), "Invalid parameter: TopicArn"),
+        (topic.replace(":sns:", ":sqs:"), "Invalid parameter: TopicArn"),
+    ]:
+        assert refused(sns.publish, TopicArn=text, Message="m") == ("InvalidParameter", told)
+    assert refused(sns.set_topic_attributes, TopicArn=topic, AttributeName="No", AttributeValue="x") == (
+        "InvalidParameter",
+        "Invalid parameter: AttributeName",
+    )
+    assert refused(sns.list_topics, NextToken="x")[0] == "InvalidParameter"
+
+
+def test_more_than_a_page(sns):
+    for number in range(101):
+        sns.create_topic(Name=f"t{number:03}")
+    pages = list(sns.get_paginator("list_topics").paginate())
+    assert [len(page["Topics"]) for page in pages] == [100, 1]
+
+
+# Subscriptions
+
+
+def test_a_subscription_is_confirmed_by_its_url(sns, topic, kedge):
+    with Subscriber() as subscriber:
+        asked = {"TopicArn": topic, "Protocol": "http", "Endpoint": subscriber.url}
+        assert sns.subscribe(**asked)["SubscriptionArn"] == "pending confirmation"
+        found = sns.subscribe(**asked, ReturnSubscriptionArn=True)["SubscriptionArn"]
+        assert sns.get_subscription_attributes(SubscriptionArn=found)["Attributes"]["PendingConfirmation"] == "true"
+        (listed,) = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+        assert listed["SubscriptionArn"] == "PendingConfirmation"
+        sns.publish(TopicArn=topic, Message="nobody has confirmed yet")
+        until(lambda: len(subscriber.of("SubscriptionConfirmation")) == 2, what="both confirmation messages")
+        first, second = subscriber.of("SubscriptionConfirmation")
+        assert list(second)[:5] == ["Type", "MessageId", "Token", "TopicArn", "Message"]
+        assert second["Message"].startswith(f"You have chosen to subscribe to the topic {topic}.\nTo confirm")
+        head = subscriber.received[-1].headers
+        assert head["x-amz-sns-topic-arn"] == topic
+        assert head["x-amz-sns-message-id"] == second["MessageId"]
+        assert head["content-type"] == "text/plain; charset=UTF-8"
+        assert "x-amz-sns-subscription-arn" not in head
+        # A later request makes an earlier token worthless.
+        code, message = refused(sns.confirm_subscription, TopicArn=topic, Token=first["Token"])
+        assert (code, message) == ("InvalidParameter", "Invalid parameter: Token")
+        answer = subscriber.confirm()
+        assert f"<SubscriptionArn>{found}</SubscriptionArn>" in answer
+        assert "ConfirmSubscriptionResponse" in answer
+        assert f"<SubscriptionArn>{found}</SubscriptionArn>" in subscriber.confirm()  # visited twice
+        attributes = sns.get_subscription_attributes(SubscriptionArn=found)["Attributes"]
+        assert (attributes["PendingConfirmation"], attributes["ConfirmationWasAuthenticated"]) == ("false", "false")
+        assert (attributes["Owner"], attributes["RawMessageDelivery"]) == (kedge.account, "false")
+        (listed,) = sns.list_subscriptions()["Subscriptions"]
+        assert (listed["SubscriptionArn"], listed["Endpoint"]) == (found, subscriber.url)
+        assert sns.subscribe(**asked)["SubscriptionArn"] == found
+        assert sns.get_topic_attributes(TopicArn=topic)["Attributes"]["SubscriptionsConfirmed"] == "1"
+        assert subscriber.of("Notification") == []
+
+
+def test_a_subscription_is_confirmed_by_its_token(sns, topic):
+    with Subscriber() as subscriber:
+        sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=subscriber.url)
+        until(lambda: subscriber.of("SubscriptionConfirmation"), what="the confirmation message")
+        token = subscriber.of("SubscriptionConfirmation")[0]["Token"]
+        assert refused(sns.confirm_subscription, TopicArn=topic, Token="x") == ("InvalidParameter", "Invalid token")
+        for wrong in (token[:-1] + ("0" if token[-1] != "0" else "1"), "0" * 256):
+            assert refused(sns.confirm_subscription, TopicArn=topic, Token=wrong)[1] == "Invalid parameter: Token"
+        found = sns.confirm_subscription(TopicArn=topic, Token=token, AuthenticateOnUnsubscribe="true")
+        arn = found["SubscriptionArn"]
+        assert sns.confirm_subscription(TopicArn=topic, Token=token)["SubscriptionArn"] == arn
+        attributes = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
+        assert attributes["ConfirmationWasAuthenticated"] == "true"
+        sns.publish(TopicArn=topic, Message="m")
+        link = subscriber.notified(1)[0]["UnsubscribeURL"]
+        with pytest.raises(HTTPError) as caught:
+            urlopen(link, timeout=10)
+        assert (caught.value.code, b"AuthorizationError" in caught.value.read()) == (403, True)
+        sns.unsubscribe(SubscriptionArn=arn)
+        sns.unsubscribe(SubscriptionArn=arn)
+        assert sns.list_subscriptions()["Subscriptions"] == []
+        assert refused(sns.get_subscription_attributes, SubscriptionArn=arn) == (
+            "NotFound",
+            "Subscription does not exist",
+        )
+
+
+def test_a_subscriber_leaves_by_its_url_and_comes_back(sns, topic):
+    with Subscriber() as subscriber:
+        arn = subscribed(sns, topic, subscriber)
+        sns.publish(TopicArn=topic, Message="one")
+        with urlopen(subscriber.notified(1)[0]["UnsubscribeURL"], timeout=10) as answer:
+            assert b"UnsubscribeResponse" in answer.read()
+        assert sns.list_subscriptions()["Subscriptions"] == []
+        assert sns.get_topic_attributes(TopicArn=topic)["Attributes"]["SubscriptionsDeleted"] == "1"
+        sns.publish(TopicArn=topic, Message="while it is away")
+        until(lambda: subscriber.of("UnsubscribeConfirmation"), what="the message that says it has ended")
+        told = subscriber.of("UnsubscribeConfirmation")[0]
+        assert told["Message"].startswith(f"You have chosen to deactivate subscription {arn}.\n")
+        with urlopen(told["SubscribeURL"], timeout=10) as answer:
+            assert arn in answer.read().decode()
+        sns.publish(TopicArn=topic, Message="two")
+        assert [each["Message"] for each in subscriber.notified(2)] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "endpoint", "told"),
+    [
+        ("sqs", "arn:aws:sqs:us-east-1:000000000000:q", "sqs is not offered here: http and https are"),
+        ("lambda", "arn:aws:lambda:us-east-1:0:function:f", "lambda is not offered here"),
+        ("email", "a@example.com", "email is not offered here"),
+        ("pigeon", "x", "Amazon SNS does not support this protocol string: pigeon"),
+        ("https", "http://127.0.0.1/", "Endpoint must match the specified protocol"),
+        ("http", "", "Endpoint Reason"),
+        ("http", "http://", "Endpoint Reason"),
+        ("http", "http://a b/", "Endpoint Reason"),
+        ("http", "http://169.254.169.254/latest/meta-data", "169.254.169.254 may not be reached from here"),
+        ("http", "http://[::ffff:169.254.169.254]/", "may not be reached from here"),
+    ],
+)
+def test_endpoints_that_cannot_be(sns, topic, protocol, endpoint, told):
+    code, message = refused(sns.subscribe, TopicArn=topic, Protocol=protocol, Endpoint=endpoint)
+    assert code == "InvalidParameter"
+    assert told in message
+
+
+def test_attributes_of_subscriptions(sns, topic):
+    asked = {"TopicArn": topic, "Protocol": "http", "Endpoint": "http://me:secret@127.0.0.1:9/x"}
+    arn = sns.subscribe(**asked, Attributes={"RawMessageDelivery": "true"}, ReturnSubscriptionArn=True)[
+        "SubscriptionArn"
+    ]
+    found = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
+    assert (found["Endpoint"], found["RawMessageDelivery"]) == ("http://me:****@127.0.0.1:9/x", "true")
+    assert refused(sns.subscribe, **asked, Attributes={"RawMessageDelivery": "false"})[1] == (
+        "Invalid parameter: Attributes Reason: Subscription already exists with different attributes"
+    )
+
+    def told(name: str, value: str) -> str:
+        return refused(sns.set_subscription_attributes, SubscriptionArn=arn, AttributeName=name, AttributeValue=value)[
+            1
+        ].removeprefix("Invalid parameter: ")
+
+    assert told("fake", "x") == "AttributeName"
+    assert told("RawMessageDelivery", "x") == "RawMessageDelivery: Invalid value [x]. Must be true or false."
+    assert told("FilterPolicyScope", "x").endswith("Please use either MessageBody or MessageAttributes")
+    assert told("FilterPolicy", "{i").startswith("FilterPolicy: failed to parse JSON.")
+    assert told("FilterPolicy", '{"a": {"b": ["c"]}}') == (
+        "Filter policy scope MessageAttributes does not support nested filter policy"
+    )
+    assert told("RedrivePolicy", "{}").startswith("RedrivePolicy: a dead-letter queue is a queue of SQS")
+    assert told("DeliveryPolicy", '{"healthyRetryPolicy": {"numRetries": 101}}').endswith("from 0 to 100")
+    for name, value in [("FilterPolicyScope", "MessageBody"), ("FilterPolicy", '{"a": {"b": ["c"]}}')]:
+        sns.set_subscription_attributes(SubscriptionArn=arn, AttributeName=name, AttributeValue=value)
+    found = sns.get_subscription_attributes(SubscriptionArn=arn)["Attributes"]
+    assert json.loads(found["FilterPolicy"]) == {"a": {"b": ["c"]}}
+    assert refused(sns.unsubscribe, SubscriptionArn=topic)[1] == "Invalid parameter: SubscriptionId"
+
+
+# Messages
+
+
+def verified(message: dict[str, Any]) -> None:
+    """As a subscriber does it: with the certificate that the message names. Raises InvalidSignature."""
+    with urlopen(message["SigningCertURL"], timeout=10) as answer:
+        key = x509.load_pem_x509_certificate(answer.read()).public_key()
+    link = [] if message["Type"] == "Notification" else ["SubscribeURL"]
+    token = [] if message["Type"] == "Notification" else ["Token"]
+    names = ["Message", "MessageId", "Subject", *link, "Timestamp", *token, "TopicArn", "Type"]
+    text = "".join(f"{name}\n{message[name]}\n" for name in names if name in message)
+    algorithm = {"1": hashes.SHA1(), "2": hashes.SHA256()}[message["SignatureVersion"]]
+    key.verify(base64.b64decode(message["Signature"]), text.encode(), padding.PKCS1v15(), algorithm)
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_messages_come_signed(sns, topic, version, kedge):
+    sns.set_topic_attributes(TopicArn=topic, AttributeName="SignatureVersion", AttributeValue=version)
+    with Subscriber() as subscriber:
+        arn = subscribed(sns, topic, subscriber)
+        verified(subscriber.of("SubscriptionConfirmation")[0])
+        attributes = {
+            "text": {"DataType": "String", "StringValue": "é"},
+            "number": {"DataType": "Number", "StringValue": "1.5"},
+            "bytes": {"DataType": "Binary", "BinaryValue": b"\x02\x03"},
+        }
+        sent = [
+            sns.publish(TopicArn=topic, Message='ünï "x"\n<b>', Subject="Subject", MessageAttributes=attributes),
+            sns.publish(TargetArn=topic, Message="plain"),
+        ]
+        got = subscriber.notified(2)
+        for each in got:
+            verified(each)
+            assert each["SignatureVersion"] == version
+        assert [each["MessageId"] for each in got] == [each["MessageId"] for each in sent]
+        assert (got[0]["Message"], got[0]["Subject"], got[0]["TopicArn"]) == ('ünï "x"\n<b>', "Subject", topic)
+        assert "Subject" not in got[1]
+        assert "MessageAttributes" not in got[1]
+        assert got[0]["MessageAttributes"] == {
+            "text": {"Type": "String", "Value": "é"},
+            "number": {"Type": "Number", "Value": "1.5"},
+            "bytes": {"Type": "Binary", "Value": "AgM="},
+        }
+        head = subscriber.received[-1].headers
+        assert (head["x-amz-sns-message-type"], head["x-amz-sns-subscription-arn"]) == ("Notification", arn)
+    key = kedge.data_dir / "topics" / "signing.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_raw_messages_and_messages_by_protocol(sns, topic):
+    with Subscriber() as subscriber, Subscriber() as other:
+        policy = json.dumps({"requestPolicy": {"headerContentType": "application/json"}})
+        subscribed(sns, topic, subscriber, RawMessageDelivery="true", DeliveryPolicy=policy)
+        subscribed(sns, topic, other)
+        text = json.dumps({"default": "for others", "http": '{"for": "http"}', "sqs": "no"})
+        sns.publish(TopicArn=topic, Message=text, MessageStructure="json")
+        until(lambda: len(subscriber.received) == 2 and len(other.received) == 2, what="both deliveries")
+        raw = subscriber.received[-1]
+        assert (raw.body, raw.headers["content-type"]) == (b'{"for": "http"}', "application/json")
+        assert raw.headers["x-amz-sns-rawdelivery"] == "true"
+        assert other.received[-1].json["Message"] == '{"for": "http"}'
+
+
+def test_filters(sns, topic):
+    with Subscriber() as subscriber, Subscriber() as bodies:
+        subscribed(sns, topic, subscriber, FilterPolicy='{"store": ["a", {"prefix": "b"}]}')
+        subscribed(sns, topic, bodies, FilterPolicy='{"x": {"y": [1]}}', FilterPolicyScope="MessageBody")
+        for value in ("a", "c", "bb"):
+            attributes = {"store": {"DataType": "String", "StringValue": value}}
+            sns.publish(TopicArn=topic, Message=value, MessageAttributes=attributes)
+        sns.publish(TopicArn=topic, Message='{"x": {"y": 1}}')
+        sns.publish(TopicArn=topic, Message='{"x": {"y": 2}}')
+        assert [each["Message"] for each in subscriber.notified(2)] == ["a", "bb"]
+        assert [each["Message"] for each in bodies.notified(1)] == ['{"x": {"y": 1}}']
+
+
+EMPTY_VALUE = (
+    "The message attribute 'a' must contain non-empty message attribute value for message attribute type 'String'."
+)
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "told"),
+    [
+        ({"Message": ""}, "InvalidParameter", "Invalid parameter: Empty message"),
+        ({"Message": "x" * 262_145}, "InvalidParameter", "Invalid parameter: Message too long"),
+        ({"Message": "x", "Subject": ""}, "InvalidParameter", "Invalid parameter: Subject"),
+        ({"Message": "x", "Subject": "a\nb"}, "InvalidParameter", "Invalid parameter: Subject"),
+        ({"Message": "x", "Subject": "a" * 101}, "InvalidParameter", "Invalid parameter: Subject"),
+        (
+            {"Message": "{", "MessageStructure": "json"},
+            "InvalidParameter",
+            "Invalid parameter: Message Structure - JSON message body failed to parse",
+        ),
+        (
+            {"Message": '{"http": "x"}', "MessageStructure": "json"},
+            "InvalidParameter",
+            "Invalid parameter: Message Structure - No default entry in JSON message body",
+        ),
+        (
+            {"Message": "x", "MessageAttributes": {"a": {"DataType": "String", "StringValue": ""}}},
+            "ParameterValueInvalid",
+            EMPTY_VALUE,
+        ),
+    ],
+)
+def test_messages_that_cannot_be(sns, topic, request_, code, told):
+    assert refused(sns.publish, TopicArn=topic, **request_) == (code, told)
+    entries = [{"Id": "1", "Message": "fine"}, {"Id": "2", **request_}]
+    batch = refused(sns.publish_batch, TopicArn=topic, PublishBatchRequestEntries=entries)
+    assert batch[0] in (code, "BatchRequestTooLong")
+
+
+def test_targets_that_cannot_be(sns, topic):
+    assert refused(sns.publish, Message="x")[1].startswith("Invalid parameter: TopicArn or TargetArn")
+    assert "not offered here" in refused(sns.publish, PhoneNumber="+15551234567", Message="x")[1]
+    assert refused(sns.publish, TopicArn=topic + "x", Message="x") == ("NotFound", "Topic does not exist")
+
+
+def test_batches(sns, topic):
+    with Subscriber() as subscriber:
+        subscribed(sns, topic, subscriber)
+        entries = [{"Id": str(number), "Message": f"m{number}"} for number in range(10)]
+        done = sns.publish_batch(TopicArn=topic, PublishBatchRequestEntries=entries)
+        assert [each["Id"] for each in done["Successful"]] == [each["Id"] for each in entries]
+        assert [each["Message"] for each in subscriber.notified(10)] == [each["Message"] for each in entries]
+    for wrong, code in [
+        ([], "EmptyBatchRequest"),
+        ([{"Id": str(number), "Message": "m"} for number in range(11)], "TooManyEntriesInBatchRequest"),
+        ([{"Id": "1", "Message": "m"}] * 2, "BatchEntryIdsNotDistinct"),
+        ([{"Id": "a b", "Message": "m"}], "InvalidBatchEntryId"),
+        ([{"Id": str(number), "Message": "x" * 200_000} for number in range(2)], "BatchRequestTooLong"),
+    ]:
+        assert refused(sns.publish_batch, TopicArn=topic, PublishBatchRequestEntries=wrong)[0] == code
+
+
+# Delivery
+
+
+def test_a_failed_delivery_is_tried_again_under_the_same_id(sns, topic):
+    answers = iter([500, 429, 200])
+    with Subscriber() as subscriber:
+        policy = {"healthyRetryPolicy": {"numRetries": 3, "numNoDelayRetries": 1, "minDelayTarget": 1}}
+        subscribed(sns, topic, subscriber, DeliveryPolicy=json.dumps(policy))
+        subscriber.answer = lambda _: next(answers, 200)
+        sns.publish(TopicArn=topic, Message="m")
+        got = subscriber.notified(3)
+        assert len({each["MessageId"] for each in got}) == 1
+        assert len({each["Timestamp"] for each in got}) == 1
+
+
+def test_what_the_subscriber_refuses_or_redirects_is_given_up(sns, topic):
+    with Subscriber() as subscriber, Subscriber() as elsewhere:
+        policy = {"healthyRetryPolicy": {"numRetries": 3, "numNoDelayRetries": 3}}
+        subscribed(sns, topic, subscriber, DeliveryPolicy=json.dumps(policy))
+        answers = {"gone": 404, "moved": 302}
+        subscriber.headers["Location"] = elsewhere.url
+        subscriber.answer = lambda received: answers.get(received.json["Message"], 200)
+        for text in ("gone", "moved", "fine"):
+            sns.publish(TopicArn=topic, Message=text)
+        assert [each["Message"] for each in subscriber.notified(3)] == ["gone", "moved", "fine"]
+        assert elsewhere.received == []
+
+
+def test_a_subscriber_that_hangs_delays_nobody_else(sns, topic):
+    with Subscriber() as slow, Subscriber() as quick:
+        for each in (slow, quick):
+            subscribed(sns, topic, each)
+        slow.answer = lambda _: time.sleep(3) or 200
+        began = time.monotonic()
+        for number in range(5):
+            sns.publish(TopicArn=topic, Message=str(number))
+        assert [each["Message"] for each in quick.notified(5)] == list("01234")
+        assert time.monotonic() - began < 3
+        assert len(slow.of("Notification")) == 1
+
+
+def test_policies_of_topics_decide(sns, topic, kedge):
+    iam = kedge.client("iam")
+    user = iam.create_user(UserName="ann")["User"]["Arn"]
+    key = iam.create_access_key(UserName="ann")["AccessKey"]
+    mine = kedge.client("sns", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
+    code, message = refused(mine.publish, TopicArn=topic, Message="m")
+    assert code == "AuthorizationError"
+    assert f"User: {user} is not authorized to perform: SNS:Publish on resource: {topic}" in message
+    statement = {"Effect": "Allow", "Principal": {"AWS": user}, "Action": "sns:Publish", "Resource": topic}
+
+    def set_policy(*statements: dict[str, Any]) -> None:
+        text = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=text)
+
+    set_policy(statement)
+    assert mine.publish(TopicArn=topic, Message="m")["MessageId"]
+    entries = [{"Id": "1", "Message": "m"}]
+    assert mine.publish_batch(TopicArn=topic, PublishBatchRequestEntries=entries)["Successful"]
+    assert refused(mine.delete_topic, TopicArn=topic)[0] == "AuthorizationError"
+    set_policy(statement, {**statement, "Effect": "Deny"})
+    assert "explicit deny" in refused(mine.publish, TopicArn=topic, Message="m")[1]
+    stranger = {**statement, "Principal": {"AWS": user.replace("ann", "bob")}}
+    text = json.dumps({"Version": "2012-10-17", "Statement": [stranger]})
+    _, message = refused(sns.set_topic_attributes, TopicArn=topic, AttributeName="Policy", AttributeValue=text)
+    assert "bob" in message
