@@ -67,7 +67,7 @@ class World:
         return asyncio.run(self.deliveries.step())
 
     def waiting(self) -> list[str]:
-        found = self.store.due(records.QUEUE, f"{TOPIC}:{SUBSCRIPTION.partition(':')[2]}", self.clock.now(), 10)
+        found = self.store.due(records.QUEUE, records.topic_arn(HERE, SUBSCRIPTION), self.clock.now(), 10)
         return [entry.body["Message"] for entry in found]
 
     def failed(self) -> list[str]:
@@ -121,6 +121,13 @@ def test_a_message_that_no_topic_takes_is_a_failure(world: World) -> None:
     world.ask(TOPIC, "two", message="x" * 300_000)
     world.step()
     assert sorted(world.failed()) == ["Invalid parameter: Empty message", "Invalid parameter: Message too long"]
+
+
+def test_a_long_subject_is_cut(world: World) -> None:
+    world.ask(TOPIC, subject="ALARM:\n" + "x" * 200)
+    world.step()
+    (entry,) = world.store.due(records.QUEUE, records.topic_arn(HERE, SUBSCRIPTION), world.clock.now(), 10)
+    assert entry.body["Subject"] == "ALARM: " + "x" * 93
 
 
 def test_policies_of_topics_are_asked(world: World) -> None:

@@ -107,3 +107,15 @@ def test_renewing_writes_no_history_and_wakes_nobody(store: Store) -> None:
     assert woken == []
     with store._reading() as connection:
         assert connection.execute(text("SELECT count(*) FROM history")).scalar_one() == 0
+
+
+def test_without_the_lease_nothing_guards(store: Store) -> None:
+    clock = HandClock(T0)
+    lease = Lease(store, "deliveries", "one", clock)
+    with pytest.raises(LeaseLost, match="deliveries"):
+        lease.guard()
+    lease.hold()
+    assert lease.guard() == lease.held
+    clock.advance(lease.ttl_s)
+    with pytest.raises(LeaseLost):
+        lease.guard()

@@ -363,6 +363,11 @@ EMPTY_VALUE = (
             "Invalid parameter: Message Structure - No default entry in JSON message body",
         ),
         (
+            {"Message": '{"default": "\\ud800"}', "MessageStructure": "json"},
+            "InvalidParameter",
+            "Invalid parameter: Message Reason: it holds half of a surrogate pair, which is no character",
+        ),
+        (
             {"Message": "x", "MessageAttributes": {"a": {"DataType": "String", "StringValue": ""}}},
             "ParameterValueInvalid",
             EMPTY_VALUE,

@@ -71,7 +71,7 @@ class Deliveries:
                     return REST_S
                 except ServiceUnavailable:
                     raise  # it is the store that fails: the loop waits and tries again
-                except (ServiceError, Exception) as error:
+                except Exception as error:
                     log.exception("action %s failed", entry.payload)
                     self._put_off(entry, error)
         following = self._store.next_due(QUEUE, self._clock.now())
@@ -81,7 +81,7 @@ class Deliveries:
 
     def _end(self, entry: Entry) -> None:
         action = Action.of(entry.body)
-        with self._store.transaction(self._author(action), lease=self._lease.held) as tx:
+        with self._store.transaction(self._author(action), lease=self._lease.guard()) as tx:
             self._settle(tx, entry, action, self._carry_out(tx, action))
 
     def _carry_out(self, tx: Transaction, action: Action) -> Outcome:
@@ -107,7 +107,7 @@ class Deliveries:
 
     def _put_off(self, entry: Entry, error: Exception) -> None:
         action = Action.of(entry.body)
-        with self._store.transaction(self._author(action), lease=self._lease.held) as tx:
+        with self._store.transaction(self._author(action), lease=self._lease.guard()) as tx:
             if entry.attempts + 1 < MOST_ATTEMPTS:
                 tx.postpone(entry, self._clock.now() + timedelta(seconds=2.0**entry.attempts))
             else:

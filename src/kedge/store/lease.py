@@ -6,7 +6,7 @@ import threading
 from datetime import timedelta
 
 from kedge.clock import Clock
-from kedge.store.store import Store
+from kedge.store.store import LeaseLost, Store
 
 TTL_S = 10.0
 
@@ -27,6 +27,13 @@ class Lease:
         """(name, token) to guard transactions with; None while another process has it, or may have it."""
         token = self._token
         return None if token is None or self._clock.monotonic_s() >= self._until_s else (self._name, token)
+
+    def guard(self) -> tuple[str, int]:
+        """The same, for one who cannot go on without it. Raises LeaseLost."""
+        held = self.held
+        if held is None:
+            raise LeaseLost(f'lease "{self._name}" is not held')
+        return held
 
     def hold(self) -> bool:
         """Renew it, or try to take it; True when it was just taken. Raises ServiceUnavailable.

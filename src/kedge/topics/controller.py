@@ -1,9 +1,11 @@
 """Delivers what waits for subscribers, and forgets subscriptions that nobody has confirmed.
 
 Each subscription is served by one task at a time, which sends one message after another: so messages arrive in the
-order in which they were published, except one that has to be tried again. A subscription whose last attempt failed is
-served among a smaller number of its like, so that however many subscribers are dead or slow, those that answer do not
-wait for them. A message leaves its queue after the subscriber has taken it: a crash in between sends it again.
+order in which they were published, except one that has to be tried again. A subscription whose last attempt failed
+waits for a place among its like, and one that has not answered for a second gives its place up to those that do: so a
+dead or slow subscriber delays no other. Only more than MOST_TOGETHER that fall silent in the same seconds do, for as
+long as an attempt may take. A message leaves its queue after the subscriber has taken it: a crash in between sends it
+again.
 """
 
 from __future__ import annotations
@@ -27,8 +29,14 @@ from kedge.topics.delivery_policy import DeliveryPolicy
 from kedge.topics.outgoing import Answer, Outgoing
 from kedge.topics.signing import Signer
 
-MOST_AT_ONCE = 128
-"""Subscriptions that are served at one time; those that fail have as many places again, and no others."""
+MOST_QUICK = 128
+"""Subscriptions that are served at one time and answer."""
+MOST_FAILING = 128
+"""Those whose last attempt failed."""
+MOST_TOGETHER = 512
+"""All of them, with those that have not answered yet: each holds a connection."""
+SLOW_S = 1.0
+"""After this long without an answer a subscription no longer counts as quick."""
 TOGETHER = 10
 """Messages of a queue that are read at once."""
 TURN = 100
@@ -66,6 +74,8 @@ class Courier:
         self._wake = wake
         self._draw = draw
         self._serving: dict[str, asyncio.Task[None]] = {}
+        self._began_s: dict[str, float] = {}
+        """When the attempt began that is under way."""
         self._failing: set[str] = set()
         """Subscriptions whose last attempt failed. Forgotten at a restart, which costs each of them one attempt."""
         self.server = ""
@@ -77,13 +87,19 @@ class Courier:
             return REST_S
         now = self._clock.now()
         due = await asyncio.to_thread(self._store.due_queues, records.QUEUE, now, 100_000)
+        waits = False
         for queue in due:
-            if queue not in self._serving and self._has_place(queue):
+            if queue in self._serving:
+                continue
+            if not self._has_place(queue):
+                waits = True
+            else:
                 task = asyncio.create_task(self._serve(queue), name=queue)
                 self._serving[queue] = task
                 task.add_done_callback(self._served)
         following = await asyncio.to_thread(self._store.next_due, records.QUEUE, now)
-        return REST_S if following is None else min(REST_S, max(0.0, (following - now).total_seconds()))
+        rest_s = SLOW_S if waits else REST_S
+        return rest_s if following is None else min(rest_s, max(0.0, (following - now).total_seconds()))
 
     async def close(self) -> None:
         """What is on its way is broken off; it will be sent again."""
@@ -97,11 +113,16 @@ class Courier:
             log.warning("the lease could not be given back; another node waits until it expires: %s", error)
 
     def _has_place(self, queue: str) -> bool:
-        is_failing = queue in self._failing
-        return sum((each in self._failing) == is_failing for each in self._serving) < MOST_AT_ONCE
+        if queue in self._failing:
+            return sum(each in self._failing for each in self._serving) < MOST_FAILING
+        now_s = self._clock.monotonic_s()
+        slow = {each for each, began_s in self._began_s.items() if now_s - began_s > SLOW_S}
+        quick = sum(each not in self._failing and each not in slow for each in self._serving)
+        return quick < MOST_QUICK and len(self._serving) < MOST_TOGETHER
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self._serving.pop(task.get_name(), None)
+        self._began_s.pop(task.get_name(), None)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s: delivery failed", task.get_name(), exc_info=error)
             self._failing.add(task.get_name())
@@ -110,6 +131,12 @@ class Courier:
 
     async def _serve(self, queue: str) -> None:
         """Until nothing is due, an attempt fails, or its turn is over."""
+        try:
+            await self._send_some(queue)
+        except LeaseLost as lost:
+            log.info("%s; whoever has it now delivers", lost)
+
+    async def _send_some(self, queue: str) -> None:
         left = TURN
         while left > 0:
             parcels = await asyncio.to_thread(self._pack, queue)
@@ -117,11 +144,9 @@ class Courier:
                 return
             for parcel in parcels:
                 left -= 1
+                self._began_s[queue] = self._clock.monotonic_s()
                 answer = await self._outgoing.post(parcel.url, parcel.headers, parcel.body)
-                try:
-                    await asyncio.to_thread(self._settle, parcel, answer)
-                except LeaseLost:
-                    return  # whoever has the lease sends it again
+                await asyncio.to_thread(self._settle, parcel, answer)
                 if not answer.delivered:
                     self._failing.add(queue)
                     return
@@ -138,7 +163,7 @@ class Courier:
         subscription = self._store.get(scope, records.SUBSCRIPTION, f"{topic_name}:{identity}")
         topic = self._store.get(scope, records.TOPIC, topic_name)
         if subscription is None or topic is None:
-            with self._store.transaction(self._author(), lease=self._lease.held) as tx:
+            with self._store.transaction(self._author(), lease=self._lease.guard()) as tx:
                 tx.empty(records.QUEUE, queue)
             return []
         return [self._parcel(entry, topic, subscription) for entry in entries]
@@ -169,7 +194,7 @@ class Courier:
     def _settle(self, parcel: Parcel, answer: Answer) -> None:
         entry, now = parcel.entry, self._clock.now()
         delay_s = parcel.policy.delay_s(entry.attempts, self._draw()) if answer.retryable else None
-        with self._store.transaction(self._author(), lease=self._lease.held) as tx:
+        with self._store.transaction(self._author(), lease=self._lease.guard()) as tx:
             if not answer.delivered and delay_s is not None:
                 tx.postpone(entry, now + timedelta(seconds=delay_s))
             else:

@@ -69,7 +69,10 @@ def checked(request: Mapping[str, Any], message_id: str, topic_arn: str, now: da
     attributes = {name: _attribute(name, each) for name, each in given.items()}
     if size(request) > LARGEST_BYTES:
         raise InvalidParameter("Message too long")
-    return Message(message_id, topic_arn, _texts(text, request.get("MessageStructure")), now, subject, attributes)
+    texts = _texts(text, request.get("MessageStructure"))
+    if not all(_is_unicode(each) for each in (*texts.values(), subject or "")):
+        raise InvalidParameter("Message Reason: it holds half of a surrogate pair, which is no character")
+    return Message(message_id, topic_arn, texts, now, subject, attributes)
 
 
 def size(request: Mapping[str, Any]) -> int:
@@ -93,6 +96,10 @@ def _texts(text: str, structure: str | None) -> Mapping[str, str]:
     if not isinstance(found, dict) or not isinstance(found.get("default"), str):
         raise InvalidParameter("Message Structure - No default entry in JSON message body")
     return {name: found[name] for name in ("default", "http", "https") if isinstance(found.get(name), str)}
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _attribute(name: str, given: Mapping[str, Any]) -> dict[str, str]:

@@ -49,7 +49,9 @@ def carry_out(tx: Transaction, action: Action) -> Outcome:
     if not _may_publish(topic, action):
         return Outcome(False, f"The policy of {action.target_arn} does not let {action.source_arn or 'it'} publish.")
     identity = str(uuid.uuid4())
-    request = {"Message": action.message, **({"Subject": action.subject} if action.subject else {})}
+    # Names of alarms are longer than a subject may be: what does not fit is left out.
+    subject = " ".join(action.subject.split())[: message.LONGEST_SUBJECT]
+    request = {"Message": action.message, **({"Subject": subject} if subject else {})}
     try:
         publish(tx, topic, message.checked(request, identity, action.target_arn, action.at))
     except (InvalidParameter, InvalidValue) as error:
