@@ -111,16 +111,18 @@ def test_what_cannot_be_done_is_kept_and_told(world: World, target: str, told: s
     assert told in reason
     assert world.told == [("one", Outcome(False, reason))]
     assert world.waiting() == []
-    world.ask(target)
+    world.ask(target, "again")
     world.step()
-    assert len(world.failed()) == 2
+    (kept,) = world.store.list(HERE, FAILED).items
+    assert (kept.document["Count"], kept.document["Action"]["id"]) == (2, "again")
 
 
 def test_a_message_that_no_topic_takes_is_a_failure(world: World) -> None:
     world.ask(TOPIC, message="")
     world.ask(TOPIC, "two", message="x" * 300_000)
     world.step()
-    assert sorted(world.failed()) == ["Invalid parameter: Empty message", "Invalid parameter: Message too long"]
+    reasons = [outcome.reason for _, outcome in world.told]
+    assert reasons == ["Invalid parameter: Empty message", "Invalid parameter: Message too long"]
 
 
 def test_a_long_subject_is_cut(world: World) -> None:

@@ -18,12 +18,13 @@ from kedge.errors import ServiceError, ServiceUnavailable
 from kedge.events.records import QUEUE, Action, Outcome, Told
 from kedge.loop import REST_S
 from kedge.store.lease import Lease
-from kedge.store.records import LeaseLost, Scope
+from kedge.store.records import LeaseLost, Resource, Scope
 from kedge.store.store import Author, Entry, Store
 from kedge.store.transaction import Transaction
 
 FAILED = "failed-action"
-"""Kind of the resource that a failed action is kept as: its document and {"Reason": ...}."""
+"""Kind of the resource that the last failed action of one source on one target is kept as: {"Action": ..., "Reason":
+..., "Count": how many have failed}. An alarm may ask every minute: so there is one, not one a minute."""
 KEEP_FAILED = timedelta(days=14)
 """As long as CloudWatch keeps the history of an alarm."""
 PRUNE_PERIOD_S = 3600.0
@@ -99,8 +100,7 @@ class Deliveries:
         tx.forget(entry)
         if not outcome.succeeded:
             log.warning("action %s of %s failed: %s", action.id, action.source_arn or "nobody", outcome.reason)
-            failed = {**action.document(), "Reason": outcome.reason}
-            tx.insert(Scope(action.account, action.region), FAILED, f"{action.id}/{entry.number}", failed)
+            _keep(tx, action, outcome.reason)
         told = self._told.get(_service(action.source_arn))
         if told is not None:
             told(tx, action, outcome)
@@ -120,13 +120,30 @@ class Deliveries:
 
 def prune_failed(store: Store, now: datetime) -> int:
     """Forget failed actions that are old. Returns how many went."""
-    old = store.list(None, FAILED, created_before=now - KEEP_FAILED).items
-    for each in old:
+    count = 0
+    for each in store.list(None, FAILED).items:
+        if not _is_old(each, now):
+            continue
         with store.transaction(Author("events.amazonaws.com", "", now)) as tx:
             current = tx.get(each.scope, FAILED, each.name)
-            if current is not None:
+            if current is not None and _is_old(current, now):
                 tx.delete(current)
-    return len(old)
+                count += 1
+    return count
+
+
+def _is_old(failed: Resource, now: datetime) -> bool:
+    return Action.of(failed.document["Action"]).at < now - KEEP_FAILED
+
+
+def _keep(tx: Transaction, action: Action, reason: str) -> None:
+    scope, name = Scope(action.account, action.region), f"{action.source_arn}>{action.target_arn}"
+    before = tx.get(scope, FAILED, name)
+    if before is None:
+        tx.insert(scope, FAILED, name, {"Action": action.document(), "Reason": reason, "Count": 1})
+    else:
+        count = before.document["Count"] + 1
+        tx.observe(before, {"Action": action.document(), "Reason": reason, "Count": count})
 
 
 def _service(text: str) -> str:
