@@ -14,7 +14,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,6 +35,8 @@ MOST_FAILING = 128
 """Those whose last attempt failed."""
 MOST_TOGETHER = 512
 """All of them, with those that have not answered yet: each holds a connection."""
+MOST_QUEUES = 100_000
+"""Looked at together."""
 SLOW_S = 1.0
 """After this long without an answer a subscription no longer counts as quick."""
 TOGETHER = 10
@@ -86,20 +88,27 @@ class Courier:
         if self._lease.held is None:
             return REST_S
         now = self._clock.now()
-        due = await asyncio.to_thread(self._store.due_queues, records.QUEUE, now, 100_000)
+        due, following = await asyncio.to_thread(self._look, now)
+        quick, failing = self._places()
         waits = False
         for queue in due:
             if queue in self._serving:
                 continue
-            if not self._has_place(queue):
-                waits = True
+            if queue in self._failing:
+                has_place, failing = failing > 0, failing - 1
             else:
+                has_place, quick = quick > 0, quick - 1
+            if has_place:
                 task = asyncio.create_task(self._serve(queue), name=queue)
                 self._serving[queue] = task
                 task.add_done_callback(self._served)
-        following = await asyncio.to_thread(self._store.next_due, records.QUEUE, now)
+            waits = waits or not has_place
         rest_s = SLOW_S if waits else REST_S
         return rest_s if following is None else min(rest_s, max(0.0, (following - now).total_seconds()))
+
+    def _look(self, now: datetime) -> tuple[Sequence[str], datetime | None]:
+        """(queues in which something is due, when the next entry is)."""
+        return self._store.due_queues(records.QUEUE, now, MOST_QUEUES), self._store.next_due(records.QUEUE, now)
 
     async def close(self) -> None:
         """What is on its way is broken off; it will be sent again."""
@@ -112,13 +121,13 @@ class Courier:
         except ServiceError as error:
             log.warning("the lease could not be given back; another node waits until it expires: %s", error)
 
-    def _has_place(self, queue: str) -> bool:
-        if queue in self._failing:
-            return sum(each in self._failing for each in self._serving) < MOST_FAILING
+    def _places(self) -> tuple[int, int]:
+        """(for subscriptions that answer, for those whose last attempt failed): how many more can be served."""
         now_s = self._clock.monotonic_s()
-        slow = {each for each, began_s in self._began_s.items() if now_s - began_s > SLOW_S}
-        quick = sum(each not in self._failing and each not in slow for each in self._serving)
-        return quick < MOST_QUICK and len(self._serving) < MOST_TOGETHER
+        slow = {queue for queue, began_s in self._began_s.items() if now_s - began_s > SLOW_S}
+        failing = sum(queue in self._failing for queue in self._serving)
+        quick = sum(queue not in self._failing and queue not in slow for queue in self._serving)
+        return min(MOST_QUICK - quick, MOST_TOGETHER - len(self._serving)), MOST_FAILING - failing
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self._serving.pop(task.get_name(), None)
@@ -141,6 +150,7 @@ class Courier:
         while left > 0:
             parcels = await asyncio.to_thread(self._pack, queue)
             if not parcels:
+                self._failing.discard(queue)  # the last attempt did not fail, or the subscription is gone
                 return
             for parcel in parcels:
                 left -= 1
