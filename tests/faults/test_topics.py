@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from kedge.arn import Arn
+from kedge.events.delivery import FAILED
+from kedge.events.records import Action, write
+from kedge.store.store import Author, Scope, Store
 from tests.topics.subscriber import Subscriber
 
 from .conftest import Server, until
@@ -53,6 +58,24 @@ def test_a_message_outlives_control_and_then_everything(server):
         assert (server.data / "topics" / "signing.key").read_bytes() == key
 
 
+def test_an_action_that_was_written_before_everything_died_is_carried_out(server):
+    with Subscriber() as subscriber:
+        topic = subscribed(server, subscriber)
+        server.kill_everything()
+        scope, now = Scope(server.ready["account"], server.ready["region"]), datetime.now(UTC)
+        alarm = str(Arn("cloudwatch", scope.region, scope.account, "alarm:high"))
+        store = Store(server.data / "kedge.db")
+        with store.transaction(Author(alarm, "", now)) as tx:
+            for number, target in enumerate((topic, topic + "-gone")):
+                write(tx, Action(f"a{number}", scope.account, scope.region, target, "S", "text", {}, now, alarm))
+        store.close()
+        server.up()
+        (message,) = subscriber.notified(1)
+        assert (message["Subject"], message["Message"], message["TopicArn"]) == ("S", "text", topic)
+        until(lambda: _failed(server, scope) == [f"Topic does not exist: {topic}-gone"], what="the failed action")
+        assert len(subscriber.of("Notification")) == 1
+
+
 def test_nothing_acknowledged_is_lost_while_control_is_killed(server):
     with Subscriber() as subscriber:
         topic = subscribed(server, subscriber)
@@ -77,6 +100,14 @@ def test_nothing_acknowledged_is_lost_while_control_is_killed(server):
             publisher.join()
         until(lambda: set(acknowledged) <= messages(subscriber), 60, what="every message")
         assert len(acknowledged) > 100
+
+
+def _failed(server: Server, scope: Scope) -> list[str]:
+    store = Store(server.data / "kedge.db")
+    try:
+        return [each.document["Reason"] for each in store.list(scope, FAILED).items]
+    finally:
+        store.close()
 
 
 def _published(sns: Any, topic: str, text: str) -> str:
