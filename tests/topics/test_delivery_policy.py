@@ -15,6 +15,7 @@ from kedge.topics.delivery_policy import (
     checked_subscription,
     checked_topic,
     effective,
+    effective_of_subscription,
     effective_of_topic,
 )
 
@@ -94,6 +95,14 @@ def test_a_subscription_overrides_its_topic_unless_the_topic_forbids_it() -> Non
 def test_policies_that_cannot_be(policy: str, told: str) -> None:
     with pytest.raises(PolicyRefused, match=told):
         checked_subscription(policy, raw=False)
+
+
+def test_what_is_shown_can_be_sent_back() -> None:
+    shown = effective_of_subscription(None, '{"throttlePolicy": {"maxReceivesPerSecond": 2}}')
+    assert checked_subscription(shown, raw=False) == json.loads(shown)
+    assert checked_topic(effective_of_topic(None)) == json.loads(effective_of_topic(None))["http"]
+    with pytest.raises(PolicyRefused, match="guaranteed has no meaning"):
+        checked_subscription('{"guaranteed": true}', raw=False)
 
 
 def test_raw_messages_may_be_of_more_types() -> None:

@@ -470,3 +470,20 @@ def test_policies_of_topics_decide(sns, topic, kedge):
     text = json.dumps({"Version": "2012-10-17", "Statement": [stranger]})
     _, message = refused(sns.set_topic_attributes, TopicArn=topic, AttributeName="Policy", AttributeValue=text)
     assert "bob" in message
+
+
+def test_permissions_are_statements_of_the_policy(sns, topic):
+    asked = {"TopicArn": topic, "Label": "partner", "AWSAccountId": ["111122223333"], "ActionName": ["Publish"]}
+    sns.add_permission(**asked)
+    statements = json.loads(sns.get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"])["Statement"]
+    assert [each["Sid"] for each in statements] == ["__default_statement_ID", "partner"]
+    assert statements[1]["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
+    assert (statements[1]["Action"], statements[1]["Resource"]) == (["SNS:Publish"], topic)
+    assert refused(sns.add_permission, **asked)[1] == "Invalid parameter: Statement already exists"
+    wrong = {**asked, "Label": "x", "ActionName": ["CreateTopic"]}
+    assert refused(sns.add_permission, **wrong)[1].endswith("action out of service scope!")
+    assert "12 digits" in refused(sns.add_permission, **{**asked, "Label": "x", "AWSAccountId": ["me"]})[1]
+    sns.remove_permission(TopicArn=topic, Label="partner")
+    assert "no statement partner" in refused(sns.remove_permission, TopicArn=topic, Label="partner")[1]
+    statements = json.loads(sns.get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"])["Statement"]
+    assert len(statements) == 1

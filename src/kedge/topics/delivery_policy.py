@@ -38,8 +38,11 @@ _GROWTH: Mapping[str, Callable[[int, int], float]] = {
 
 _TOPIC_MEMBERS = {
     "defaultHealthyRetryPolicy", "disableSubscriptionOverrides", "defaultThrottlePolicy", "defaultRequestPolicy",
+    "defaultSicklyRetryPolicy",
 }  # fmt: skip
-_SUBSCRIPTION_MEMBERS = {"healthyRetryPolicy", "throttlePolicy", "requestPolicy"}
+_SUBSCRIPTION_MEMBERS = {"healthyRetryPolicy", "throttlePolicy", "requestPolicy", "sicklyRetryPolicy", "guaranteed"}
+_UNUSED = {"defaultSicklyRetryPolicy", "sicklyRetryPolicy", "guaranteed"}
+"""What AWS shows, always as null or false, and clients send back."""
 _PLAIN_TYPES = frozenset({"text/plain", "application/json"})
 _RAW_TYPES = _PLAIN_TYPES | {
     "application/atom+xml", "application/octet-stream", "application/soap+xml", "application/x-www-form-urlencoded",
@@ -72,6 +75,7 @@ def checked_topic(text: str) -> dict[str, Any]:
     """A topic's policy. Raises PolicyRefused."""
     http = _object(_parsed(text).get("http", {}), "http")
     _only(http, _TOPIC_MEMBERS, "http")
+    _check_unused(http)
     if not isinstance(http.get("disableSubscriptionOverrides", False), bool):
         raise PolicyRefused("http.disableSubscriptionOverrides must be true or false")
     for member in ("defaultHealthyRetryPolicy", "defaultThrottlePolicy", "defaultRequestPolicy"):
@@ -84,7 +88,8 @@ def checked_subscription(text: str, *, raw: bool) -> dict[str, Any]:
     """A subscription's policy. raw: it gets messages without their envelope. Raises PolicyRefused."""
     given = _parsed(text)
     _only(given, _SUBSCRIPTION_MEMBERS, "DeliveryPolicy")
-    for member in _SUBSCRIPTION_MEMBERS:
+    _check_unused(given)
+    for member in _SUBSCRIPTION_MEMBERS - _UNUSED:
         if given.get(member) is not None:
             _CHECKS[member.lower()](_object(given[member], member), _RAW_TYPES if raw else _PLAIN_TYPES)
     return given
@@ -119,7 +124,10 @@ def effective_of_subscription(topic: str | None, subscription: str | None) -> st
     policy = effective(topic, subscription)
     found: dict[str, Any] = {
         "healthyRetryPolicy": dict(policy.retry),
+        "sicklyRetryPolicy": None,
+        "throttlePolicy": None,
         "requestPolicy": {"headerContentType": policy.content_type},
+        "guaranteed": False,
     }
     if policy.receives_per_s is not None:
         found["throttlePolicy"] = {"maxReceivesPerSecond": policy.receives_per_s}
@@ -176,6 +184,12 @@ _CHECKS: Mapping[str, Callable[[dict[str, Any], frozenset[str]], None]] = {
     "throttlepolicy": _check_throttle,
     "requestpolicy": _check_request,
 }
+
+
+def _check_unused(given: Mapping[str, Any]) -> None:
+    for member in sorted(_UNUSED & given.keys()):
+        if given[member]:
+            raise PolicyRefused(f"{member} has no meaning any more; leave it out")
 
 
 def _parsed(text: str) -> dict[str, Any]:

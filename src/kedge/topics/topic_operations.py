@@ -13,7 +13,7 @@ from kedge.identity.policy_documents import statements
 from kedge.store.records import Resource
 from kedge.store.transaction import Transaction
 from kedge.tags import attach
-from kedge.topics import attributes, delivery_policy, records
+from kedge.topics import attributes, delivery_policy, permissions, records
 from kedge.topics.errors import InvalidParameter, NotFound, ResourceNotFound, TagLimitExceeded
 from kedge.topics.requests import Request, Result, author, following, page, topic_named
 
@@ -98,6 +98,33 @@ def set_topic_attributes(call: Call, request: Request) -> Result:
             raise InvalidParameter(str(error)) from None
         tx.update(topic, {**topic.document, "Attributes": after})
     return {}
+
+
+# Permissions
+
+
+def add_permission(call: Call, request: Request) -> Result:
+    with call.store.transaction(author(call)) as tx:
+        topic = topic_named(call, request["TopicArn"], tx)
+        own_arn = records.topic_arn(topic.scope, topic.name)
+        accounts, actions = request["AWSAccountId"], request["ActionName"]
+        _set_policy(tx, topic, permissions.added(records.policy(topic), request["Label"], accounts, actions, own_arn))
+    return {}
+
+
+def remove_permission(call: Call, request: Request) -> Result:
+    with call.store.transaction(author(call)) as tx:
+        topic = topic_named(call, request["TopicArn"], tx)
+        _set_policy(tx, topic, permissions.removed(records.policy(topic), request["Label"]))
+    return {}
+
+
+def _set_policy(tx: Transaction, topic: Resource, policy: str) -> None:
+    try:
+        after = attributes.set_topic(topic.document["Attributes"], "Policy", policy)
+    except attributes.Refused as error:
+        raise InvalidParameter(str(error)) from None
+    tx.update(topic, {**topic.document, "Attributes": after})
 
 
 # Tags
@@ -193,6 +220,8 @@ OPERATIONS = {
     "sns.ListTopics": list_topics,
     "sns.GetTopicAttributes": get_topic_attributes,
     "sns.SetTopicAttributes": set_topic_attributes,
+    "sns.AddPermission": add_permission,
+    "sns.RemovePermission": remove_permission,
     "sns.TagResource": tag_resource,
     "sns.UntagResource": untag_resource,
     "sns.ListTagsForResource": list_tags_for_resource,
