@@ -11,6 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.request import urlopen
 
+import pytest
+from botocore.exceptions import ClientError
+
 from tests.faults.conftest import until
 
 
@@ -87,3 +90,20 @@ class Subscriber:
         until(lambda: self.of("SubscriptionConfirmation"), what="a confirmation message")
         with urlopen(self.of("SubscriptionConfirmation")[-1]["SubscribeURL"], timeout=10) as answer:
             return answer.read().decode()
+
+
+def refused(call: Any, /, **request: Any) -> tuple[str, str]:
+    """(code, message) of the answer."""
+    with pytest.raises(ClientError) as caught:
+        call(**request)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+def subscribed(sns: Any, topic: str, subscriber: Subscriber, **attributes: str) -> str:
+    """The ARN of a confirmed subscription."""
+    found = sns.subscribe(
+        TopicArn=topic, Protocol="http", Endpoint=subscriber.url, Attributes=attributes, ReturnSubscriptionArn=True
+    )["SubscriptionArn"]
+    subscriber.confirm()
+    return found
