@@ -23,6 +23,12 @@ def cloudwatch(kedge) -> Any:
     return kedge.client("cloudwatch")
 
 
+@pytest.fixture(scope="module")
+def unwiped(kedge_server) -> Any:
+    """For what is refused: nothing has to be emptied before it."""
+    return kedge_server.client("cloudwatch")
+
+
 def after(minutes: float) -> datetime:
     return MINUTE + timedelta(minutes=minutes)
 
@@ -160,12 +166,12 @@ SET = {"SampleCount": 1.0, "Sum": 1.0, "Minimum": 1.0, "Maximum": 1.0}
         ({"Value": 1, "Dimensions": [{"Name": f"n{n}", "Value": "v"} for n in range(31)]}, BAD, "to 30"),
     ],
 )  # fmt: skip
-def test_what_is_not_put(kedge, cloudwatch, datum: dict[str, Any], code: str, message: str):
+def test_what_is_not_put(unwiped, datum: dict[str, Any], code: str, message: str):
     with pytest.raises(ClientError) as refused:
-        put(cloudwatch, datum)
+        unwiped.put_metric_data(Namespace="Refused", MetricData=[{"MetricName": "m", **datum}])
     assert refused.value.response["Error"]["Code"] == code
     assert message in refused.value.response["Error"]["Message"]
-    assert cloudwatch.list_metrics()["Metrics"] == []
+    assert unwiped.list_metrics(Namespace="Refused")["Metrics"] == []
 
 
 @pytest.mark.parametrize(
@@ -180,9 +186,9 @@ def test_what_is_not_put(kedge, cloudwatch, datum: dict[str, Any], code: str, me
         ({"Namespace": "n\u00fc", "MetricData": [{"MetricName": "m", "Value": 1.0}]}, "printable ASCII"),
     ],
 )
-def test_which_calls_are_not_taken(cloudwatch, given: dict[str, Any], message: str):
+def test_which_calls_are_not_taken(unwiped, given: dict[str, Any], message: str):
     with pytest.raises(ClientError, match=message):
-        cloudwatch.put_metric_data(**{"Namespace": "n", **given})
+        unwiped.put_metric_data(**{"Namespace": "n", **given})
 
 
 def test_a_body_has_a_limit_as_it_is_sent_and_unpacked(cloudwatch):
@@ -307,9 +313,9 @@ def test_expressions_searches_and_queries_over_what_was_put(cloudwatch):
         ([{"Id": f"m{n}", "Expression": "1"} for n in range(501)], "size greater than 500"),
     ],
 )  # fmt: skip
-def test_which_queries_are_refused(cloudwatch, queries: list[dict[str, Any]], message: str):
+def test_which_queries_are_refused(unwiped, queries: list[dict[str, Any]], message: str):
     with pytest.raises(ClientError) as refused:
-        ask(cloudwatch, *queries)
+        ask(unwiped, *queries)
     assert refused.value.response["Error"]["Code"] == BAD
     assert message in refused.value.response["Error"]["Message"]
 
@@ -323,9 +329,9 @@ def test_which_queries_are_refused(cloudwatch, queries: list[dict[str, Any]], me
         ({"minutes": 0}, "The parameter StartTime must be less than the parameter EndTime."),
     ],
 )
-def test_what_else_is_refused(cloudwatch, more: dict[str, Any], message: str):
+def test_what_else_is_refused(unwiped, more: dict[str, Any], message: str):
     with pytest.raises(ClientError, match=message):
-        ask(cloudwatch, stat(), **more)
+        ask(unwiped, stat(), **more)
 
 
 @pytest.mark.parametrize(
@@ -341,14 +347,14 @@ def test_what_else_is_refused(cloudwatch, more: dict[str, Any], message: str):
         ({"Statistics": ["Median"]}, BAD, "enum"),
     ],
 )  # fmt: skip
-def test_which_statistics_are_refused(cloudwatch, given: dict[str, Any], code: str, message: str):
+def test_which_statistics_are_refused(unwiped, given: dict[str, Any], code: str, message: str):
     asked = {
         "Namespace": "Shop", "MetricName": "m", "StartTime": MINUTE, "EndTime": after(10), "Period": 60,
         "Statistics": ["Sum"],
     }  # fmt: skip
     wanted = {name: value for name, value in {**asked, **given}.items() if value is not None}
     with pytest.raises(ClientError) as refused:
-        cloudwatch.get_metric_statistics(**wanted)
+        unwiped.get_metric_statistics(**wanted)
     assert refused.value.response["Error"]["Code"] == code
     assert message in refused.value.response["Error"]["Message"]
 
