@@ -18,6 +18,7 @@ from kedge.identity.records import Caller
 ACCOUNT = "1" * 12
 ANN = Caller(ACCOUNT, "eu-west-1", f"arn:aws:iam::{ACCOUNT}:user/ann", "AIDA", "AKIA")
 SAGEMAKER = f"arn:aws:sagemaker:eu-west-1:{ACCOUNT}"
+DASHBOARD = f"arn:aws:cloudwatch::{ACCOUNT}:dashboard"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/r"
 LOG_GROUP = f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:g"
 
@@ -71,6 +72,18 @@ BUCKET, KEY = "arn:aws:s3:::b", "arn:aws:s3:::b/k"
             {"EndpointName": "E"},
             [("sagemaker:InvokeEndpoint", f"{SAGEMAKER}:endpoint/e")],
         ),
+        ("cloudwatch.GetDashboard", {"DashboardName": "d"}, [("cloudwatch:GetDashboard", f"{DASHBOARD}/d")]),
+        (
+            "cloudwatch.DeleteDashboards",
+            {"DashboardNames": ["d", "e"]},
+            [("cloudwatch:DeleteDashboards", f"{DASHBOARD}/d"), ("cloudwatch:DeleteDashboards", f"{DASHBOARD}/e")],
+        ),
+        (
+            "cloudwatch.PutDashboard",
+            {"DashboardName": "d", "Tags": [{"Key": "a", "Value": "b"}]},
+            [("cloudwatch:PutDashboard", f"{DASHBOARD}/d"), ("cloudwatch:TagResource", f"{DASHBOARD}/d")],
+        ),
+        ("cloudwatch.ListDashboards", {}, [("cloudwatch:ListDashboards", "*")]),
         ("s3.GetObject", {"Bucket": "b", "Key": "k"}, [("s3:GetObject", KEY)]),
         ("s3.HeadObject", {"Bucket": "b", "Key": "k"}, [("s3:GetObject", KEY)]),
         ("s3.GetObject", {"Bucket": "b", "Key": "k", "VersionId": "v"}, [("s3:GetObjectVersion", KEY)]),

@@ -536,6 +536,8 @@ def _cloudwatch(action: str, operation: str, asked: Asked) -> list[Need]:
     if "ResourceARN" in given:
         named = str(given["ResourceARN"])
         return [Need(action, named if named.startswith("arn:") else "*", context)]
+    if "DashboardName" in given or "DashboardNames" in given:
+        return _on_dashboards(action, asked)
     names = given.get("AlarmNames") or ([given["AlarmName"]] if "AlarmName" in given else [])
     alarms = [asked.arn("cloudwatch", f"alarm:{name}") for name in names or ["*"]]
     everything = operation == "PutCompositeAlarm" or not (names or "Alarm" in operation)
@@ -543,6 +545,15 @@ def _cloudwatch(action: str, operation: str, asked: Asked) -> list[Need]:
     if given.get("Tags") and names:
         needed.append(Need("cloudwatch:TagResource", alarms[0], context))
     return needed
+
+
+def _on_dashboards(action: str, asked: Asked) -> list[Need]:
+    """Dashboards have no region."""
+    given, context = asked.parameters, _tags_in(asked.parameters)
+    names = given.get("DashboardNames") or [given.get("DashboardName", "*")]
+    resources = [f"arn:aws:cloudwatch::{asked.caller.account}:dashboard/{name}" for name in names]
+    tagging = [Need("cloudwatch:TagResource", resources[0], context)] if given.get("Tags") else []
+    return [*(Need(action, resource, context) for resource in resources), *tagging]
 
 
 # SNS
