@@ -5,16 +5,17 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
 
 from kedge.serving import frames
 from kedge.serving.frames import Frame, Kind
-from kedge.serving.runtimes.base import Answer
+from kedge.serving.runtimes.base import Answer, Invocation, Outcomes
 from kedge.serving.watch import Watch
 from kedge.serving.work import Job, Work
+from kedge.serving.worker import run_batch
 from kedge.serving.worker_io import LONGEST_HOLD_S, Connection, WorkerIo
 
 PATIENCE_S = 10.0
@@ -94,6 +95,46 @@ def test_no_more_than_a_few_are_held(worker: Worker):
     drain_hello(worker)
     held(worker, jobs)
     assert [frame.stream for frame in worker.answers(32)] == list(range(1, 33))
+
+
+class OneByOne:
+    """Answers each request of a batch by itself; between two of them it calls `pause`."""
+
+    joinable, takes = True, 64
+
+    def __init__(self, pause: Callable[[], object]) -> None:
+        self.pause = pause
+
+    def answer(self, batch: Sequence[Invocation]) -> Iterator[Outcomes]:
+        for index, request in enumerate(batch):
+            yield [(index, Answer(request.body, "text/csv"))]
+            if index < len(batch) - 1:
+                self.pause()
+
+
+def test_the_answers_of_one_batch_of_a_quick_model_go_out_together(worker: Worker):
+    """A system call for each would cost more than such a model does."""
+    drain_hello(worker)
+    worker.io.may_hold = True
+    writes = 0
+    for _ in range(50):
+        run_batch(OneByOne(lambda: None), worker.ask(8), worker.io, Watch(), 0.0)
+        answered = 0
+        while answered < 8:
+            writes += 1
+            answered += len(frames.Decoder().feed(worker.router.recv(65536)))
+    # The I/O thread may have been at its turn, and sent some of them.
+    assert writes < 50 * 4
+
+
+def test_the_first_answer_of_a_batch_does_not_wait_for_the_others(worker: Worker):
+    def pause() -> None:
+        seen.extend(each.stream for each in worker.answers(1))
+
+    seen: list[int] = []
+    worker.io.may_hold = False
+    run_batch(OneByOne(pause), worker.ask(3), worker.io, Watch(), 0.0)
+    assert seen == [1, 2]
 
 
 def drain_hello(worker: Worker) -> None:

@@ -115,7 +115,9 @@ class WorkerIo:
         self._held: dict[Connection, None] = {}
         self._held_count = 0
         self.may_hold = False
-        """The model is quick: its thread holds answers back while more requests wait."""
+        """The model is quick: its thread holds answers back while more are about to follow."""
+        self._buffer = memoryview(bytearray(_READ_BYTES))
+        """One for all reads: memory for so much is mapped and unmapped each time that it is asked for."""
         self._wake_in, self._wake_out = socket.socketpair()
         for each in (self._wake_in, self._wake_out, entrance, stop):
             each.setblocking(False)
@@ -145,7 +147,7 @@ class WorkerIo:
 
     def _serve(self) -> None:
         while not (self._stopping and self._finished()):
-            holds = self.may_hold and (self._held or self._work.has_waiting)
+            holds = self.may_hold and (self._held or not self._work.idle)
             for key, mask in self._selector.select(LONGEST_HOLD_S if holds else self._look_every_s):
                 if isinstance(key.data, Connection):
                     if mask & selectors.EVENT_WRITE:
@@ -160,6 +162,11 @@ class WorkerIo:
             now_s = time.monotonic()
             if now_s - self._looked_s >= self._look_every_s:
                 self._look(now_s)
+
+    @property
+    def more_wait(self) -> bool:
+        """Whether further requests are here, to be answered after those that the model has."""
+        return self._work.has_waiting
 
     def answer(self, outcomes: Iterable[tuple[Job[Connection], Outcome]], *, hold: bool = False) -> None:
         """Called by the model's thread, which sends by itself: a hand-over would cost more than the sending.
@@ -330,7 +337,7 @@ class WorkerIo:
         if connection not in self._connections:
             return
         try:
-            data = connection.socket.recv(_READ_BYTES)
+            data = bytes(self._buffer[: connection.socket.recv_into(self._buffer)])
         except BlockingIOError:
             return
         except OSError:
