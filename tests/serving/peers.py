@@ -15,7 +15,7 @@ from kedge.serving import frames
 from kedge.serving.capture.tap import Tap
 from kedge.serving.frames import Kind
 from kedge.serving.inbound import Limits
-from kedge.serving.router import Router
+from kedge.serving.routing import Router
 from kedge.serving.table import Endpoint, Instance, Key, RoutingTable, Variant
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"

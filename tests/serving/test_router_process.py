@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from kedge import core
 from kedge.clock import SystemClock
 from kedge.config import Settings
 from kedge.home import open_home
@@ -218,6 +219,7 @@ async def test_tables_come_by_push(home, worker):
             "connections": 0,
             "reports_waiting": 0,
             "reports_dropped": 0,
+            "core": core.found().name,
             "capture": {"connected": False, "queued_bytes": 0, "taken": 0, "dropped": 0},
         }
         # Killed and started again while control is away, it serves what it had accepted.

@@ -1,6 +1,6 @@
 """The worker's half of a connection, and its queue, without any socket."""
 
-import math
+import sys
 import threading
 
 import pytest
@@ -16,8 +16,8 @@ from kedge.serving.work import MAX_BATCH_BYTES, MAX_BYTES, MAX_REQUESTS, Job, Wo
 HELLO = frames.with_head(Kind.HELLO, 0, {"version": 1})
 
 
-def greeted(room: float = math.inf) -> Peer:
-    peer = Peer({"instance": "i-1"}, lambda: room)  # type: ignore[arg-type, return-value]
+def greeted(room: int = sys.maxsize) -> Peer:
+    peer = Peer({"instance": "i-1"}, lambda: room)
     assert peer.receive(HELLO) == []
     [hello] = sent(peer)
     assert hello.head()[0] == {"version": 1, "instance": "i-1"}

@@ -15,7 +15,7 @@ from typing import Literal
 
 import click
 
-from kedge import config
+from kedge import config, core
 from kedge.cli.failures import Failed
 from kedge.cli.lifecycle import data_option, json_option
 from kedge.cli.server import data_folder, listens
@@ -48,7 +48,7 @@ class Finding:
 @data_option
 @json_option
 def doctor(data: Path | None, as_json: bool) -> None:
-    """Look at Python, the kernel, botocore, ports, disk and extras.
+    """Look at Python, the core, the kernel, botocore, ports, disk and extras.
 
     Exit code 1 when something has to be mended first.
     """
@@ -56,6 +56,7 @@ def doctor(data: Path | None, as_json: bool) -> None:
     folder = data_folder(data)
     findings = [
         _python(),
+        _core(core.look(core.STAMP), built=core.BUILT.exists()),
         *_kernel(require_sandbox=settings.require_sandbox),
         _botocore(importlib.metadata.version("botocore")),
         _disk(folder),
@@ -75,6 +76,13 @@ def doctor(data: Path | None, as_json: bool) -> None:
 
 def _python() -> Finding:
     return Finding("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+
+
+def _core(found: core.Core, *, built: bool) -> Finding:
+    """Nothing is missing without the compiled one; one that was built and is not used is not what was wanted."""
+    if found.compiled:
+        return Finding("core", "ok", "compiled")
+    return Finding("core", "degraded" if built else "ok", f"Python; the compiled one is {found.why}")
 
 
 def _kernel(*, require_sandbox: bool) -> list[Finding]:

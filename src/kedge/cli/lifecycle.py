@@ -109,7 +109,7 @@ def status(data: Path | None, as_json: bool) -> None:
         raise SystemExit(0 if alive else 3)
     if not alive:
         raise NotRunning(f"No server is running with the data directory {folder}; start it with `kedge up`.")
-    for label, key in (("API", "api_url"), ("Inference", "inference_url"), ("Data", "data_dir")):
+    for label, key in (("API", "api_url"), ("Inference", "inference_url"), ("Data", "data_dir"), ("Core", "core")):
         click.echo(f"{label:10} {found.get(key, '')}")
     if not found["running"]:
         click.echo("The supervisor is dead: `kedge up` takes over what still runs, `kedge down` ends it.")

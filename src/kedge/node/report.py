@@ -24,6 +24,7 @@ def status(data_dir: Path) -> dict[str, Any]:
      "ephemeral", "auth_required", "ca_bundle",
      "capabilities": {name: bool, "memory_limit": "cgroup2" | "cgroup1" | "watchdog"},
      "sandbox": {"missing": [name], "network": "api", "none" or "host"}, "gpus": N,
+     "core": "python" or "compiled",
      "roles": [{"role": "supervisor" | "control" | "router" | "capture" | "keeper" | "forkserver",
                 "task", "pid", "state", "restarts"}],
      "instances": [the fields of compute.base.TaskStatus],

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import kedge
-from kedge import tls
+from kedge import core, tls
 from kedge.compute import cgroup, containers, gpus, held_pipe, output, watchdog
 from kedge.compute.children import Children
 from kedge.compute.compilations import Compilations
@@ -158,6 +158,7 @@ class Supervisor:
             },
             "sandbox": {"missing": self._capabilities.missing_layers(), "network": self._settings.instance_network},
             "gpus": gpus.count(self._settings.gpus),
+            "core": core.found().name,
         }
 
     async def _start(self) -> Ready:

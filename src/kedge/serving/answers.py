@@ -35,7 +35,8 @@ class BodyTooLarge(errors.RequestTooLarge):
 class ModelNotReady(errors.ServiceError):
     """The model of a multi-model endpoint is still being loaded; boto3 asks again for it."""
 
-    code, status = "ModelNotReadyException", 429
+    code = "ModelNotReadyException"
+    status = 429
 
 
 class NoSuchPath(errors.UnknownOperation):

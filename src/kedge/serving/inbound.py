@@ -45,19 +45,23 @@ class Limits:
 class MalformedRequest(errors.ServiceError):
     """Not HTTP, or HTTP that two readers could understand differently."""
 
-    code, status = "MalformedHttpRequestException", 400
+    code = "MalformedHttpRequestException"
+    status = 400
 
 
 class HeadTooLarge(errors.ServiceError):
-    code, status = "MalformedHttpRequestException", 431
+    code = "MalformedHttpRequestException"
+    status = 431
 
 
 class RequestTimeout(errors.ServiceError):
-    code, status = "RequestTimeoutException", 408
+    code = "RequestTimeoutException"
+    status = 408
 
 
 class ExpectationFailed(errors.ServiceError):
-    code, status = "MalformedHttpRequestException", 417
+    code = "MalformedHttpRequestException"
+    status = 417
 
 
 class Responder(Protocol):

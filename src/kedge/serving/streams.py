@@ -76,12 +76,14 @@ class _Partial:
     uncredited: int
 
 
-@dataclass(slots=True)
 class _Sending:
-    head: bytes | None
-    """None once it is sent."""
-    body: memoryview
-    window: int
+    __slots__ = ("body", "head", "window")
+
+    def __init__(self, head: bytes, body: memoryview) -> None:
+        self.head: bytes | None = head
+        """None once it is sent."""
+        self.body = body
+        self.window = frames.WINDOW_BYTES
 
 
 class Peer:
@@ -160,7 +162,7 @@ class Peer:
             self._put(frames.response(stream, status, content_type, attributes, body))
         else:
             head = frames.response_head(status, content_type, attributes)
-            self._sending[stream] = _Sending(head, memoryview(body), frames.WINDOW_BYTES)
+            self._sending[stream] = _Sending(head, memoryview(body))
             self._sending_bytes += len(body)
 
     def give_back(self, streams: Iterable[int]) -> None:

@@ -64,7 +64,8 @@ class Connection:
                 if not self._unsent:
                     return False
             try:
-                self._unsent = self._unsent[self.socket.send(self._unsent) :]
+                sent = self.socket.send(self._unsent)
+                self._unsent = self._unsent[sent:]
             except BlockingIOError:
                 return True
             except OSError:
@@ -337,17 +338,17 @@ class WorkerIo:
         if connection not in self._connections:
             return
         try:
-            data = bytes(self._buffer[: connection.socket.recv_into(self._buffer)])
+            count = connection.socket.recv_into(self._buffer)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        if not data:
+            count = 0
+        if not count:
             self._drop(connection)
             return
         try:
             with connection.lock:
-                events = connection.peer.receive(data)
+                events = connection.peer.receive(bytes(self._buffer[:count]))
         except FrameError as error:
             log.warning("a connection is closed: %s", error)
             self._drop(connection)

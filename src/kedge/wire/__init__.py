@@ -1,0 +1,5 @@
+"""Bytes to dicts and back, as AWS's protocols have them."""
+
+from kedge import core
+
+__path__ = core.search_path("wire", __path__)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 from urllib.parse import unquote
 
 from kedge import errors
@@ -81,14 +81,26 @@ class _Scope(NamedTuple):
     text: str
 
 
+class Hash(Protocol):
+    """A hash of hashlib's, which has no name there."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def copy(self) -> Self: ...
+
+    def digest(self) -> bytes: ...
+
+    def hexdigest(self) -> str: ...
+
+
 class _Signer(NamedTuple):
     scope: _Scope
     key: AccessKey
     signing_key: bytes
     caller: Caller
-    inner: hashlib._Hash
+    inner: Hash
     """SHA-256 of the padded key: copied, it is half of an HMAC (RFC 2104), for each signature the same half."""
-    outer: hashlib._Hash
+    outer: Hash
 
     def sign(self, text: bytes) -> str:
         inner, outer = self.inner.copy(), self.outer.copy()
