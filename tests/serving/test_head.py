@@ -40,15 +40,15 @@ class Recorder:
         assert self.parser.should_keep_alive()
         assert len(dict(self.pairs)) == len(self.pairs)
         path, _, query = self.url.decode().partition("?")
-        return head.Plain(self.parser.get_method().decode(), path, query, dict(self.pairs), self.body)
+        return self.parser.get_method().decode(), path, query, dict(self.pairs), self.body
 
 
 def test_a_usual_request():
     plain = head.read(USUAL)
     assert plain is not None
     assert plain[:3] == ("POST", "/endpoints/wine/invocations", "")
-    assert plain.headers["content-type"] == "text/csv"
-    assert plain.body == b"1,2"
+    assert plain[3]["content-type"] == "text/csv"
+    assert plain[4] == b"1,2"
     assert plain == Recorder(USUAL).plain()
 
 

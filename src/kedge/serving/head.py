@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
 
 LONGEST_BYTES = 16 * 1024
 """Of a head that is read here."""
@@ -22,13 +21,11 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _NOT_PLAIN = frozenset(("transfer-encoding", "expect", "upgrade", "te", "trailer", "proxy-connection"))
 
 
-class Plain(NamedTuple):
-    method: str
-    path: str
-    query: str
-    headers: dict[str, str]
-    """Names in lower case."""
-    body: bytes
+_PRINT = bytes(code for code in range(256) if chr(code).isprintable())
+"""In Latin-1."""
+
+Plain = tuple[str, str, str, dict[str, str], bytes]
+"""Method, path, query, headers with their names in lower case, body."""
 
 
 def read(data: bytes) -> Plain | None:
@@ -36,10 +33,12 @@ def read(data: bytes) -> Plain | None:
     end = data.find(b"\r\n\r\n", 0, LONGEST_BYTES)
     if end < 0:
         return None
-    first, *lines = data[:end].decode("latin-1").split("\r\n")
-    target = _request_line(first)
-    # What is no print is left over of a lone CR or LF, a NUL, a tab.
-    if target is None or len(lines) > MOST_HEADERS or not "".join(lines).isprintable():
+    lines = data[:end].decode("latin-1").split("\r\n")
+    target = _request_line(lines.pop(0))
+    if target is None or len(lines) > MOST_HEADERS:
+        return None
+    # What else is left over is a lone CR or LF, a NUL, a tab.
+    if data[:end].translate(None, _PRINT) != b"\r\n" * len(lines):
         return None
     headers: dict[str, str] = {}
     for line in lines:
@@ -53,7 +52,8 @@ def read(data: bytes) -> Plain | None:
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit() and len(length) < 12 and int(length) == len(data) - end - 4):
         return None
-    return Plain(*target, headers, data[end + 4 :])
+    method, path, query = target
+    return method, path, query, headers, data[end + 4 :]
 
 
 @lru_cache(1024)

@@ -49,8 +49,10 @@ class Reporter:
         self.dropped = 0
         """Frames that were lost because control was away for too long."""
 
-    now_s = staticmethod(time.monotonic)
-    """For the spans of time that `invocation` is told, finer than the loop's own clock."""
+    @staticmethod
+    def now_s() -> float:
+        """For the spans of time that `invocation` is told, finer than the loop's own clock."""
+        return time.monotonic()
 
     def invocation(self, place: Place, status: int, instances: int, model_s: float, overhead_s: float) -> None:
         """As Meter.invocation, in seconds."""
