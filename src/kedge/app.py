@@ -85,6 +85,7 @@ from kedge.objects.index import IndexRefused
 from kedge.objects.vault import Vault
 from kedge.serving import runtimes
 from kedge.serving.capture.forgetting import forget
+from kedge.serving.meter import Frame
 from kedge.serving.passthrough import Passthrough
 from kedge.serving.push import TablePush
 from kedge.serving.reports import ReportServer, Tally
@@ -201,7 +202,7 @@ class App:
             self.store, self.metrics.read, self.clock, Lease(self.store, "alarms", node_id(home), self.clock),
             bands=partial(band_of, self.store),
         )  # fmt: skip
-        self.reports = ReportServer(home.report_socket, self.tally.take)
+        self.reports = ReportServer(home.report_socket, self.take_report)
         self.controller = Controller(
             self.store, self.engine, self.objects, self.push, settings, home, self.clock, self.changed,
             lambda: [self.root, *self.known.current().keys], Lease(self.store, "endpoints", node_id(home), self.clock),
@@ -257,6 +258,9 @@ class App:
             caller, self.clock.now(), request_id, user_agent, self.settings, self.store, self.objects, self.changed,
             self.authorization.require,
         )  # fmt: skip
+
+    async def take_report(self, frame: Frame) -> None:
+        self.tally.take(frame)
 
     def seed(self) -> None:
         """What the SageMaker SDK expects to find: an execution role and its default bucket."""

@@ -15,6 +15,7 @@
     DIR/tasks/ID/                  record.json, report/state.json, output.log, work/, tmp/ of each task
     DIR/output/                    output of tasks that ended, until it is among the log events (compute/ended.py)
     DIR/routing.json               the routing table last accepted (mode 0600)
+    DIR/reports/N/                 what router N has counted and control has not taken yet (serving/kept.py)
     DIR/capture/                   what was captured and is not on S3 yet, sealed (serving/capture/spool.py)
     DIR/tls/                       ca.pem, ca.key, server.pem, server.key
     DIR/topics/                    key and certificate that messages of topics are signed with (topics/signing.py)
@@ -108,6 +109,10 @@ class Home:
     @property
     def routing_file(self) -> Path:
         return self.path / "routing.json"
+
+    @property
+    def reports(self) -> Path:
+        return self.path / "reports"
 
     @property
     def capture(self) -> Path:

@@ -82,6 +82,17 @@ def test_who_may_be_invoked(status: Status, want: bool):
     assert not build(resource(status)).endpoints
 
 
+def test_by_what_metrics_are_told():
+    plain = resource(Status.IN_SERVICE, variant("a", 1, 1))
+    [route] = build(plain).endpoints
+    assert (route.metrics_by, route.variants[0].instances[0].config) == ((), "c")
+    live = {**plain.document["live"], "echo": {"MetricsConfig": {"EnableEnhancedMetrics": True}}}
+    updated = {**plain.document, "live": live, "deployment": {"BlueGreenUpdatePolicy": {}}}
+    [route] = build(replace(plain, document=updated)).endpoints
+    assert route.metrics_by == (tables.BY_CONFIG, tables.BY_INSTANCE)
+    assert tables.decode(tables.encode(build(replace(plain, document=updated)))).endpoints == (route,)
+
+
 def test_order_and_version_do_not_make_a_new_table():
     one, two = (resource(Status.IN_SERVICE, variant("a", 1, 1), name=name) for name in "XY")
     assert routing.content(build(one, two)) == routing.content(replace(build(two, one), version=8))

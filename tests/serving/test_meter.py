@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.serving.meter import FrameRefused, Meter, Place, decode
+from kedge.serving.meter import Concurrent, FrameRefused, Meter, Place, decode
 
 PLACE = Place("123456789012", "us-east-1", "an-endpoint", "AllTraffic", "i-1")
 
@@ -13,14 +14,17 @@ def test_a_second_is_told_whole():
     meter = Meter("boot")
     meter.invocation(PLACE, 200, 1, 100.0, 10.0)
     meter.invocation(PLACE, 200, 2, 300.0, 30.0)
-    meter.refusal(PLACE._replace(instance=""))
+    for code in ("ThrottlingException", "ServiceUnavailable", "ThrottlingException"):
+        meter.refusal(PLACE._replace(instance=""), code)
     frame = decode(meter.roll(1_700_000_000))
     assert (frame.boot, frame.sequence, frame.second) == ("boot", 1, 1_700_000_000)
     served, refused = frame.cells
-    assert (served.place, served.invocations, served.per_instance, served.refused) == (PLACE, 2, 1.5, 0)
+    assert (served.place, served.invocations, served.per_instance, served.refused) == (PLACE, 2, 1.5, {})
     assert served.model_latency_us.weighted() == [(100.0, 1), (300.0, 1)]
     assert served.overhead_latency_us.total == 40.0
-    assert (refused.place.instance, refused.invocations, refused.refused) == ("", 0, 1)
+    assert (refused.place.instance, refused.invocations) == ("", 0)
+    assert refused.refused == {"ThrottlingException": 2, "ServiceUnavailable": 1}
+    assert frame.concurrent == (Concurrent(PLACE.of_variant, 0, 0),)
     assert meter.is_empty
     assert decode(meter.roll(1_700_000_001)).sequence == 2
 
@@ -36,6 +40,23 @@ def test_what_counts_as_an_error(status: int, errors: tuple[int, int, int]):
     [cell] = decode(meter.roll(0)).cells
     assert (cell.errors_4xx, cell.errors_5xx, cell.model_errors) == errors
     assert cell.invocations == cell.model_latency_us.count == 1
+
+
+def test_what_is_being_done_is_told_also_where_nothing_was_done():
+    meter = Meter("boot")
+    meter.invocation(PLACE, 200, 1, 1.0, 1.0)
+    other = PLACE._replace(variant="other").of_variant
+    frame = decode(meter.roll(1, [Concurrent(other, 7, 2)]))
+    assert set(frame.concurrent) == {Concurrent(PLACE.of_variant, 0, 0), Concurrent(other, 7, 2)}
+
+
+def test_a_frame_of_the_release_before_is_read():
+    place = list(PLACE[:5])
+    cells = [[place, [2, 0, 1, 1, 3, 2.0], [], []]]
+    frame = decode(orjson.dumps([1, "boot", 4, 1_700_000_000, cells]))
+    assert (frame.sequence, frame.concurrent) == (4, ())
+    [cell] = frame.cells
+    assert (cell.place, cell.invocations, cell.refused) == (PLACE, 2, {"": 3})
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([200, 404, 500, 0])), max_size=50))

@@ -8,6 +8,7 @@ import pytest
 
 from kedge.clock import SystemClock
 from kedge.serving import reports
+from kedge.serving.kept import Kept, folders_of
 from kedge.serving.meter import Frame, Place
 from kedge.serving.push import message, read_message
 from kedge.serving.reports import Reporter, ReportServer, Tally
@@ -28,7 +29,10 @@ async def reporter(tmp_path: Path):
 
 @asynccontextmanager
 async def control(tmp_path: Path, take):
-    server = ReportServer(tmp_path / "report.sock", take)
+    async def taken(frame: Frame) -> None:
+        take(frame)
+
+    server = ReportServer(tmp_path / "report.sock", taken)
     await server.start()
     try:
         yield server
@@ -96,6 +100,76 @@ async def test_what_was_taken_and_not_acknowledged_counts_once(reporter: Reporte
         await until(lambda: not reporter.waiting)
     assert seen == [1, 2]
     assert tally.total == 7
+
+
+async def test_what_cannot_be_stored_is_asked_for_again(reporter: Reporter, tmp_path: Path, monkeypatch, caplog):
+    monkeypatch.setattr(reports, "RECONNECT_S", 0.01)
+    tally, full = Tally(), [True]
+
+    def take(frame: Frame) -> None:
+        if full[0]:
+            full[0] = False
+            raise OSError("no space left")
+        tally.take(frame)
+
+    async with control(tmp_path, take):
+        count(reporter, 5)
+        await until(lambda: not reporter.waiting)
+    assert tally.total == 5
+    assert "no space left" in caplog.text
+
+
+async def test_what_was_not_taken_outlives_the_router(tmp_path: Path, monkeypatch):
+    """Three routers, of which the first two die while control is away; the second was one of two."""
+    monkeypatch.setattr(reports, "KEPT_AFTER_S", 0.0)
+    folder = tmp_path / "reports"
+    for boot, number, times in (("first", 0, 1), ("second", 1, 10)):
+        kept = Kept(folders_of(folder, number, 2))
+        dead = Reporter(SystemClock(), boot, kept=kept)
+        count(dead, times)
+        count(dead, 100 * times)
+        await until(lambda: len(list((folder / str(number)).iterdir())) == 2)  # noqa: B023
+        kept.close()
+    (folder / "0" / ".first-000000000003").write_bytes(b"half")
+    kept = Kept(folders_of(folder, 0, 1))
+    reporter = Reporter(SystemClock(), "third", kept=kept)
+    count(reporter, 1000)
+    seen = []
+    tally = Tally()
+
+    def take(frame: Frame) -> None:
+        seen.append((frame.boot, frame.sequence))
+        tally.take(frame)
+
+    async with control(tmp_path, take):
+        task = asyncio.create_task(reporter.run(tmp_path / "report.sock"))
+        await until(lambda: not reporter.waiting)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    kept.close()
+    assert seen == [("first", 1), ("first", 2), ("second", 1), ("second", 2), ("third", 1)]
+    assert tally.total == 101 + 1010 + 1000
+    assert [path for path in folder.glob("*/*") if path.is_file()] == []
+
+
+async def test_a_router_that_ends_while_control_is_away_leaves_its_reports(tmp_path: Path):
+    kept = Kept([tmp_path / "0"])
+    reporter = Reporter(SystemClock(), "boot", kept=kept)
+    reporter.invocation(PLACE, 200, 1, 0.001, 0.0001)
+    await reporter.drain(5.0)
+    kept.close()
+    assert [each.sequence for each in Kept([tmp_path / "0"]).read(10)] == [1]
+
+
+async def test_a_full_disk_costs_no_report(reporter: Reporter, tmp_path: Path, monkeypatch, caplog):
+    monkeypatch.setattr(reports, "KEPT_AFTER_S", 0.0)
+    kept = Kept([tmp_path / "0"])
+    (tmp_path / "0").rmdir()
+    reporter = Reporter(SystemClock(), "boot", kept=kept)
+    count(reporter)
+    await until(lambda: "kept in memory alone" in caplog.text)
+    assert reporter.waiting == 1
+    kept.close()
 
 
 async def test_a_frame_that_control_cannot_read_does_not_hold_up_the_next(reporter: Reporter, tmp_path: Path, caplog):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 
 from kedge.serving import frames
 from kedge.serving.frames import Kind
-from kedge.serving.meter import Counted, Place, decode
-from kedge.serving.table import Variant
+from kedge.serving.meter import Concurrent, Counted, Place, VariantPlace, decode
+from kedge.serving.table import BY_CONFIG, BY_INSTANCE, Variant
 from tests.serving.peers import (
     ACCOUNT,
     REGION,
@@ -728,17 +729,55 @@ async def test_what_is_served_is_counted(workers):
         await served.invoke(x_amzn_sagemaker_target_model="m.tar.gz")
         served.router.reporter.roll()
         # Maybe in two seconds.
-        cells = [cell for _, frame in served.router.reporter._waiting for cell in decode(frame).cells]
+        cells = [cell for each in served.router.reporter._waiting for cell in decode(each.frame).cells]
     place = Place(ACCOUNT, REGION, "an-endpoint", "AllTraffic", "i-1")
     at, elsewhere = ([cell for cell in cells if cell.place == each] for each in (place, place._replace(instance="")))
 
     def total(cells: list[Counted], *names: str) -> list[int]:
         return [sum(getattr(cell, name) for cell in cells) for name in names]
 
-    assert total(at, "invocations", "errors_4xx", "errors_5xx", "model_errors", "refused") == [5, 1, 1, 3, 0]
+    assert total(at, "invocations", "errors_4xx", "errors_5xx", "model_errors") == [5, 1, 1, 3]
     assert max(cell.model_latency_us.largest for cell in at) >= 200_000 * 0.9, "the one that was too slow"
     assert sum(cell.overhead_latency_us.count for cell in at) == 5
-    assert total(elsewhere, "invocations", "refused") == [0, 2]
+    assert total(elsewhere, "invocations") == [0]
+    refused = sum((Counter(cell.refused) for cell in cells), Counter())
+    assert refused == {"ThrottlingException": 1, "ValidationError": 1}
+
+
+async def test_what_is_being_done_is_counted_while_it_lasts(workers):
+    worker = await workers("i-1", never)
+    async with running(table(endpoint(variant(worker)))) as served:
+        asking = [asyncio.ensure_future(served.invoke(b"[1]")) for _ in range(3)]
+        await until(lambda: len(worker.calls) == 3)
+        served.router.reporter.roll()
+        served.router.reporter.roll()
+        reports = [decode(each.frame) for each in served.router.reporter._waiting]
+        assert [frame.cells for frame in reports[-2:]] == [(), ()], "nothing is done yet"
+        assert [each for frame in reports[-2:] for each in frame.concurrent] == [
+            Concurrent(VariantPlace(ACCOUNT, REGION, "an-endpoint", "AllTraffic"), 3, 1)
+        ] * 2
+        for call in worker.calls:
+            call.answer()
+        await asyncio.gather(*asking)
+        served.router.reporter.roll()
+        *_, last = (decode(each.frame) for each in served.router.reporter._waiting)
+        assert [each.requests for each in last.concurrent] == [0]
+
+
+async def test_the_dimensions_of_what_is_counted_are_those_of_the_table(workers):
+    worker = await workers("i-1")
+    instance = replace(worker.instance, config="a-config")
+    place = Place(ACCOUNT, REGION, "an-endpoint", "AllTraffic", "i-1")
+    only = Variant("AllTraffic", 1.0, (instance,))
+    async with running(table(endpoint(only))) as served:
+        await served.invoke(b"[1]")
+        by_both = endpoint(only, metrics_by=(BY_CONFIG, BY_INSTANCE))
+        served.router.swap(table(by_both, version=2))
+        await served.invoke(b"[1]")
+        served.router.reporter.roll()
+        cells = [cell for each in served.router.reporter._waiting for cell in decode(each.frame).cells]
+    assert worker.connections == 1, "it is still the same instance"
+    assert {cell.place for cell in cells} == {place, place._replace(config="a-config", by_instance=True)}
 
 
 async def test_more_than_an_instance_can_answer(workers):

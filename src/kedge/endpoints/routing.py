@@ -9,7 +9,7 @@ from dataclasses import replace
 from kedge import arn
 from kedge.config import Settings
 from kedge.endpoints.capture import capture_of
-from kedge.endpoints.records import Endpoint, Status, Variant, instance_id
+from kedge.endpoints.records import Endpoint, Fleet, Status, Variant, instance_id
 from kedge.identity.records import AccessKey
 from kedge.serving import table
 from kedge.store.records import Resource
@@ -60,7 +60,7 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         # An instance that is being added gets requests once it is ready, one that is being taken away at once none.
         count = min(variant.current_count, variant.desired_count)
         ids = [instance_id(endpoint.uid, fleet.number, variant.name, ordinal) for ordinal in range(count)]
-        instances = tuple(table.Instance(id_, socket(id_)) for id_ in ids)
+        instances = tuple(table.Instance(id_, socket(id_), fleet.config) for id_ in ids)
         variants.append(
             table.Variant(
                 variant.name,
@@ -82,7 +82,17 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         body_limit_bytes=settings.body_limit_bytes if body_limit_bytes is None else body_limit_bytes,
         retries=retries,
         capture=capture_of(fleet),
+        metrics_by=metrics_by(endpoint, fleet),
     )
+
+
+def metrics_by(endpoint: Endpoint, fleet: Fleet) -> tuple[str, ...]:
+    """Dimensions that the endpoint's metrics have besides its name and the variant's, as SageMaker has them.
+
+    By the config: during and after an update that was given a DeploymentConfig. By the instance: with enhanced metrics.
+    """
+    enhanced = fleet.echo.get("MetricsConfig", {}).get("EnableEnhancedMetrics", False)
+    return ((table.BY_CONFIG,) if endpoint.deployment else ()) + ((table.BY_INSTANCE,) if enhanced else ())
 
 
 def limits_of(variants: Iterable[Variant]) -> tuple[float | None, int | None, bool]:

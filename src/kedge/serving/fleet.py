@@ -5,7 +5,7 @@ instances with the requests that wait for one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from random import Random
 from typing import Protocol
 
@@ -14,9 +14,9 @@ from kedge.serving import answers, choose
 from kedge.serving.admission import Admission, Verdict
 from kedge.serving.capture.records import Source
 from kedge.serving.capture.tap import Stream, Tap
-from kedge.serving.meter import Place
+from kedge.serving.meter import Concurrent, Place
 from kedge.serving.retry import Budget
-from kedge.serving.table import Endpoint, Instance, RoutingTable, Variant
+from kedge.serving.table import BY_CONFIG, BY_INSTANCE, Endpoint, Instance, RoutingTable, Variant
 from kedge.serving.upstream import MAX_OUTSTANDING, Upstream
 
 log = logging.getLogger(__name__)
@@ -69,15 +69,18 @@ class Pool:
         self._suspects: dict[Job, None] = {}
         self._waiting: dict[Job, None] = {}
 
-    def update(self, variant: Variant) -> None:
+    def update(self, variant: Variant, metrics_by: Collection[str] = ()) -> None:
+        """metrics_by: of its endpoint."""
         self.variant = variant
         for instance in self._upstreams.keys() - set(variant.instances):
             self._upstreams.pop(instance).leave()
         for instance in variant.instances:
+            config = instance.config if BY_CONFIG in metrics_by else ""
+            place = self.place._replace(instance=instance.id, config=config, by_instance=BY_INSTANCE in metrics_by)
             if instance in self._upstreams:
+                self._upstreams[instance].place = place
                 self._upstreams[instance].retry_now()
             else:
-                place = self.place._replace(instance=instance.id)
                 self._upstreams[instance] = Upstream(instance, place, self._changed)
         self._changed()
 
@@ -159,6 +162,11 @@ class Pool:
     def ready_count(self) -> int:
         return len(self._ready)
 
+    @property
+    def concurrent(self) -> int:
+        """Requests that are at an instance, or wait for one."""
+        return len(self._admitted)
+
     def _changed(self, upstream: Upstream | None = None) -> None:
         self._ready = [each for each in self._upstreams.values() if each.ready]
         if self._ready:
@@ -224,7 +232,7 @@ class Route:
         if named_weights != self._named_weights:
             self._named_weights = named_weights
             self._split = choose.Split([weight for _, weight in named_weights], self._random)
-        if endpoint.variants != before.variants or not self._pools:
+        if (endpoint.variants, endpoint.metrics_by) != (before.variants, before.metrics_by) or not self._pools:
             self._update_pools(endpoint, now_s)
         for name, pool in self._pools.items():
             pool.capture = self._captured(endpoint, name)
@@ -236,7 +244,7 @@ class Route:
             if variant.name not in self._pools:
                 place = Place(endpoint.account, endpoint.region, endpoint.name, variant.name, "")
                 self._pools[variant.name] = Pool(place, variant, self._random, now_s)
-            self._pools[variant.name].update(variant)
+            self._pools[variant.name].update(variant, endpoint.metrics_by)
         for pool in gone:
             pool.close()
 
@@ -261,6 +269,12 @@ class Route:
 
     def pool(self, variant: str) -> Pool | None:
         return self._pools.get(variant)
+
+    def concurrent(self) -> Iterator[Concurrent]:
+        """Of the variants that have something to do."""
+        for pool in self._pools.values():
+            if pool.concurrent:
+                yield Concurrent(pool.place.of_variant, pool.concurrent, pool.ready_count)
 
     @property
     def ready_count(self) -> int:
@@ -291,6 +305,9 @@ class Fleet:
 
     def find(self, account: str, region: str, name: str) -> Route | None:
         return self._routes.get((account, region, name))
+
+    def concurrent(self) -> list[Concurrent]:
+        return [each for route in self._routes.values() for each in route.concurrent()]
 
     def close(self) -> None:
         for route in self._routes.values():

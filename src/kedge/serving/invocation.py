@@ -182,8 +182,8 @@ class Invocation:
         """Raises a ServiceError when it cannot even be sent."""
         try:
             self._submit()
-        except errors.ServiceError:
-            self._refused()
+        except errors.ServiceError as error:
+            self._refused(error)
             raise
 
     def _submit(self) -> None:
@@ -200,6 +200,7 @@ class Invocation:
             self.affinity = dict(targets).get("target_model", "")
         pool.admit(self, self._began_s, self.timeout_s)
         self._admitted_by = pool
+        self._reporter.arrival()
         self._inbound.gone = self._abandon
         self._deadlines.add(self)
         pool.budget.request()
@@ -352,7 +353,7 @@ class Invocation:
 
     def _fail(self, error: errors.ServiceError) -> None:
         """No model has begun with it, as far as can be known."""
-        self._refused()
+        self._refused(error)
         self._respond(error)
 
     @property
@@ -377,9 +378,9 @@ class Invocation:
             reporter.invocation(upstream.place, status, pool.ready_count, now_s - sent_s, sent_s - self._began_s)
         self._leave(now_s, answered=status > 0)
 
-    def _refused(self) -> None:
+    def _refused(self, error: errors.ServiceError) -> None:
         if self._pool is not None:
-            self._reporter.refusal(self._pool.place)
+            self._reporter.refusal(self._pool.place, error.code)
         self._leave(self._reporter.now_s(), answered=False)
 
     def _leave(self, now_s: float, *, answered: bool) -> None:

@@ -1,7 +1,11 @@
 """What a router counts of the requests it serves: per second, variant and instance; and the frames in which it tells.
 
+    [FORMAT, boot, sequence, second, cells, concurrent]
+    cell        [place, [invocations, 4xx, 5xx, model errors, {code: refused}, per instance], sketch, sketch]
+    concurrent  [account, region, endpoint, variant, requests, instances]
+
 A request costs a look-up and a few additions. Latencies become sketches, some hundred at once, which merge over
-instances, routers and longer periods. No clock here: who calls says which second it is.
+instances, routers and longer periods. PURE: who calls says which second it is.
 
 The counting rules are those of the metrics of the same names in AWS/SageMaker: a sample for each request that was sent
 to a model, 1 or 0 for each kind of error, so that an average is a rate.
@@ -9,28 +13,55 @@ to a model, 1 or 0 for each kind of error, so that an average is a rate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
 
 from kedge.metrics.sketch import Sketch
 
-FORMAT = 1
+FORMAT = 2
+"""1 had one count of all that was refused, and nothing of concurrent requests; it is understood, too."""
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 _FOLDED_AT_ONCE = 500
 """Few enough that no request waits for it, a tenth of a millisecond."""
 
 
 class Place(NamedTuple):
-    """Where a request was served. instance: id, or "" when it reached none."""
+    """Where a request was served."""
 
     account: str
     region: str
     endpoint: str
     variant: str
     instance: str
+    """Id; "" when it reached none."""
+    config: str = ""
+    """The endpoint config that the instance was started for, where its metrics are told by that, too."""
+    by_instance: bool = False
+    """Whether its metrics are told by the instance, too."""
+
+    @property
+    def of_variant(self) -> VariantPlace:
+        return VariantPlace(self.account, self.region, self.endpoint, self.variant)
+
+
+class VariantPlace(NamedTuple):
+    account: str
+    region: str
+    endpoint: str
+    variant: str
+
+
+class Concurrent(NamedTuple):
+    """How much one router had to do for a variant at the end of a second."""
+
+    place: VariantPlace
+    requests: int
+    """With the model, and waiting for it."""
+    instances: int
+    """Healthy ones."""
 
 
 class Cell:
@@ -54,8 +85,8 @@ class Cell:
         self.errors_4xx = 0
         self.errors_5xx = 0
         self.model_errors = 0
-        self.refused = 0
-        """Answered without a model: throttled, unavailable, badly asked."""
+        self.refused: dict[str, int] = {}
+        """Answered without a model, by the code of the error: throttled, unavailable, badly asked."""
         self.per_instance = 0.0
         """Sum over the invocations of 1 / healthy instances of the variant."""
         self.model_latency_us = Sketch()
@@ -80,7 +111,7 @@ class Counted:
     errors_4xx: int
     errors_5xx: int
     model_errors: int
-    refused: int
+    refused: Mapping[str, int]
     per_instance: float
     model_latency_us: Sketch
     overhead_latency_us: Sketch
@@ -98,7 +129,8 @@ class Frame:
     sequence: int
     second: int
     """Since 1970."""
-    cells: tuple[Counted, ...] = field(default=())
+    cells: tuple[Counted, ...] = ()
+    concurrent: tuple[Concurrent, ...] = ()
 
 
 class FrameRefused(ValueError):
@@ -134,15 +166,30 @@ class Meter:
             elif status >= 500:
                 cell.errors_5xx += 1
 
-    def refusal(self, place: Place) -> None:
-        """A request that was answered without a model."""
-        self._cell(place).refused += 1
+    def refusal(self, place: Place, code: str) -> None:
+        """A request that was answered without a model. code: of the error that it got."""
+        refused = self._cell(place).refused
+        refused[code] = refused.get(code, 0) + 1
 
-    def roll(self, second: int) -> bytes:
-        """The encoded frame of the second that is over. The next one begins empty."""
+    def roll(self, second: int, concurrent: Iterable[Concurrent] = ()) -> bytes:
+        """The encoded frame of the second that is over. The next one begins empty.
+
+        concurrent: of the variants that have something to do; one that had, and has not, is told to have nothing.
+        """
         cells, self._cells = self._cells, {}
         self.sequence += 1
-        return orjson.dumps([FORMAT, self.boot, self.sequence, second, [_packed(*each) for each in cells.items()]])
+        now = {place.of_variant: (0, 0) for place in cells}
+        now.update({each.place: (each.requests, each.instances) for each in concurrent})
+        return orjson.dumps(
+            [
+                FORMAT,
+                self.boot,
+                self.sequence,
+                second,
+                [_packed(*each) for each in cells.items()],
+                [[*place, *counts] for place, counts in now.items()],
+            ]
+        )
 
     def _cell(self, place: Place) -> Cell:
         cell = self._cells.get(place)
@@ -164,12 +211,13 @@ def _packed(place: Place, cell: Cell) -> list[Any]:
 def decode(data: bytes) -> Frame:
     """Raises FrameRefused."""
     try:
-        form, boot, sequence, second, cells = orjson.loads(data)
-        if form != FORMAT:
-            raise FrameRefused(f"format {form!r}; {FORMAT} is understood")
+        form, boot, sequence, second, cells, *more = orjson.loads(data)
+        if form not in (1, FORMAT):
+            raise FrameRefused(f"format {form!r}; 1 to {FORMAT} are understood")
         if not (isinstance(boot, str) and isinstance(sequence, int) and isinstance(second, int) and sequence > 0):
             raise FrameRefused("a frame without its boot, sequence and second")
-        return Frame(boot, sequence, second, tuple(_counted(cells)))
+        concurrent = (Concurrent(VariantPlace(*each[:4]), *each[4:]) for each in (more[0] if more else ()))
+        return Frame(boot, sequence, second, tuple(_counted(cells)), tuple(concurrent))
     except (ValueError, TypeError) as error:
         raise FrameRefused(str(error)) from error
 
@@ -182,7 +230,7 @@ def _counted(cells: list[Any]) -> Iterator[Counted]:
             errors_4xx,
             errors_5xx,
             model_errors,
-            refused,
+            refused if isinstance(refused, dict) else {"": refused} if refused else {},
             per_instance,
             Sketch.from_json(model),
             Sketch.from_json(overhead),

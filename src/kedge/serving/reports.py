@@ -2,7 +2,8 @@
 
 A message is a u32 length (little-endian) and a frame of `meter.py`; control answers each with {"boot", "sequence"} once
 it has taken it. A router keeps what is not acknowledged, at most BACKLOG frames, and sends it again, in order, to the
-next control process. Nothing of it is on a request's path, and an idle router sends nothing.
+next control process; what waits for longer than a moment is on disk, too, for the router that comes after this one
+(kept.py). Nothing of it is on a request's path, and an idle router sends nothing.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from kedge.clock import Clock
-from kedge.serving.meter import MAX_FRAME_BYTES, Frame, FrameRefused, Meter, Place, decode
+from kedge.errors import ServiceError
+from kedge.serving.kept import Kept, Report
+from kedge.serving.meter import MAX_FRAME_BYTES, Concurrent, Frame, FrameRefused, Meter, Place, decode
 from kedge.serving.push import MAX_ANSWER_BYTES, MessageTooLarge, listen, message, read_message
 
 BACKLOG = 900
 """Frames, of a second each, that a router keeps while control is away."""
+KEPT_AFTER_S = 0.1
+"""A report that control takes at once is never written."""
 RECONNECT_S = 0.5
 MAX_ROUTERS = 64
 
@@ -30,15 +35,23 @@ log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """A router's half. `invocation` and `refusal` are called from the loop's thread, for every request."""
+    """A router's half. `arrival`, `invocation` and `refusal` are called from the loop's thread, for every request."""
 
-    def __init__(self, clock: Clock, boot: str) -> None:
-        """boot: of this process, and of no other."""
+    def __init__(
+        self,
+        clock: Clock,
+        boot: str,
+        concurrent: Callable[[], Sequence[Concurrent]] = tuple,
+        kept: Kept | None = None,
+    ) -> None:
+        """boot: of this process, and of no other. concurrent: what there is to do now. kept: None keeps in memory."""
         self._clock = clock
         self._meter = Meter(boot)
+        self._concurrent = concurrent
+        self._kept = kept
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[int, bytes]] = deque()
-        """(sequence, frame), not acknowledged yet."""
+        self._waiting: deque[Report] = deque(kept.read(BACKLOG) if kept is not None else ())
+        """Not acknowledged yet: what former routers left, then what this one has counted."""
         self._sent = 0
         """How many of them are on their way."""
         self._news = asyncio.Event()
@@ -54,16 +67,22 @@ class Reporter:
         """For the spans of time that `invocation` is told, finer than the loop's own clock."""
         return time.monotonic()
 
+    def arrival(self) -> None:
+        """A request was taken on; how many there are is told at the end of each second, until there is none."""
+        if not self._roll_is_due:
+            self._begin_second()
+
     def invocation(self, place: Place, status: int, instances: int, model_s: float, overhead_s: float) -> None:
         """As Meter.invocation, in seconds."""
         if not self._roll_is_due:
             self._begin_second()
         self._meter.invocation(place, status, instances, model_s * 1e6, overhead_s * 1e6)
 
-    def refusal(self, place: Place) -> None:
+    def refusal(self, place: Place, code: str) -> None:
+        """As Meter.refusal."""
         if not self._roll_is_due:
             self._begin_second()
-        self._meter.refusal(place)
+        self._meter.refusal(place, code)
 
     def _begin_second(self) -> None:
         now_s = self._clock.now().timestamp()
@@ -74,15 +93,30 @@ class Reporter:
     def roll(self) -> None:
         """The second is over: what it held is to be sent."""
         self._roll_is_due = False
-        if self._meter.is_empty:
+        concurrent = self._concurrent()
+        if self._meter.is_empty and not concurrent:
             return
-        frame = self._meter.roll(self._second)
-        self._waiting.append((self._meter.sequence, frame))
+        frame = self._meter.roll(self._second, concurrent)
+        if concurrent:
+            self._begin_second()
+        report = Report(self._meter.boot, self._meter.sequence, frame)
+        self._waiting.append(report)
         if len(self._waiting) > BACKLOG:
-            self._waiting.popleft()
-            self._sent = max(0, self._sent - 1)
+            self._forget_first()
             self.dropped += 1
         self._news.set()
+        if self._kept is not None:
+            self._loop.call_later(KEPT_AFTER_S, self._keep, report)
+
+    def _keep(self, report: Report) -> None:
+        if self._kept is not None and report in self._waiting:
+            self._kept.add(report)
+
+    def _forget_first(self) -> None:
+        report = self._waiting.popleft()
+        self._sent = max(0, self._sent - 1)
+        if self._kept is not None:
+            self._kept.remove(report)
 
     @property
     def waiting(self) -> int:
@@ -108,6 +142,8 @@ class Reporter:
             self._all_told.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._all_told.wait(), grace_s)
+        for report in self._waiting:
+            self._keep(report)
 
     async def _wait_for_news(self) -> None:
         while not self._waiting:
@@ -131,9 +167,9 @@ class Reporter:
     async def _send(self, writer: asyncio.StreamWriter, acknowledging: asyncio.Task[None]) -> None:
         while not acknowledging.done():
             while self._sent < len(self._waiting):
-                _, frame = self._waiting[self._sent]
+                report = self._waiting[self._sent]
                 self._sent += 1
-                writer.write(message(frame))
+                writer.write(message(report.frame))
                 await writer.drain()
             self._news.clear()
             news = asyncio.ensure_future(self._news.wait())
@@ -147,13 +183,11 @@ class Reporter:
                 if reason := answer.get("refused"):
                     # Of another release: sending it again would hold up all that come after it.
                     log.error("control refuses a report: %s", reason)
-                    done = self._waiting[0][0] if self._sent else 0
                     self.dropped += 1
-                else:
-                    done = int(answer["sequence"])
-                while self._sent and self._waiting[0][0] <= done:
-                    self._waiting.popleft()
-                    self._sent -= 1
+                    if self._sent:
+                        self._forget_first()
+                elif self._sent and self._waiting[0].is_called(answer["boot"], answer["sequence"]):
+                    self._forget_first()
                 if not self._waiting:
                     self._all_told.set()
         except (MessageTooLarge, ValueError, KeyError, TypeError) as error:
@@ -161,10 +195,13 @@ class Reporter:
 
 
 class ReportServer:
-    """Control's half. Each frame is taken once, however often it comes."""
+    """Control's half. Each router's frames are taken one after the other, in the order in which they come."""
 
-    def __init__(self, path: Path, take: Callable[[Frame], None]) -> None:
-        """take: stores a frame; it is acknowledged when that has returned."""
+    def __init__(self, path: Path, take: Callable[[Frame], Awaitable[None]]) -> None:
+        """take: stores a frame once, however often it comes; it is acknowledged when that has returned.
+
+        When it raises ServiceError or OSError the router is sent away, and comes again with the same frame.
+        """
         self._path = path
         self._take = take
         self._server: asyncio.Server | None = None
@@ -193,27 +230,29 @@ class ReportServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while (data := await read_message(reader, MAX_FRAME_BYTES)) is not None:
-                writer.write(message(json.dumps(self._answer(data)).encode()))
+                writer.write(message(json.dumps(await self._answer(data)).encode()))
                 await writer.drain()
         except MessageTooLarge as error:
             log.error("a router's report is not read: %s", error)
         except ConnectionError:
             pass  # the router went away, and comes again
+        except (ServiceError, OSError) as error:
+            log.error("a router's report cannot be stored, and is asked for again: %s", error)
         finally:
             writer.close()
 
-    def _answer(self, data: bytes) -> dict[str, Any]:
+    async def _answer(self, data: bytes) -> dict[str, Any]:
         try:
             frame = decode(data)
         except FrameRefused as error:
             log.error("a router's report is refused: %s", error)
             return {"refused": str(error)[:1024]}
-        self._take(frame)
+        await self._take(frame)
         return {"boot": frame.boot, "sequence": frame.sequence}
 
 
 class Tally:
-    """A sink that counts: how many invocations each endpoint has had since control began, each frame once."""
+    """How many invocations each endpoint has had since control began, each frame once."""
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}

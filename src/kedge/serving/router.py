@@ -29,6 +29,7 @@ from kedge.home import Home, HomeError, open_home
 from kedge.loop import run_on_fastest_loop
 from kedge.serving.capture.tap import Tap
 from kedge.serving.inbound import Limits
+from kedge.serving.kept import Kept, folders_of
 from kedge.serving.push import TableClient
 from kedge.serving.routing import Router
 
@@ -61,7 +62,8 @@ async def serve(
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
     tap = Tap(home.capture_socket, Random(os.urandom(16)).random)
-    router = Router(number, SystemClock(), limits_of_process(), settings.body_limit_bytes, tap)
+    kept = Kept(folders_of(home.reports, number, settings.routers))
+    router = Router(number, SystemClock(), limits_of_process(), settings.body_limit_bytes, tap, kept)
     client = TableClient(home.control_socket, home.routing_file, router.swap)
     client.load()
     router.front.start()
@@ -87,6 +89,7 @@ async def serve(
     for task in beside:
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)
+    kept.close()
 
 
 def local_socket(path: Path) -> socket.socket:

@@ -28,6 +28,7 @@ from kedge.serving.fleet import Fleet
 from kedge.serving.front import Front
 from kedge.serving.inbound import Inbound, Limits
 from kedge.serving.invocation import Invocation
+from kedge.serving.kept import Kept
 from kedge.serving.permission import Permission
 from kedge.serving.reports import Reporter
 from kedge.serving.table import RoutingTable
@@ -47,7 +48,9 @@ log = logging.getLogger(__name__)
 class Router:
     """Serves the table that was accepted last. Everything happens on one loop's thread."""
 
-    def __init__(self, number: int, clock: Clock, limits: Limits, body_limit_bytes: int, tap: Tap) -> None:
+    def __init__(
+        self, number: int, clock: Clock, limits: Limits, body_limit_bytes: int, tap: Tap, kept: Kept | None = None
+    ) -> None:
         self._number = number
         self._clock = clock
         self._body_limit_bytes = body_limit_bytes
@@ -60,9 +63,9 @@ class Router:
         self._deadlines = Deadlines()
         random = Random(os.urandom(16))
         self._ids = answers.RequestIds(random)
-        self.reporter = Reporter(clock, os.urandom(8).hex())
         self.tap = tap
         self.fleet = Fleet(random, tap)
+        self.reporter = Reporter(clock, os.urandom(8).hex(), self.fleet.concurrent, kept)
         self.front = Front(self.handle, limits, body_limit_bytes, self._ids)
 
     def swap(self, table: RoutingTable) -> None:

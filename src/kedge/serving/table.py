@@ -15,6 +15,8 @@ from kedge.identity.principals import Directory, Principal
 from kedge.serving.capture.records import Capture
 
 FORMAT = 1
+BY_CONFIG, BY_INSTANCE = "EndpointConfigName", "InstanceId"
+"""Dimensions of metrics that only some endpoints have."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Instance:
     id: str
     socket: str
     """Unix socket path of its worker."""
+    config: str = ""
+    """The endpoint config that it was started for."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Endpoint:
     retries: bool = True
     capture: Capture | None = None
     """What of its invocations is captured."""
+    metrics_by: tuple[str, ...] = ()
+    """By what its metrics are told, too: BY_CONFIG, BY_INSTANCE."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,8 @@ def _endpoint(fields: Mapping[str, Any]) -> Endpoint:
     if any(not v.weight >= 0 for v in variants):
         raise TableRefused(f"endpoint {fields['name']}: a weight below 0")
     capture = Capture.of(fields["capture"]) if fields.get("capture") is not None else None
-    return Endpoint(**{**fields, "variants": variants, "capture": capture})
+    metrics_by = tuple(fields.get("metrics_by", ()))
+    return Endpoint(**{**fields, "variants": variants, "capture": capture, "metrics_by": metrics_by})
 
 
 def _variant(fields: Mapping[str, Any]) -> Variant:
