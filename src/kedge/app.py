@@ -44,11 +44,12 @@ from kedge.compute.link import keep_link
 from kedge.compute.processes import LocalEngine
 from kedge.config import SettingError, Settings
 from kedge.endpoints import operations as endpoint_operations
+from kedge.endpoints import routing
 from kedge.endpoints.controller import Controller
 from kedge.endpoints.descriptions import Warn
 from kedge.endpoints.fleets import Choose, Kinds
 from kedge.endpoints.operations import Machine
-from kedge.endpoints.records import Container
+from kedge.endpoints.records import KIND, Container
 from kedge.events import delivery
 from kedge.events.delivery import Deliveries
 from kedge.home import Home, HomeError, open_home
@@ -73,7 +74,13 @@ from kedge.metrics import controller as metrics_controller
 from kedge.metrics import dashboard_operations, detector_controller, detector_operations, picture_operations
 from kedge.metrics import operations as metric_operations
 from kedge.metrics.bands import band_of
+from kedge.metrics.idle import Idle
+from kedge.metrics.instances import Instances
+from kedge.metrics.intake import Intake
+from kedge.metrics.platform import Served
+from kedge.metrics.scraping import PATH, Scraping
 from kedge.metrics.store import MetricStore
+from kedge.metrics.totals import Totals
 from kedge.models import operations as model_operations
 from kedge.node import ports
 from kedge.objects import controller as objects_controller
@@ -85,7 +92,6 @@ from kedge.objects.index import IndexRefused
 from kedge.objects.vault import Vault
 from kedge.serving import runtimes
 from kedge.serving.capture.forgetting import forget
-from kedge.serving.meter import Frame
 from kedge.serving.passthrough import Passthrough
 from kedge.serving.push import TablePush
 from kedge.serving.reports import ReportServer, Tally
@@ -202,7 +208,13 @@ class App:
             self.store, self.metrics.read, self.clock, Lease(self.store, "alarms", node_id(home), self.clock),
             bands=partial(band_of, self.store),
         )  # fmt: skip
-        self.reports = ReportServer(home.report_socket, self.take_report)
+        self.metering = ThreadPoolExecutor(2, thread_name_prefix="metering")
+        self.totals = Totals(self.clock)
+        self.intake = Intake(self.metrics, self.clock, self.metering, (self.tally.take, self.totals.take))
+        self.idle = Idle(self.metrics, self.clock, self.metering, self.served)
+        self.instances = Instances(self.metrics, self.metering, self.engine.usage, self.totals.take_usage)
+        self.scraping = Scraping(self.totals, self.metering, self.served, lambda: self.push.routers)
+        self.reports = ReportServer(home.report_socket, self.intake.take)
         self.controller = Controller(
             self.store, self.engine, self.objects, self.push, settings, home, self.clock, self.changed,
             lambda: [self.root, *self.known.current().keys], Lease(self.store, "endpoints", node_id(home), self.clock),
@@ -259,8 +271,9 @@ class App:
             self.authorization.require,
         )  # fmt: skip
 
-    async def take_report(self, frame: Frame) -> None:
-        self.tally.take(frame)
+    def served(self) -> list[Served]:
+        """Every variant that takes requests. Blocks."""
+        return list(routing.served(self.store.list(None, KIND).items))
 
     def seed(self) -> None:
         """What the SageMaker SDK expects to find: an execution role and its default bucket."""
@@ -276,6 +289,8 @@ class App:
             ("HEAD", "/kedge/health"): self.health,
             ("POST", "/kedge/reset"): self.reset,
             ("GET", self.signer.path): self.signing_certificate,
+            ("GET", PATH): self.scrape,
+            ("HEAD", PATH): self.scrape,
             ("GET", credentials.PATH): self.instance_credentials,
         }
 
@@ -288,6 +303,14 @@ class App:
         return Response(
             200, {"content-type": "application/x-pem-file"}, await asyncio.to_thread(self.signer.certificate)
         )
+
+    async def scrape(self, request: Request) -> Response:
+        """For who may read metrics."""
+        caller = self.authentication.scraper(request, hashlib.sha256(request.body).hexdigest())
+        call = self.new_call(caller, "", request.headers.get("user-agent", ""))
+        await asyncio.to_thread(self.authorization.require, call, "cloudwatch:GetMetricData", "*", {})
+        form, body = await self.scraping.answer(request.headers.get("accept", ""))
+        return Response(200, {"content-type": form}, body)
 
     async def instance_credentials(self, request: Request) -> Response:
         """Of the model's execution role, for an instance that lives; the supervisor has written the grant."""
@@ -366,6 +389,9 @@ class App:
         self.objects.events.on_event(happened.notify)
         await self.push.start()
         await self.reports.start()
+        self.intake.wake.attach(asyncio.get_running_loop())
+        if self.settings.metrics_port:
+            await self.scraping.listen(self.settings.metrics_port)
         server = uvicorn.Server(
             uvicorn.Config(
                 self.site,
@@ -432,6 +458,9 @@ class App:
                 run("old topics", self.forget_old, Signal(), self.clock, period_s=topic_controller.EXPIRY_PERIOD_S),
                 name="old topics",
             ),
+            asyncio.create_task(run("concurrency", self.intake.step, self.intake.wake, self.clock), name="concurrency"),
+            asyncio.create_task(run("idle variants", self.idle.step, Signal(), self.clock), name="idle variants"),
+            asyncio.create_task(run("usage", self.instances.step, Signal(), self.clock), name="usage"),
             asyncio.create_task(keep_link(self.home, "control", task_id, listener), name="link"),
         ]
         for task in beside:
@@ -449,7 +478,9 @@ class App:
             await self.controller.close()
             await self.push.stop()
             await self.reports.stop()
+            await self.scraping.close()
             await self.engine.close()
+            self.metering.shutdown(wait=True, cancel_futures=True)
             self.metrics.close()
             self.threads.shutdown(wait=True, cancel_futures=True)
             self.logs.close()

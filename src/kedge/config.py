@@ -39,6 +39,8 @@ class Settings:
     """Control plane: the AWS APIs and S3. 0 takes any free port."""
     inference_port: int = 8771
     """Data plane: InvokeEndpoint. 0 takes any free port."""
+    metrics_port: int = 0
+    """Port of 127.0.0.1 on which /metrics is answered without a signature; 0: on the API port alone."""
     account_id: str = "000000000000"
     """AWS account of the root key; counts at the first start only."""
     region: str = "us-east-1"
@@ -115,7 +117,7 @@ class Settings:
             raise SettingError(f'account_id is "{self.account_id}"; an account has 12 digits')
         if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", self.region):
             raise SettingError(f'region is "{self.region}"; a region looks like us-east-1')
-        for name in ("api_port", "inference_port"):
+        for name in ("api_port", "inference_port", "metrics_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingError(f"{name} is {getattr(self, name)}; a port is 0 to 65535")
         if self.routers < 1:

@@ -19,6 +19,7 @@ _WHERE = {
     "invoke": "endpoints",
     "weights": "endpoints",
     "logs": "logs",
+    "metrics": "metrics",
     "delete": "endpoints",
     "doctor": "doctor",
     "completion": "completion",

@@ -63,6 +63,16 @@ class Groups:
         found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
         return found is not None and int(found[1]) > 0
 
+    def memory_bytes(self, task_id: str) -> int | None:
+        """What its processes use now, files that the kernel keeps for them left out; None where that is not told."""
+        kinds = ("anon", "shmem") if self.version == 2 else ("total_rss", "total_shmem")
+        try:
+            text = (self.folders["memory"] / task_id / "memory.stat").read_text()
+        except OSError:
+            return None
+        found = dict(line.split() for line in text.splitlines())
+        return sum(int(found.get(kind, 0)) for kind in kinds) if kinds[0] in found else None
+
     def kill(self, task_id: str) -> None:
         """SIGKILL to every process in the task's group."""
         with contextlib.suppress(OSError):

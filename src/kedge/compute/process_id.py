@@ -146,6 +146,8 @@ class Stat:
     parent: int
     session: int
     start: str
+    cpu_ticks: int = 0
+    """What it has had of the processors, in user and system mode."""
 
 
 def read_stat(pid: int) -> Stat | None:
@@ -155,7 +157,8 @@ def read_stat(pid: int) -> Stat | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text[text.rindex(")") + 2 :].split()
-    return Stat(state=fields[0], parent=int(fields[1]), session=int(fields[3]), start=fields[19])
+    cpu_ticks = int(fields[11]) + int(fields[12])
+    return Stat(fields[0], parent=int(fields[1]), session=int(fields[3]), start=fields[19], cpu_ticks=cpu_ticks)
 
 
 def marked(variable: str, value: str) -> list[int]:

@@ -16,6 +16,7 @@ from kedge.compute.base import Capacity, TaskSpec, TaskState, TaskStatus
 from kedge.compute.lines import Lines
 from kedge.compute.messages import LineError
 from kedge.compute.tasks import from_wire
+from kedge.compute.used import Sample
 from kedge.config import DEFAULTS, Settings
 from kedge.home import Home
 
@@ -64,6 +65,13 @@ class LocalEngine:
 
     async def log_tail(self, task_id: str, lines: int = 20) -> str:
         return str(await self._call("log_tail", task=task_id, lines=lines))
+
+    async def usage(self, boot: str, sequence: int) -> list[Sample]:
+        """What instances used, as far as the supervisor has not been told that it was taken (usage.py).
+
+        boot, sequence: of the last sample that was; "" and 0 at first.
+        """
+        return [Sample.of(each) for each in await self._call("usage", boot=boot, sequence=sequence)]
 
     def capacity(self) -> Capacity:
         return self._capacity

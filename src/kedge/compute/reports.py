@@ -1,6 +1,6 @@
 """What an instance says of itself: JSON lines in its status pipe, and the last of them in its state file.
 
-    {"state": "ready"}    {"state": "failed", "reason": "..."}    {"wants": {FOLDER: MODEL, ...}}
+    {"state": "ready"}    {"state": "failed", "reason": "..."}    {"wants": {FOLDER: MODEL, ...}, "loaded": N}
     {"state": "ready", "serves": "compiling"}: what stands in TaskStatus.serves
 
 The pipe ends with the supervisor that made it; a later one reads the file.
@@ -112,6 +112,12 @@ def wants_of(report: Report) -> dict[str, str] | None:
         for name, model in said.items()
         if _FOLDER.fullmatch(name) and isinstance(model, str) and 0 < len(model) <= _MAX_MODEL_CHARACTERS
     }
+
+
+def loaded_of(report: Report) -> int | None:
+    """How many of them it says that it has loaded; None when it says nothing of that, or nonsense."""
+    said = report.get("loaded")
+    return said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said <= MAX_WANTS else None
 
 
 def serves_of(report: Report) -> str | None:

@@ -17,7 +17,7 @@ from kedge.compute.children import Children
 from kedge.compute.launcher import Launcher, LaunchFailed
 from kedge.compute.process_id import ProcessId
 from kedge.compute.records import OUTPUT, STATE, TaskRecord, write_task
-from kedge.compute.reports import COMPILING, Report, Reports, StateFile, StatusPipe, serves_of, wants_of
+from kedge.compute.reports import COMPILING, Report, Reports, StateFile, StatusPipe, loaded_of, serves_of, wants_of
 from kedge.home import Home
 
 REASON_LINES = 20
@@ -67,6 +67,8 @@ class Task:
         self._failure = ""
         self._last_words = ""
         self._ready_at = 0.0
+        self.loaded: int | None = None
+        """Models of a multi-model instance that can answer; None before it has said so."""
 
     def begin(self) -> None:
         """Take the task up where its record left it."""
@@ -138,6 +140,7 @@ class Task:
         self._told.clear()
         self._over_memory = False
         self._failure, self._last_words, self._ready_at = "", "", 0.0
+        self.loaded = None
         loop = asyncio.get_running_loop()
         deadline = loop.time() + spec.start_timeout_s
         exit_status: int | None = None
@@ -211,6 +214,8 @@ class Task:
     def _hear(self, report: Report) -> None:
         if (wants := wants_of(report)) is not None and wants != self.record.wants:
             self._set(wants=wants)
+        if (loaded := loaded_of(report)) is not None:
+            self.loaded = loaded
         if (serves := serves_of(report)) is not None and serves != self.record.serves:
             self._set(serves=serves)
         if serves == COMPILING:

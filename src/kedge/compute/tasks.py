@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from kedge.compute import gpus, output, watchdog
+from kedge.compute import gpus, output, usage, watchdog
 from kedge.compute.base import TaskSpec, TaskState, TaskStatus
+from kedge.compute.cgroup import Groups
 from kedge.compute.children import Children
 from kedge.compute.compilations import Compilations
 from kedge.compute.launcher import Launcher
 from kedge.compute.process_id import ProcessId
 from kedge.compute.records import OUTPUT, TaskRecord, read_tasks, write_task
 from kedge.compute.task import Task
+from kedge.compute.used import Usage
 from kedge.errors import ConcurrentChange, ResourceLimitExceeded, ServiceUnavailable, ValidationFailed
 from kedge.home import Home
 
@@ -109,6 +111,12 @@ class Tasks:
         """End every process; the records stay. May be called again to hurry."""
         self._ending = True
         await asyncio.gather(*(task.halt(at_once=at_once) for task in list(self._tasks.values())))
+
+    def usage(self, groups: Groups | None) -> list[Usage]:
+        """What each instance that runs has used, and uses now."""
+        running = [task for task in self._tasks.values() if task.record.process is not None]
+        everybody = watchdog.processes() if running else {}
+        return [usage.of_instance(task.record, task.loaded, everybody, groups) for task in running]
 
     def bound_memory(self) -> None:
         """Ends who uses more than its bound; for a machine on which the kernel does not."""

@@ -41,6 +41,11 @@ def processes() -> dict[int, Stat]:
     return found
 
 
+def used(pids: Iterable[int]) -> int:
+    """Bytes of memory of their own; what n processes share counts 1/n for each."""
+    return sum(map(_close_bytes, pids))
+
+
 def over(pids: Iterable[int], limit_bytes: int) -> bool:
     """Whether they use more memory of their own together. Counted closely only when the rough count is above."""
     pids = list(pids)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from kedge import arn
@@ -11,7 +11,9 @@ from kedge.config import Settings
 from kedge.endpoints.capture import capture_of
 from kedge.endpoints.records import Endpoint, Fleet, Status, Variant, instance_id
 from kedge.identity.records import AccessKey
+from kedge.metrics.platform import Served
 from kedge.serving import table
+from kedge.serving.meter import VariantPlace
 from kedge.store.records import Resource
 
 TIMEOUT_NAMES = ("SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", "SAGEMAKER_MODEL_SERVER_TIMEOUT")
@@ -50,10 +52,9 @@ def build(
 
 def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) -> table.Endpoint | None:
     """How requests reach this endpoint; None while none may."""
-    endpoint = Endpoint.of(resource.document)
-    if endpoint.live is None or Status(resource.status) in (Status.DELETING, Status.FAILED):
+    endpoint, fleet = _serving(resource)
+    if fleet is None:
         return None
-    fleet = endpoint.live
     environment = limits_of(fleet.variants)
     variants = []
     for variant in fleet.variants:
@@ -84,6 +85,23 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         capture=capture_of(fleet),
         metrics_by=metrics_by(endpoint, fleet),
     )
+
+
+def served(resources: Iterable[Resource]) -> Iterator[Served]:
+    """Every variant to which requests may go."""
+    for resource in resources:
+        endpoint, fleet = _serving(resource)
+        if fleet is not None:
+            config = fleet.config if table.BY_CONFIG in metrics_by(endpoint, fleet) else ""
+            for variant in fleet.variants:
+                place = VariantPlace(resource.scope.account, resource.scope.region, endpoint.name, variant.name)
+                yield Served(place, config, fleet.created_at_s)
+
+
+def _serving(resource: Resource) -> tuple[Endpoint, Fleet | None]:
+    """The endpoint, and its fleet to which requests may go."""
+    endpoint = Endpoint.of(resource.document)
+    return endpoint, None if Status(resource.status) in (Status.DELETING, Status.FAILED) else endpoint.live
 
 
 def metrics_by(endpoint: Endpoint, fleet: Fleet) -> tuple[str, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import threading
 from dataclasses import replace
 from datetime import datetime
 
 from kedge.clock import Clock
+from kedge.errors import AccessDenied
 from kedge.identity.actions import BY_LINK
 from kedge.identity.keys import KeyRing, unknown_key
 from kedge.identity.known import Known
@@ -14,6 +17,8 @@ from kedge.identity.records import AccessKey, Caller
 from kedge.wire import sigv4
 from kedge.wire.http import Request
 from kedge.wire.models import Target
+
+_LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Authentication:
@@ -73,6 +78,32 @@ class Authentication:
         if not directory.knows(key.caller("")):
             raise unknown_key()
         return key
+
+    def scraper(self, request: Request, body_sha256: str) -> Caller:
+        """Who asks for /metrics: by a signature, or by HTTP's Basic with an access key id and its secret key.
+
+        Scrapers can do the latter alone. It shows the secret to whoever reads the network, so it is taken over TLS and
+        from this machine only. Raises what sigv4.verify raises, and AccessDenied.
+        """
+        if not self._required:
+            return _sent_by(self._root.caller(self._region), request)
+        now = self._clock.now()
+        given = request.headers.get("authorization", "")
+        if not given.lower().startswith("basic "):
+            verified = sigv4.verify(
+                request, body_sha256, lambda access_key_id, token: self.find_key(access_key_id, token, now), now
+            )
+            return _sent_by(verified.caller, request)
+        if not (request.secure or request.client in _LOOPBACK):
+            raise AccessDenied("HTTP Basic is taken over TLS and from the server's own machine only.")
+        try:
+            access_key_id, _, secret = base64.b64decode(given[6:].strip(), validate=True).decode().partition(":")
+        except ValueError:
+            raise AccessDenied("The Authorization header is no HTTP Basic.") from None
+        key = self.find_key(access_key_id, None, now)
+        if not hmac.compare_digest(key.secret.encode(), secret.encode()):
+            raise AccessDenied("The secret access key is another one.")
+        return _sent_by(key.caller(self._region), request)
 
     def root_only(self, request: Request, body_sha256: str) -> bool:
         """Whether the root key has signed a request that belongs to no AWS service. Raises what sigv4.verify raises."""

@@ -15,6 +15,7 @@ from kedge.compute.base import TaskSpec, TaskStatus
 from kedge.compute.lines import Lines
 from kedge.compute.messages import LineError
 from kedge.compute.tasks import Tasks, to_wire
+from kedge.compute.usage import Sampler
 from kedge.errors import InternalFailure, ServiceError, ValidationFailed
 
 MAX_CONNECTIONS = 64
@@ -34,6 +35,7 @@ class Server:
         tasks: Tasks,
         hello: Callable[[str, int, int], bool],
         status: Callable[[], dict[str, Any]],
+        sampler: Sampler,
         *,
         ephemeral: bool,
     ) -> None:
@@ -41,6 +43,7 @@ class Server:
         self._tasks = tasks
         self._hello = hello
         self._status = status
+        self._sampler = sampler
         self._ephemeral = ephemeral
         self._serving: set[asyncio.Task[None]] = set()
         path.unlink(missing_ok=True)
@@ -117,6 +120,8 @@ class Server:
                 return [to_wire(status) for status in self._tasks.observe()]
             case "log_tail":
                 return self._tasks.log_tail(message["task"], int(message["lines"]))
+            case "usage":
+                return self._sampler.after(str(message["boot"]), int(message["sequence"]))
             case "status":
                 return self._status()
             case "reset":

@@ -16,11 +16,13 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import kedge
 from kedge import core, tls
+from kedge.clock import SystemClock
 from kedge.compute import cgroup, containers, gpus, held_pipe, output, watchdog
 from kedge.compute.children import Children
 from kedge.compute.compilations import Compilations
@@ -36,6 +38,7 @@ from kedge.compute.records import RoleRecord, RunRecord, read_run, write_run
 from kedge.compute.sidecars import Sidecars
 from kedge.compute.stopped import Stopped
 from kedge.compute.tasks import Tasks
+from kedge.compute.usage import Sampler
 from kedge.config import Settings
 from kedge.home import Home
 from kedge.node import health, ports, strays
@@ -114,6 +117,7 @@ class Supervisor:
         )
         self._compilations = Compilations(home, self._launcher, self._children, programs.compiler)
         self._tasks = Tasks(home, self._launcher, self._children, self._compilations, gpus.count(settings.gpus))
+        self._sampler = Sampler(partial(self._tasks.usage, self._groups), home.path, SystemClock())
         self._adoption = Adoption(read_run(home.run_file))
         self._stopped = Stopped()
 
@@ -126,7 +130,12 @@ class Supervisor:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
         server = Server(
-            self._home.supervisor_socket, self._tasks, self._hello, self.status, ephemeral=self._settings.ephemeral
+            self._home.supervisor_socket,
+            self._tasks,
+            self._hello,
+            self.status,
+            self._sampler,
+            ephemeral=self._settings.ephemeral,
         )
         try:
             found = await self._start()
@@ -364,6 +373,7 @@ class Supervisor:
             if self._groups is None:
                 self._tasks.bound_memory()
             self._end_stopped()
+            self._sampler.look()
             self._tasks.bound_output()
             for path in self._home.logs.iterdir():
                 output.bound(path)

@@ -388,10 +388,12 @@ class Front:
 
     def _tell_wants(self) -> None:
         wants: dict[str, str] = {}
+        loaded = 0
         for each in self._places:
             if isinstance(each, Models):
                 wants |= each.wants
-        self._status.want(wants)
+                loaded += each.loaded
+        self._status.want(wants, loaded)
 
     # What lines and flows tell.
 

@@ -81,7 +81,7 @@ class Models(Place):
         tell: Callable[[], None],
         beside: Callable[[Place], int],
     ) -> None:
-        """at: the container's place. tell: `wants` has changed. beside: bytes that the other containers take."""
+        """at: the container's place. tell: `wants` or `loaded` has changed. beside: bytes of other containers."""
         super().__init__(container.name)
         self._at, self._spec, self._container = at, spec, container
         self._tell, self._beside = tell, beside
@@ -98,6 +98,11 @@ class Models(Place):
     @property
     def wants(self) -> dict[str, str]:
         return {each.folder: each.name for each in (*self._models.values(), *self._leaving)}
+
+    @property
+    def loaded(self) -> int:
+        """How many models can answer."""
+        return sum(each.is_ready for each in self._models.values())
 
     def submit(self, flow: Passing) -> None:
         model = self._models.pop(flow.target_model, None)
@@ -213,6 +218,7 @@ class Models(Place):
             text = f"Model {model.name} was not loaded within {LOAD_TIMEOUT_S:.0f} s."
             raise NotLoaded(Failure(500, text, "model", self.name))
         part.gone.add_done_callback(lambda _: self._gone(model))
+        self._tell()
         model.bytes = memory.bytes_of(part.pid) or part.memory_bytes or model.bytes
         flows, model.waiting = model.waiting, {}
         for flow, timer in flows.items():

@@ -1,8 +1,9 @@
 """What a router counts of the requests it serves: per second, variant and instance; and the frames in which it tells.
 
-    [FORMAT, boot, sequence, second, cells, concurrent]
+    [FORMAT, boot, sequence, second, cells, concurrent, captured]
     cell        [place, [invocations, 4xx, 5xx, model errors, {code: refused}, per instance], sketch, sketch]
     concurrent  [account, region, endpoint, variant, requests, instances]
+    captured    [account, region, endpoint, variant, taken, dropped, withheld]
 
 A request costs a look-up and a few additions. Latencies become sketches, some hundred at once, which merge over
 instances, routers and longer periods. PURE: who calls says which second it is.
@@ -62,6 +63,15 @@ class Concurrent(NamedTuple):
     """With the model, and waiting for it."""
     instances: int
     """Healthy ones."""
+
+
+class Captured(NamedTuple):
+    """What became of data capture in one second; a record is dropped or withheld later than it is taken."""
+
+    place: VariantPlace
+    taken: int
+    dropped: int
+    withheld: int
 
 
 class Cell:
@@ -131,6 +141,7 @@ class Frame:
     """Since 1970."""
     cells: tuple[Counted, ...] = ()
     concurrent: tuple[Concurrent, ...] = ()
+    captured: tuple[Captured, ...] = ()
 
 
 class FrameRefused(ValueError):
@@ -171,7 +182,7 @@ class Meter:
         refused = self._cell(place).refused
         refused[code] = refused.get(code, 0) + 1
 
-    def roll(self, second: int, concurrent: Iterable[Concurrent] = ()) -> bytes:
+    def roll(self, second: int, concurrent: Iterable[Concurrent] = (), captured: Iterable[Captured] = ()) -> bytes:
         """The encoded frame of the second that is over. The next one begins empty.
 
         concurrent: of the variants that have something to do; one that had, and has not, is told to have nothing.
@@ -188,6 +199,7 @@ class Meter:
                 second,
                 [_packed(*each) for each in cells.items()],
                 [[*place, *counts] for place, counts in now.items()],
+                [[*place, *counts] for place, *counts in captured],
             ]
         )
 
@@ -216,8 +228,15 @@ def decode(data: bytes) -> Frame:
             raise FrameRefused(f"format {form!r}; 1 to {FORMAT} are understood")
         if not (isinstance(boot, str) and isinstance(sequence, int) and isinstance(second, int) and sequence > 0):
             raise FrameRefused("a frame without its boot, sequence and second")
-        concurrent = (Concurrent(VariantPlace(*each[:4]), *each[4:]) for each in (more[0] if more else ()))
-        return Frame(boot, sequence, second, tuple(_counted(cells)), tuple(concurrent))
+        now, captured = more or ((), ())
+        return Frame(
+            boot,
+            sequence,
+            second,
+            tuple(_counted(cells)),
+            tuple(Concurrent(VariantPlace(*each[:4]), *each[4:]) for each in now),
+            tuple(Captured(VariantPlace(*each[:4]), *each[4:]) for each in captured),
+        )
     except (ValueError, TypeError) as error:
         raise FrameRefused(str(error)) from error
 

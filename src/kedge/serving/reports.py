@@ -21,7 +21,7 @@ from typing import Any
 from kedge.clock import Clock
 from kedge.errors import ServiceError
 from kedge.serving.kept import Kept, Report
-from kedge.serving.meter import MAX_FRAME_BYTES, Concurrent, Frame, FrameRefused, Meter, Place, decode
+from kedge.serving.meter import MAX_FRAME_BYTES, Captured, Concurrent, Frame, FrameRefused, Meter, Place, decode
 from kedge.serving.push import MAX_ANSWER_BYTES, MessageTooLarge, listen, message, read_message
 
 BACKLOG = 900
@@ -42,12 +42,14 @@ class Reporter:
         clock: Clock,
         boot: str,
         concurrent: Callable[[], Sequence[Concurrent]] = tuple,
+        captured: Callable[[], Sequence[Captured]] = tuple,
         kept: Kept | None = None,
     ) -> None:
-        """boot: of this process, and of no other. concurrent: what there is to do now. kept: None keeps in memory."""
+        """boot: of this process, and of no other. concurrent: what there is to do now. captured: since it was asked
+        last. kept: None keeps in memory."""
         self._clock = clock
         self._meter = Meter(boot)
-        self._concurrent = concurrent
+        self._concurrent, self._captured = concurrent, captured
         self._kept = kept
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Report] = deque(kept.read(BACKLOG) if kept is not None else ())
@@ -96,7 +98,7 @@ class Reporter:
         concurrent = self._concurrent()
         if self._meter.is_empty and not concurrent:
             return
-        frame = self._meter.roll(self._second, concurrent)
+        frame = self._meter.roll(self._second, concurrent, self._captured())
         if concurrent:
             self._begin_second()
         report = Report(self._meter.boot, self._meter.sequence, frame)

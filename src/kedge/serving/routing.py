@@ -65,7 +65,7 @@ class Router:
         self._ids = answers.RequestIds(random)
         self.tap = tap
         self.fleet = Fleet(random, tap)
-        self.reporter = Reporter(clock, os.urandom(8).hex(), self.fleet.concurrent, kept)
+        self.reporter = Reporter(clock, os.urandom(8).hex(), self.fleet.concurrent, tap.counted, kept)
         self.front = Front(self.handle, limits, body_limit_bytes, self._ids)
 
     def swap(self, table: RoutingTable) -> None:

@@ -240,17 +240,19 @@ class Status:
             log.warning("%s cannot be written: %s", self._file.name, error)
             temporary.unlink(missing_ok=True)
 
-    def want(self, wants: Mapping[str, str]) -> None:
+    def want(self, wants: Mapping[str, str], loaded: int) -> None:
         """The models that are to lie in models_dir: name of the folder -> name of the model. In a running event loop.
+
+        loaded: how many of them can answer.
 
         A supervisor that reads slowly gets the last of several.
         """
-        self.write_file(wants=wants)
+        self.write_file(wants=wants, loaded=loaded)
         loop = asyncio.get_running_loop()
         if not self._unsent:
             os.set_blocking(self._fd, False)
             loop.add_writer(self._fd, self._send)
-        self._next = json.dumps({"wants": wants}).encode() + b"\n"
+        self._next = json.dumps({"wants": wants, "loaded": loaded}).encode() + b"\n"
         self._send()
 
     def _send(self) -> None:

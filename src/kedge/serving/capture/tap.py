@@ -19,6 +19,7 @@ from typing import Any, cast
 
 from kedge.serving.capture import frames
 from kedge.serving.capture.records import Source, is_sampled
+from kedge.serving.meter import Captured, VariantPlace
 
 QUEUE_BYTES = 32 * 1024 * 1024
 """Of one router, while the capture process is away or behind."""
@@ -48,7 +49,19 @@ class Feed:
 class Stream:
     """What is taken of one variant. Called for each of its answers."""
 
-    __slots__ = ("_draw", "_percent", "_tap", "acknowledged", "dropped", "feed", "problem", "sent", "taken", "withheld")
+    __slots__ = (
+        "_draw",
+        "_percent",
+        "_tap",
+        "acknowledged",
+        "dropped",
+        "feed",
+        "problem",
+        "sent",
+        "taken",
+        "told",
+        "withheld",
+    )
 
     def __init__(self, tap: Tap, source: Source, draw: Callable[[], float]) -> None:
         self._tap = tap
@@ -59,6 +72,8 @@ class Stream:
         """Of these, those that will not be written."""
         self.withheld = 0
         """Bodies that were left out because a rule could not be applied to them."""
+        self.told = (0, 0, 0)
+        """Of these three counts, what was metered."""
         self.problem = ""
         """Why the capture process cannot deliver at present."""
         self.sent = self.acknowledged = 0
@@ -167,6 +182,17 @@ class Tap:
             "taken": sum(stream.taken for stream in self._streams.values()),
             "dropped": sum(stream.dropped for stream in self._streams.values()),
         }
+
+    def counted(self) -> list[Captured]:
+        """What is new since this was asked last; what became of the last records of all is told after later ones."""
+        found = []
+        for key, stream in self._streams.items():
+            now = (stream.taken, stream.dropped, stream.withheld)
+            if now != stream.told:
+                new = (after - before for after, before in zip(now, stream.told, strict=True))
+                found.append(Captured(VariantPlace(*key), *new))
+                stream.told = now
+        return found
 
     def variants(self) -> list[dict[str, Any]]:
         """Each variant of which something is captured."""

@@ -1,0 +1,72 @@
+"""What routers report, into the metric store: each report once, and never on the control process's loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Protocol
+
+from kedge.clock import Clock
+from kedge.loop import REST_S, Signal
+from kedge.metrics import platform
+from kedge.metrics.series import Datum
+from kedge.serving.meter import Frame, VariantPlace
+
+TOGETHER_S = 0.3
+"""For how long the reports of other routers on the same second are waited for, where they have to be added up."""
+
+
+class Store(Protocol):
+    """What metrics/store.py offers; both block until what was given is committed."""
+
+    def put(self, data: Sequence[Datum]) -> None: ...
+    def take(self, boot: str, sequence: int, data: Sequence[Datum]) -> bool: ...
+
+
+class Intake:
+    def __init__(
+        self, store: Store, clock: Clock, executor: Executor, taken: Sequence[Callable[[Frame], None]] = ()
+    ) -> None:
+        """taken: told of each report that was new, on the loop's thread."""
+        self._store, self._clock, self._executor, self._taken = store, clock, executor, taken
+        self._concurrent: dict[int, tuple[float, dict[VariantPlace, tuple[int, int]]]] = {}
+        """By second: when the first report on it came, and what all of them say together."""
+        self.wake = Signal()
+
+    async def take(self, frame: Frame) -> None:
+        """Stored when this returns. Raises what the store does; then nothing of it is."""
+        if not await asyncio.get_running_loop().run_in_executor(self._executor, self._store_report, frame):
+            return
+        for told in self._taken:
+            told(frame)
+        if frame.concurrent:
+            self._add(frame)
+
+    async def step(self) -> float:
+        """Store how much all routers together had to do in the seconds that are complete.
+
+        These are samples; what a killed control process held of them is lost. Where reports of several routers come
+        late, and not together, each is a sample of its own.
+        """
+        now_s = self._clock.monotonic_s()
+        complete = [second for second, (came_s, _) in self._concurrent.items() if now_s - came_s >= TOGETHER_S]
+        data = [
+            platform.concurrency(place, second, *counts)
+            for second in complete
+            for place, counts in self._concurrent.pop(second)[1].items()
+        ]
+        if data:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._store.put, data)
+        return TOGETHER_S if self._concurrent else REST_S
+
+    def _store_report(self, frame: Frame) -> bool:
+        return self._store.take(frame.boot, frame.sequence, list(platform.data_of(frame)))
+
+    def _add(self, frame: Frame) -> None:
+        if not self._concurrent:
+            self.wake.notify()
+        _, counts = self._concurrent.setdefault(frame.second, (self._clock.monotonic_s(), {}))
+        for place, requests, instances in frame.concurrent:
+            before = counts.get(place, (0, 0))
+            counts[place] = (before[0] + requests, max(before[1], instances))

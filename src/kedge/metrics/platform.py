@@ -1,0 +1,199 @@
+"""What routers and instances tell, as data of the metrics that SageMaker has for endpoints, and some of our own. PURE.
+
+Each is told in every set of dimensions that users ask for, since nothing rolls up over dimensions: by endpoint and
+variant; by the endpoint config too, where the routing table says so (during and after a guarded update); by the
+instance too, where enhanced metrics are on: that is seven more series for each instance, with a row a second. What an
+instance uses is always told by the instance, too: that is a few values a minute.
+
+An error metric has a sample of 1 or 0 for each request, so that its average is the rate. A variant that had nothing to
+do for a minute gets one sample of 0 in that minute: sums and averages are then 0 rather than missing, as alarms and
+autoscaling need it. Its SampleCount is 1 there, so count requests by the Sum. Latencies have no such sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kedge.compute.used import PERIOD_S, Sample
+from kedge.metrics.series import Datum, Metric, Summary, metric
+from kedge.metrics.sketch import Sketch
+from kedge.serving.meter import Counted, Frame, VariantPlace
+
+NAMESPACE = "AWS/SageMaker"
+INSTANCE_NAMESPACE = "/aws/sagemaker/Endpoints"
+OWN_NAMESPACE = "Kedge"
+"""Of what SageMaker has no metric for."""
+NONE, COUNT, MICROSECONDS = "None", "Count", "Microseconds"
+SECOND, MINUTE = 1, 60
+
+Dimensions = tuple[tuple[str, str], ...]
+
+COUNTED = (
+    "Invocations",
+    "Invocation4XXErrors",
+    "Invocation5XXErrors",
+    "InvocationModelErrors",
+    "InvocationsPerInstance",
+)
+"""Those of which an idle variant has samples of 0."""
+
+
+class Served(NamedTuple):
+    """A variant to which requests may go."""
+
+    place: VariantPlace
+    config: str
+    """Its endpoint config, where its metrics are told by that, too; else ""."""
+    since_s: float
+
+
+@dataclass
+class _Group:
+    """What cells of one set of dimensions have together."""
+
+    invocations: int = 0
+    errors_4xx: int = 0
+    errors_5xx: int = 0
+    model_errors: int = 0
+    per_instance: float = 0.0
+    model_latency_us: Sketch = field(default_factory=Sketch)
+    overhead_latency_us: Sketch = field(default_factory=Sketch)
+
+    def add(self, cell: Counted) -> None:
+        self.invocations += cell.invocations
+        self.errors_4xx += cell.errors_4xx
+        self.errors_5xx += cell.errors_5xx
+        self.model_errors += cell.model_errors
+        self.per_instance += cell.per_instance
+        self.model_latency_us.merge(cell.model_latency_us)
+        self.overhead_latency_us.merge(cell.overhead_latency_us)
+
+    def summaries(self) -> Iterator[tuple[str, str, Summary]]:
+        """(metric, unit, values). Only for a group that was invoked."""
+        served = self.invocations
+        yield "Invocations", NONE, Summary.of([1.0], [served])
+        yield "Invocation4XXErrors", NONE, _share(self.errors_4xx, served)
+        yield "Invocation5XXErrors", NONE, _share(self.errors_5xx, served)
+        yield "InvocationModelErrors", NONE, _share(self.model_errors, served)
+        yield "InvocationsPerInstance", NONE, Summary.of([self.per_instance / served], [served])
+        yield "ModelLatency", MICROSECONDS, Summary.of_sketch(self.model_latency_us)
+        yield "OverheadLatency", MICROSECONDS, Summary.of_sketch(self.overhead_latency_us)
+
+
+def data_of(frame: Frame) -> Iterator[Datum]:
+    """All that a router counted in one second."""
+    groups: dict[tuple[str, str, Dimensions], _Group] = {}
+    refused: dict[tuple[VariantPlace, str], int] = {}
+    for cell in frame.cells:
+        place = cell.place
+        if cell.invocations:
+            for dimensions in _dimensions_of(cell):
+                groups.setdefault((place.account, place.region, dimensions), _Group()).add(cell)
+        for code, count in cell.refused.items():
+            refused[place.of_variant, code] = refused.get((place.of_variant, code), 0) + count
+    for (account, region, dimensions), group in groups.items():
+        for name, unit, summary in group.summaries():
+            yield Datum(metric(account, region, NAMESPACE, name, dimensions), unit, frame.second, SECOND, summary)
+    for (variant, code), count in refused.items():
+        told_by = [by_variant(variant), (*by_variant(variant), ("ErrorCode", code))] if code else [by_variant(variant)]
+        for dimensions in told_by:
+            refusals = metric(variant.account, variant.region, OWN_NAMESPACE, "RefusedInvocations", dimensions)
+            yield Datum(refusals, COUNT, frame.second, SECOND, Summary.of([1.0], [count]))
+
+    for each in frame.captured:
+        for name, value in (
+            ("CapturedRecords", each.taken),
+            ("CaptureDroppedRecords", each.dropped),
+            ("CaptureWithheldBodies", each.withheld),
+        ):
+            told = metric(each.place.account, each.place.region, OWN_NAMESPACE, name, by_variant(each.place))
+            yield Datum(told, COUNT, frame.second, SECOND, Summary.one(float(value)))
+
+
+def concurrency(place: VariantPlace, second: int, requests: int, instances: int) -> Datum:
+    """For one copy of the model, as autoscaling needs it. requests: of all routers, with the models and waiting."""
+    share = requests / max(1, instances)
+    return Datum(
+        metric(place.account, place.region, NAMESPACE, "ConcurrentRequestsPerModel", by_variant(place)),
+        COUNT,
+        second,
+        SECOND,
+        Summary.one(share),
+    )
+
+
+def idle(place: VariantPlace, minute: int, config: str = "") -> Iterator[Datum]:
+    """Of a variant that had nothing to do in the minute that began then. config: "" where it is not told by that."""
+    told_by = [by_variant(place)]
+    if config:
+        told_by.append(by_config(place, config))
+    for dimensions in told_by:
+        for name in COUNTED:
+            yield _zero(metric(place.account, place.region, NAMESPACE, name, dimensions), NONE, minute)
+    refusals = metric(place.account, place.region, OWN_NAMESPACE, "RefusedInvocations", by_variant(place))
+    yield _zero(refusals, COUNT, minute)
+    concurrent = metric(place.account, place.region, NAMESPACE, "ConcurrentRequestsPerModel", by_variant(place))
+    yield _zero(concurrent, COUNT, minute)
+
+
+def instances(sample: Sample) -> Iterator[Datum]:
+    """What instances used: of each one, and as samples of its variant.
+
+    Percent of a core or a GPU, so up to 100 for each that there is; of the memory of the instance's type; of the file
+    system that all instances of the machine share.
+    """
+    minute = int((sample.at_s - PERIOD_S) // 60) * 60
+    for each in sample.instances:
+        labels = each.labels
+        if "variant" not in labels:
+            continue
+        place = VariantPlace(labels["account"], labels["region"], labels["endpoint"], labels["variant"])
+        values = {"CPUUtilization": 100 * each.cores, "DiskUtilization": 100 * sample.disk_share}
+        if each.memory_limit_bytes:
+            values["MemoryUtilization"] = 100 * each.memory_bytes / each.memory_limit_bytes
+        if each.gpus:
+            values["GPUUtilization"] = 100 * sum(gpu.busy_share for gpu in each.gpus)
+            values["GPUMemoryUtilization"] = 100 * sum(gpu.memory_share for gpu in each.gpus)
+        units = dict.fromkeys(values, "Percent")
+        if each.loaded is not None:
+            values["LoadedModelCount"], units["LoadedModelCount"] = float(each.loaded), NONE
+        for dimensions in (by_variant(place), (*by_variant(place), ("InstanceId", each.task))):
+            for name, value in values.items():
+                told = metric(place.account, place.region, INSTANCE_NAMESPACE, name, dimensions)
+                yield Datum(told, units[name], minute, MINUTE, Summary.one(value))
+
+
+def invocations(place: VariantPlace) -> Metric:
+    """By which it is seen whether a variant was idle."""
+    return metric(place.account, place.region, NAMESPACE, "Invocations", by_variant(place))
+
+
+def by_variant(place: VariantPlace) -> Dimensions:
+    return ("EndpointName", place.endpoint), ("VariantName", place.variant)
+
+
+def by_config(place: VariantPlace, config: str) -> Dimensions:
+    return (*by_variant(place), ("EndpointConfigName", config))
+
+
+def _dimensions_of(cell: Counted) -> Iterable[Dimensions]:
+    place = cell.place
+    told_by: list[Dimensions] = [by_variant(place.of_variant)]
+    if place.config:
+        told_by.append(by_config(place.of_variant, place.config))
+    if place.by_instance:
+        told_by.append((*by_variant(place.of_variant), ("InstanceId", place.instance)))
+    return told_by
+
+
+def _share(ones: int, of: int) -> Summary:
+    """Samples of 1 and 0."""
+    if not 0 < ones < of:
+        return Summary.of([1.0 if ones else 0.0], [of])
+    return Summary.of([0.0, 1.0], [of - ones, ones])
+
+
+def _zero(of: Metric, unit: str, minute: int) -> Datum:
+    return Datum(of, unit, minute, MINUTE, Summary.one(0.0))
