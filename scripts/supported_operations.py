@@ -14,7 +14,7 @@ from pathlib import Path
 from kedge.app import App
 from kedge.config import Settings
 from kedge.home import open_home
-from kedge.serving import router
+from kedge.serving import routing
 
 PAGE = Path(__file__).parent.parent / "docs" / "supported-operations.md"
 
@@ -43,7 +43,7 @@ def supported() -> dict[str, set[str]]:
             app.metrics.close()
             app.store.close()
             shutil.rmtree(home.run, ignore_errors=True)
-    found = {"sagemaker-runtime": invocations - set(router._LATER.values())}
+    found = {"sagemaker-runtime": invocations - set(routing._LATER.values())}
     for key in names:
         service, _, name = key.partition(".")
         found.setdefault(service, set()).add(name)
