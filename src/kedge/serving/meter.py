@@ -5,8 +5,8 @@
     concurrent  [account, region, endpoint, variant, requests, instances]
     captured    [account, region, endpoint, variant, taken, dropped, withheld]
 
-A request costs a look-up and a few additions. Latencies become sketches, some hundred at once, which merge over
-instances, routers and longer periods. PURE: who calls says which second it is.
+A request costs an entry in a list, which is added up some hundred at once: while others are in between, everything that
+a request touches costs several times what it does in a loop. Latencies become sketches, which merge over instances, routers and longer periods. PURE: who calls says which second it is.
 
 The counting rules are those of the metrics of the same names in AWS/SageMaker: a sample for each request that was sent
 to a model, 1 or 0 for each kind of error, so that an average is a rate.
@@ -14,7 +14,7 @@ to a model, 1 or 0 for each kind of error, so that an average is a rate.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from kedge.metrics.sketch import Sketch
 FORMAT = 2
 """1 had one count of all that was refused, and nothing of concurrent requests; it is understood, too."""
 MAX_FRAME_BYTES = 16 * 1024 * 1024
-_FOLDED_AT_ONCE = 500
+_ADDED_AT_ONCE = 200
 """Few enough that no request waits for it, a tenth of a millisecond."""
 
 
@@ -74,6 +74,10 @@ class Captured(NamedTuple):
     withheld: int
 
 
+_Served = tuple[Place, int, int, float, float]
+"""(place, status, instances, model_us, overhead_us) of one invocation."""
+
+
 class Cell:
     """One place in one second."""
 
@@ -83,8 +87,6 @@ class Cell:
         "invocations",
         "model_errors",
         "model_latency_us",
-        "new_model_latencies_us",
-        "new_overhead_latencies_us",
         "overhead_latency_us",
         "per_instance",
         "refused",
@@ -101,15 +103,19 @@ class Cell:
         """Sum over the invocations of 1 / healthy instances of the variant."""
         self.model_latency_us = Sketch()
         self.overhead_latency_us = Sketch()
-        self.new_model_latencies_us: list[float] = []
-        self.new_overhead_latencies_us: list[float] = []
-        """Not in the sketches yet: a few at once are added for a fraction of what one by one cost."""
 
-    def fold(self) -> None:
-        self.model_latency_us.extend(self.new_model_latencies_us)
-        self.overhead_latency_us.extend(self.new_overhead_latencies_us)
-        self.new_model_latencies_us.clear()
-        self.new_overhead_latencies_us.clear()
+    def add(self, served: Sequence[_Served]) -> None:
+        self.invocations += len(served)
+        for _, status, instances, _, _ in served:
+            self.per_instance += 1 / instances if instances > 1 else 1.0
+            if not 200 <= status < 300:
+                self.model_errors += 1
+                if 400 <= status < 500:
+                    self.errors_4xx += 1
+                elif status >= 500:
+                    self.errors_5xx += 1
+        self.model_latency_us.extend([model_us for _, _, _, model_us, _ in served])
+        self.overhead_latency_us.extend([overhead_us for _, _, _, _, overhead_us in served])
 
 
 @dataclass(frozen=True)
@@ -154,28 +160,21 @@ class Meter:
     def __init__(self, boot: str) -> None:
         self.boot = boot
         self._cells: dict[Place, Cell] = {}
+        self._new: list[_Served] = []
+        """Not in the cells yet."""
         self.sequence = 0
         """Of the frame that was made last."""
 
     @property
     def is_empty(self) -> bool:
-        return not self._cells
+        return not self._cells and not self._new
 
     def invocation(self, place: Place, status: int, instances: int, model_us: float, overhead_us: float) -> None:
         """A request that was sent to a model. status: the model's, 0 when it gave none. instances: healthy ones."""
-        cell = self._cell(place)
-        cell.invocations += 1
-        cell.per_instance += 1 / instances if instances > 1 else 1.0
-        cell.new_model_latencies_us.append(model_us)
-        cell.new_overhead_latencies_us.append(overhead_us)
-        if len(cell.new_model_latencies_us) >= _FOLDED_AT_ONCE:
-            cell.fold()
-        if not 200 <= status < 300:
-            cell.model_errors += 1
-            if 400 <= status < 500:
-                cell.errors_4xx += 1
-            elif status >= 500:
-                cell.errors_5xx += 1
+        new = self._new
+        new.append((place, status, instances, model_us, overhead_us))
+        if len(new) >= _ADDED_AT_ONCE:
+            self._add()
 
     def refusal(self, place: Place, code: str) -> None:
         """A request that was answered without a model. code: of the error that it got."""
@@ -187,6 +186,7 @@ class Meter:
 
         concurrent: of the variants that have something to do; one that had, and has not, is told to have nothing.
         """
+        self._add()
         cells, self._cells = self._cells, {}
         self.sequence += 1
         now = {place.of_variant: (0, 0) for place in cells}
@@ -203,6 +203,14 @@ class Meter:
             ]
         )
 
+    def _add(self) -> None:
+        new, self._new = self._new, []
+        by_place: dict[Place, list[_Served]] = {}
+        for each in new:
+            by_place.setdefault(each[0], []).append(each)
+        for place, served in by_place.items():
+            self._cell(place).add(served)
+
     def _cell(self, place: Place) -> Cell:
         cell = self._cells.get(place)
         if cell is None:
@@ -211,7 +219,6 @@ class Meter:
 
 
 def _packed(place: Place, cell: Cell) -> list[Any]:
-    cell.fold()
     return [
         list(place),
         [cell.invocations, cell.errors_4xx, cell.errors_5xx, cell.model_errors, cell.refused, cell.per_instance],
