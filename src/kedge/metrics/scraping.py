@@ -48,6 +48,11 @@ class Scraping:
         """Raises OSError."""
         self._server = await asyncio.start_server(self._serve, LOOPBACK, port, limit=MAX_HEAD_BYTES)
 
+    @property
+    def port(self) -> int:
+        """On which it listens; 0 when it does not."""
+        return int(self._server.sockets[0].getsockname()[1]) if self._server is not None else 0
+
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()

@@ -6,7 +6,8 @@
     captured    [account, region, endpoint, variant, taken, dropped, withheld]
 
 A request costs an entry in a list, which is added up some hundred at once: while others are in between, everything that
-a request touches costs several times what it does in a loop. Latencies become sketches, which merge over instances, routers and longer periods. PURE: who calls says which second it is.
+a request touches costs several times what it does in a loop. Latencies become sketches, which merge over instances,
+routers and longer periods. PURE: who calls says which second it is.
 
 The counting rules are those of the metrics of the same names in AWS/SageMaker: a sample for each request that was sent
 to a model, 1 or 0 for each kind of error, so that an average is a rate.
