@@ -63,6 +63,12 @@ class Groups:
         found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
         return found is not None and int(found[1]) > 0
 
+    def processes(self, task_id: str) -> list[int]:
+        """All in the task's group."""
+        with contextlib.suppress(OSError):
+            return [int(pid) for pid in (self.folders["memory"] / task_id / "cgroup.procs").read_text().split()]
+        return []
+
     def memory_bytes(self, task_id: str) -> int | None:
         """What its processes use now, files that the kernel keeps for them left out; None where that is not told."""
         kinds = ("anon", "shmem") if self.version == 2 else ("total_rss", "total_shmem")
@@ -75,10 +81,9 @@ class Groups:
 
     def kill(self, task_id: str) -> None:
         """SIGKILL to every process in the task's group."""
-        with contextlib.suppress(OSError):
-            for line in (self.folders["memory"] / task_id / "cgroup.procs").read_text().split():
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(int(line), signal.SIGKILL)
+        for pid in self.processes(task_id):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     def remove(self, task_id: str) -> None:
         """Only an empty group can go; one that is not is found again at the next start."""

@@ -115,7 +115,8 @@ class Tasks:
     def usage(self, groups: Groups | None) -> list[Usage]:
         """What each instance that runs has used, and uses now."""
         running = [task for task in self._tasks.values() if task.record.process is not None]
-        everybody = watchdog.processes() if running else {}
+        # Groups say whose the processes are; without them all of the machine's are looked at.
+        everybody = watchdog.processes() if running and groups is None else {}
         return [usage.of_instance(task.record, task.loaded, everybody, groups) for task in running]
 
     def bound_memory(self) -> None:

@@ -1,7 +1,7 @@
 """What instances use of the machine, looked at by the supervisor and kept until control has taken it.
 
-A look costs one pass over /proc, whatever the number of instances. Each sample has the name of the supervisor's life
-and a number in it, so that one that is handed out twice counts once.
+A look reads two files of each instance's control group, or all of /proc where there are no groups. Each sample has the
+name of the supervisor's life and a number in it, so that one that is handed out twice counts once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kedge.clock import Clock
 from kedge.compute import watchdog
 from kedge.compute.cgroup import Groups
 from kedge.compute.nvml import gpu_usage
-from kedge.compute.process_id import Stat
+from kedge.compute.process_id import Stat, read_stat
 from kedge.compute.records import TaskRecord
 from kedge.compute.used import PERIOD_S, Sample, Usage, between
 
@@ -61,16 +61,19 @@ class Sampler:
 
 
 def of_instance(record: TaskRecord, loaded: int | None, everybody: Mapping[int, Stat], groups: Groups | None) -> Usage:
-    """everybody: every process of this machine. What a container engine runs elsewhere is not seen."""
-    roots = [each.pid for each in (record.process, record.gate) if each is not None]
-    pids = watchdog.members(roots, everybody)
-    cpu_s = {f"{pid}/{everybody[pid].start}": everybody[pid].cpu_ticks / _TICKS_PER_S for pid in pids}
+    """everybody: every process of this machine, where there are no groups. What a container engine runs is not seen."""
+    if groups is not None:
+        found = {pid: stat for pid in groups.processes(record.spec.id) if (stat := read_stat(pid)) is not None}
+    else:
+        roots = [each.pid for each in (record.process, record.gate) if each is not None]
+        found = {pid: everybody[pid] for pid in watchdog.members(roots, everybody)}
+    cpu_s = {f"{pid}/{stat.start}": stat.cpu_ticks / _TICKS_PER_S for pid, stat in found.items()}
     memory_bytes = groups.memory_bytes(record.spec.id) if groups is not None else None
     return Usage(
         record.spec.id,
         record.spec.labels,
         cpu_s,
-        watchdog.used(pids) if memory_bytes is None else memory_bytes,
+        watchdog.used(found) if memory_bytes is None else memory_bytes,
         record.spec.memory_bytes,
         loaded if record.spec.many_models else None,
         gpu_usage(record.gpus),

@@ -31,4 +31,4 @@ class Instances:
             if await loop.run_in_executor(self._executor, self._store.take, sample.boot, sample.sequence, data):
                 self._taken(sample)
             self._last = (sample.boot, sample.sequence)
-        return PERIOD_S / 2
+        return PERIOD_S

@@ -8,13 +8,16 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 from kedge.clock import Clock
-from kedge.loop import REST_S, Signal
+from kedge.loop import Signal
 from kedge.metrics import platform
 from kedge.metrics.series import Datum
 from kedge.serving.meter import Frame, VariantPlace
 
 TOGETHER_S = 0.3
 """For how long the reports of other routers on the same second are waited for, where they have to be added up."""
+
+_REST_S = 60.0
+"""It is woken when there is something to do."""
 
 
 class Store(Protocol):
@@ -58,7 +61,7 @@ class Intake:
         ]
         if data:
             await asyncio.get_running_loop().run_in_executor(self._executor, self._store.put, data)
-        return TOGETHER_S if self._concurrent else REST_S
+        return TOGETHER_S if self._concurrent else _REST_S
 
     def _store_report(self, frame: Frame) -> bool:
         return self._store.take(frame.boot, frame.sequence, list(platform.data_of(frame)))
