@@ -35,6 +35,7 @@ import uvicorn
 from kedge import __version__, config, errors
 from kedge.alarms import operations as alarm_operations
 from kedge.alarms.controller import Controller as AlarmController
+from kedge.alarms.transition import told as told_alarms
 from kedge.call import Call
 from kedge.clock import SystemClock
 from kedge.compute import capacity, commands, containers, credentials, environments, grants, instance_types
@@ -236,7 +237,7 @@ class App:
         self.deliverer = Lease(self.store, "deliveries", node_id(home), self.clock)
         self.deliveries = Deliveries(
             self.store, self.clock, self.deliverer,
-            {"sns": publishing.carry_out, "autoscaling": delivery.nothing_scales},
+            {"sns": publishing.carry_out, "autoscaling": delivery.nothing_scales}, {"cloudwatch": told_alarms},
         )  # fmt: skip
         self.courier = Courier(
             self.store, self.clock, self.deliverer, self.signer,

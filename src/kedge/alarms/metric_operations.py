@@ -8,12 +8,19 @@ from kedge.alarms import validation
 from kedge.alarms.records import METRIC, Alarm, described
 from kedge.alarms.requests import Handler, Request, Result, author, put
 from kedge.call import Call
+from kedge.metrics.bands import make_detectors
+from kedge.metrics.errors import InvalidParameterValue
+from kedge.metrics.math import MathRefused
 
 
 def put_metric_alarm(call: Call, request: Request) -> Result:
     config = validation.metric_alarm(request)
     with call.store.transaction(author(call)) as tx:
         put(call, tx, METRIC, config, request.get("Tags", []))
+        try:
+            make_detectors(tx, call.scope, request.get("Metrics", []))
+        except MathRefused as error:
+            raise InvalidParameterValue(str(error)) from error
     return {}
 
 
