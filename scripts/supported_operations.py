@@ -40,7 +40,7 @@ def supported() -> dict[str, set[str]]:
         finally:
             app.threads.shutdown()
             app.objects.close()
-            app.metrics.close()
+            app.telemetry.close()
             app.store.close()
             shutil.rmtree(home.run, ignore_errors=True)
     found = {"sagemaker-runtime": invocations - set(routing._LATER.values())}

@@ -33,9 +33,6 @@ from typing import Any
 import uvicorn
 
 from kedge import __version__, config, errors
-from kedge.alarms import operations as alarm_operations
-from kedge.alarms.controller import Controller as AlarmController
-from kedge.alarms.transition import told as told_alarms
 from kedge.call import Call
 from kedge.clock import SystemClock
 from kedge.compute import capacity, commands, containers, credentials, environments, grants, instance_types
@@ -45,14 +42,11 @@ from kedge.compute.link import keep_link
 from kedge.compute.processes import LocalEngine
 from kedge.config import SettingError, Settings
 from kedge.endpoints import operations as endpoint_operations
-from kedge.endpoints import routing
 from kedge.endpoints.controller import Controller
 from kedge.endpoints.descriptions import Warn
 from kedge.endpoints.fleets import Choose, Kinds
 from kedge.endpoints.operations import Machine
-from kedge.endpoints.records import KIND, Container
-from kedge.events import delivery
-from kedge.events.delivery import Deliveries
+from kedge.endpoints.records import Container
 from kedge.home import Home, HomeError, open_home
 from kedge.identity import operations as identity_operations
 from kedge.identity import service_sessions
@@ -65,23 +59,9 @@ from kedge.kms import controller as kms_controller
 from kedge.kms import operations as kms_operations
 from kedge.kms.keystore import KeyStore
 from kedge.kms.master import open_master, record_master
-from kedge.logs import controller as logs_controller
-from kedge.logs import operations as log_operations
-from kedge.logs.follower import PERIOD_S as FOLLOW_EVERY_S
-from kedge.logs.follower import Follower
-from kedge.logs.store import LogStore
-from kedge.loop import Signal, keep, run, run_on_fastest_loop
-from kedge.metrics import controller as metrics_controller
-from kedge.metrics import dashboard_operations, detector_controller, detector_operations, picture_operations
-from kedge.metrics import operations as metric_operations
-from kedge.metrics.bands import band_of
-from kedge.metrics.idle import Idle
-from kedge.metrics.instances import Instances
-from kedge.metrics.intake import Intake
-from kedge.metrics.platform import Served
-from kedge.metrics.scraping import PATH, Scraping
-from kedge.metrics.store import MetricStore
-from kedge.metrics.totals import Totals
+from kedge.loop import Signal, run, run_on_fastest_loop
+from kedge.messaging import Messaging
+from kedge.metrics.scraping import PATH
 from kedge.models import operations as model_operations
 from kedge.node import ports
 from kedge.objects import controller as objects_controller
@@ -95,18 +75,12 @@ from kedge.serving import runtimes
 from kedge.serving.capture.forgetting import forget
 from kedge.serving.passthrough import Passthrough
 from kedge.serving.push import TablePush
-from kedge.serving.reports import ReportServer, Tally
 from kedge.serving.runtimes import images
 from kedge.store.lease import Lease
 from kedge.store.pruning import PERIOD_S, prune
 from kedge.store.store import Store
 from kedge.tags import operations as tag_operations
-from kedge.topics import addresses, publishing
-from kedge.topics import controller as topic_controller
-from kedge.topics import operations as topic_operations
-from kedge.topics.controller import Courier
-from kedge.topics.outgoing import Outgoing
-from kedge.topics.signing import Signer
+from kedge.telemetry import Telemetry
 from kedge.wire.connection import BoundedHttp
 from kedge.wire.gateway import Gateway, Operation
 from kedge.wire.http import Request, Response
@@ -121,7 +95,7 @@ log = logging.getLogger(__name__)
 
 
 def operations(
-    keys: KeyRing, machine: Machine, key_store: KeyStore, metrics: MetricStore, logs: LogStore
+    keys: KeyRing, machine: Machine, key_store: KeyStore, telemetry: Telemetry, messaging: Messaging
 ) -> dict[str, Operation]:
     """Everything that can be asked, by "service.Operation"."""
     return {
@@ -131,13 +105,8 @@ def operations(
         **tag_operations.OPERATIONS,
         **endpoint_operations.operations(machine),
         **kms_operations.operations(key_store),
-        **metric_operations.operations(metrics),
-        **dashboard_operations.OPERATIONS,
-        **detector_operations.OPERATIONS,
-        **alarm_operations.OPERATIONS,
-        **picture_operations.operations(metrics),
-        **log_operations.operations(logs),
-        **topic_operations.OPERATIONS,
+        **telemetry.operations(),
+        **messaging.operations(),
     }
 
 
@@ -196,29 +165,18 @@ class App:
         self.store.on_commit(self.changed.notify)
         self.master = open_master(home.master_key, settings.master_key_file, self.store, self.clock.now())
         self.key_store = KeyStore(self.store, self.master)
-        self.metrics = MetricStore(home.metrics, self.clock, durable=durable)
         self.objects = Objects(home.objects, self.clock, durable=durable, vault=Vault(self.key_store))
-        self.logs = LogStore(home.log_store, durable=durable)
-        self.follower = Follower(self.logs, self.store, home, self.clock)
         self.keys = KeyRing([self.root], home.seal_key)
         self.known = Known(self.store, self.keys, self.root)
         self.engine = LocalEngine(home, settings)
         self.push = TablePush(home.control_socket)
-        self.tally = Tally()
-        self.alarms = AlarmController(
-            self.store, self.metrics.read, self.clock, Lease(self.store, "alarms", node_id(home), self.clock),
-            bands=partial(band_of, self.store),
-        )  # fmt: skip
-        self.metering = ThreadPoolExecutor(2, thread_name_prefix="metering")
-        self.totals = Totals(self.clock)
-        self.intake = Intake(self.metrics, self.clock, self.metering, (self.tally.take, self.totals.take))
-        self.idle = Idle(self.metrics, self.clock, self.metering, self.served)
-        self.instances = Instances(self.metrics, self.metering, self.engine.usage, self.totals.take_usage)
-        self.scraping = Scraping(self.totals, self.metering, self.served, lambda: self.push.routers)
-        self.reports = ReportServer(home.report_socket, self.intake.take)
+        self.telemetry = Telemetry(
+            settings, home, self.store, self.clock, self.engine, self.lease, lambda: self.push.routers
+        )
+        self.messaging = Messaging(settings, home, self.store, self.clock, self.lease)
         self.controller = Controller(
             self.store, self.engine, self.objects, self.push, settings, home, self.clock, self.changed,
-            lambda: [self.root, *self.known.current().keys], Lease(self.store, "endpoints", node_id(home), self.clock),
+            lambda: [self.root, *self.known.current().keys], self.lease("endpoints"),
             lambda: self.known.current().directory,
         )  # fmt: skip
         sizes = capacity.known_types(settings)
@@ -230,23 +188,12 @@ class App:
         self.authentication = Authentication(
             self.keys, self.known, self.root, home.region, self.clock, required=settings.auth_required
         )
-        self.signer = Signer(home.topics, home.seal_key)
-        self.put = Signal()
-        """Notified after something was put into a queue of the store."""
-        self.store.on_put(self.put.notify)
-        self.deliverer = Lease(self.store, "deliveries", node_id(home), self.clock)
-        self.deliveries = Deliveries(
-            self.store, self.clock, self.deliverer,
-            {"sns": publishing.carry_out, "autoscaling": delivery.nothing_scales}, {"cloudwatch": told_alarms},
-        )  # fmt: skip
-        self.courier = Courier(
-            self.store, self.clock, self.deliverer, self.signer,
-            Outgoing(addresses.parse(settings.subscriber_addresses), settings.subscriber_ca), self.put,
-        )  # fmt: skip
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="operation")
         self.authorization = Authorization(self.known, openness.facts)
         models = Models(SERVICES, settings.s3_domain)
-        guarded = self.authorization.guarded(operations(self.keys, machine, self.key_store, self.metrics, self.logs))
+        guarded = self.authorization.guarded(
+            operations(self.keys, machine, self.key_store, self.telemetry, self.messaging)
+        )
         self.gateway = Gateway(
             models,
             guarded,
@@ -272,9 +219,8 @@ class App:
             self.authorization.require,
         )  # fmt: skip
 
-    def served(self) -> list[Served]:
-        """Every variant that takes requests. Blocks."""
-        return list(routing.served(self.store.list(None, KIND).items))
+    def lease(self, name: str) -> Lease:
+        return Lease(self.store, name, node_id(self.home), self.clock)
 
     def seed(self) -> None:
         """What the SageMaker SDK expects to find: an execution role and its default bucket."""
@@ -289,20 +235,20 @@ class App:
             ("GET", "/kedge/health"): self.health,
             ("HEAD", "/kedge/health"): self.health,
             ("POST", "/kedge/reset"): self.reset,
-            ("GET", self.signer.path): self.signing_certificate,
+            ("GET", self.messaging.signer.path): self.signing_certificate,
             ("GET", PATH): self.scrape,
             ("HEAD", PATH): self.scrape,
             ("GET", credentials.PATH): self.instance_credentials,
         }
 
     async def health(self, request: Request) -> Response:
-        told = {"version": __version__, "routers": self.push.routers, "invocations": self.tally.total}
+        told = {"version": __version__, "routers": self.push.routers, "invocations": self.telemetry.tally.total}
         return _json(200, {"role": "control", "pid": os.getpid(), **told})
 
     async def signing_certificate(self, request: Request) -> Response:
         """By which whoever gets messages of topics verifies them. Not secret: nobody has to sign for it."""
         return Response(
-            200, {"content-type": "application/x-pem-file"}, await asyncio.to_thread(self.signer.certificate)
+            200, {"content-type": "application/x-pem-file"}, await asyncio.to_thread(self.messaging.signer.certificate)
         )
 
     async def scrape(self, request: Request) -> Response:
@@ -310,7 +256,7 @@ class App:
         caller = self.authentication.scraper(request, hashlib.sha256(request.body).hexdigest())
         call = self.new_call(caller, "", request.headers.get("user-agent", ""))
         await asyncio.to_thread(self.authorization.require, call, "cloudwatch:GetMetricData", "*", {})
-        form, body = await self.scraping.answer(request.headers.get("accept", ""))
+        form, body = await self.telemetry.scraping.answer(request.headers.get("accept", ""))
         return Response(200, {"content-type": form}, body)
 
     async def instance_credentials(self, request: Request) -> Response:
@@ -333,10 +279,10 @@ class App:
             raise errors.ValidationFailed("Only a server that was started with --ephemeral can be reset.")
         await self.engine.reset()
         await forget(self.home.capture_socket)
-        await asyncio.to_thread(self.follower.forget)
+        await asyncio.to_thread(self.telemetry.forget_output)
         await asyncio.gather(
             asyncio.to_thread(self.store.wipe),
-            asyncio.to_thread(self.metrics.wipe),
+            asyncio.to_thread(self.telemetry.metrics.wipe),
             asyncio.to_thread(self.objects.wipe),
         )
         await asyncio.to_thread(self.seed)
@@ -352,47 +298,21 @@ class App:
     async def turn_keys(self) -> None:
         await kms_controller.step(self.store, self.key_store, self.clock)
 
-    async def keep_metrics(self) -> float | None:
-        return await metrics_controller.keep_house(self.metrics)
-
-    async def train(self) -> float | None:
-        return await detector_controller.step(
-            self.store, detector_controller.reading(self.metrics, self.clock), self.clock
-        )
-
     async def pass_events_on(self) -> None:
         await objects_controller.pass_events_on(self.objects, self.store)
 
     async def expire(self) -> None:
         await objects_controller.expire(self.objects, self.store, self.clock.now())
 
-    async def keep_logs(self) -> None:
-        await asyncio.to_thread(logs_controller.keep, self.logs)
-
-    async def erase_logs(self) -> None:
-        await asyncio.to_thread(logs_controller.erase, self.logs, self.store, self.clock.now())
-
-    async def follow_output(self) -> float | None:
-        return await asyncio.to_thread(self.follower.step)
-
-    async def forget_old(self) -> None:
-        now = self.clock.now()
-        await asyncio.to_thread(topic_controller.expire, self.store, now)
-        await asyncio.to_thread(delivery.prune_failed, self.store, now)
-
     async def run(self, listener: socket.socket, task_id: str) -> None:
         """Until SIGTERM or SIGINT. `listener` is lent by the supervisor and stays open for the next control process."""
         self.changed.attach(asyncio.get_running_loop())
-        self.put.attach(asyncio.get_running_loop())
-        self.courier.server = self.settings.public_url or ports.url(listener, tls=bool(self.settings.tls_cert))
         happened = Signal()
         happened.attach(asyncio.get_running_loop())
         self.objects.events.on_event(happened.notify)
         await self.push.start()
-        await self.reports.start()
-        self.intake.wake.attach(asyncio.get_running_loop())
-        if self.settings.metrics_port:
-            await self.scraping.listen(self.settings.metrics_port)
+        await self.telemetry.start()
+        self.messaging.start(self.settings.public_url or ports.url(listener, tls=bool(self.settings.tls_cert)))
         server = uvicorn.Server(
             uvicorn.Config(
                 self.site,
@@ -411,7 +331,6 @@ class App:
         )
         beside = [
             asyncio.create_task(self.controller.run(), name="controller"),
-            asyncio.create_task(self.alarms.run(), name="alarms"),
             asyncio.create_task(run("prune", self.prune, Signal(), self.clock, period_s=PERIOD_S), name="prune"),
             asyncio.create_task(
                 run("keys", self.turn_keys, Signal(), self.clock, period_s=kms_controller.PERIOD_S), name="keys"
@@ -433,35 +352,10 @@ class App:
                 run("lifecycle", self.expire, Signal(), self.clock, period_s=objects_controller.LIFECYCLE_PERIOD_S),
                 name="lifecycle",
             ),
-            asyncio.create_task(
-                run("metrics", self.keep_metrics, Signal(), self.clock, period_s=metrics_controller.PERIOD_S),
-                name="metrics",
+            *(
+                asyncio.create_task(each, name=name)
+                for name, each in (*self.telemetry.loops(), *self.messaging.loops())
             ),
-            asyncio.create_task(
-                run("anomaly detectors", self.train, Signal(), self.clock, period_s=detector_controller.PERIOD_S),
-                name="anomaly detectors",
-            ),
-            asyncio.create_task(
-                run("log store", self.keep_logs, Signal(), self.clock, period_s=logs_controller.KEEP_EVERY_S),
-                name="log store",
-            ),
-            asyncio.create_task(
-                run("expired logs", self.erase_logs, Signal(), self.clock, period_s=logs_controller.ERASE_EVERY_S),
-                name="expired logs",
-            ),
-            asyncio.create_task(
-                run("output", self.follow_output, Signal(), self.clock, period_s=FOLLOW_EVERY_S), name="output"
-            ),
-            asyncio.create_task(keep(self.deliverer, self.put, self.clock), name="lease of deliveries"),
-            asyncio.create_task(run("actions", self.deliveries.step, self.put, self.clock), name="actions"),
-            asyncio.create_task(run("topics", self.courier.step, self.put, self.clock), name="topics"),
-            asyncio.create_task(
-                run("old topics", self.forget_old, Signal(), self.clock, period_s=topic_controller.EXPIRY_PERIOD_S),
-                name="old topics",
-            ),
-            asyncio.create_task(run("concurrency", self.intake.step, self.intake.wake, self.clock), name="concurrency"),
-            asyncio.create_task(run("idle variants", self.idle.step, Signal(), self.clock), name="idle variants"),
-            asyncio.create_task(run("usage", self.instances.step, Signal(), self.clock), name="usage"),
             asyncio.create_task(keep_link(self.home, "control", task_id, listener), name="link"),
         ]
         for task in beside:
@@ -475,16 +369,13 @@ class App:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-            await self.courier.close()
+            await self.messaging.close()
             await self.controller.close()
             await self.push.stop()
-            await self.reports.stop()
-            await self.scraping.close()
+            await self.telemetry.stop()
             await self.engine.close()
-            self.metering.shutdown(wait=True, cancel_futures=True)
-            self.metrics.close()
             self.threads.shutdown(wait=True, cancel_futures=True)
-            self.logs.close()
+            self.telemetry.close()
             self.objects.close()
             self.store.close()
 

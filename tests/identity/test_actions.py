@@ -251,6 +251,6 @@ def test_every_operation_has_a_rule(tmp_path: Path) -> None:
     finally:
         app.threads.shutdown()
         app.objects.close()
-        app.metrics.close()
+        app.telemetry.close()
         app.store.close()
         shutil.rmtree(home.run, ignore_errors=True)

@@ -4,9 +4,8 @@ import json
 import sys
 import threading
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from urllib.request import urlopen
 
 import boto3
 from botocore.exceptions import ClientError
@@ -37,26 +36,25 @@ def code_of(call, **arguments):
 cloudwatch, logs, sns = boto3.client("cloudwatch"), boto3.client("logs"), boto3.client("sns")
 s3, sagemaker, runtime = boto3.client("s3"), boto3.client("sagemaker"), boto3.client("sagemaker-runtime")
 name = f"telemetry-{boto3.__version__.replace('.', '-')}-{sagemaker.meta.endpoint_url.split(':')[0]}"
-now = datetime.now(timezone.utc).replace(microsecond=0)
+now = datetime.now(UTC).replace(microsecond=0)
 hour = {"StartTime": now - timedelta(hours=1), "EndTime": now + timedelta(minutes=5)}
 
 # Metrics of one's own: values with counts, statistic sets, a body that is large enough to be compressed, expressions.
 place = [{"Name": "Shop", "Value": name}]
 old = now.replace(second=0) - timedelta(minutes=10)
+at_old = {"Dimensions": place, "Timestamp": old}
+counted = {"MetricName": "Price", "Unit": "None", "Values": [1, 2, 3, 4], "Counts": [1, 1, 1, 7]}
+summed = {"SampleCount": 4, "Sum": 10, "Minimum": 1, "Maximum": 4}
 cloudwatch.put_metric_data(
-    Namespace=name,
-    MetricData=[
-        {"MetricName": "Price", "Dimensions": place, "Timestamp": old, "Unit": "None", "Values": [1, 2, 3, 4], "Counts": [1, 1, 1, 7]},
-        {"MetricName": "Sold", "Dimensions": place, "Timestamp": old, "StatisticValues": {"SampleCount": 4, "Sum": 10, "Minimum": 1, "Maximum": 4}},
-    ],
-)  # fmt: skip
+    Namespace=name, MetricData=[{**at_old, **counted}, {**at_old, "MetricName": "Sold", "StatisticValues": summed}]
+)
 many = [{"MetricName": "Many", "Dimensions": [{"Name": "Number", "Value": f"{n:05}"}], "Value": n} for n in range(300)]
 cloudwatch.put_metric_data(Namespace=name, MetricData=many)
 
 
-def stat(id, metric, statistic, period=60, **more):
+def stat(name_of_query, metric, statistic, period=60, **more):
     metric = {"Namespace": name, "MetricName": metric, "Dimensions": place, **more}
-    return {"Id": id, "MetricStat": {"Metric": metric, "Period": period, "Stat": statistic}}
+    return {"Id": name_of_query, "MetricStat": {"Metric": metric, "Period": period, "Stat": statistic}}
 
 
 queries = [
@@ -66,7 +64,9 @@ queries = [
     {"Id": "earned", "Expression": "average * sold", "Label": "earned ${LAST}"},
     {"Id": "found", "Expression": f"SUM(SEARCH('{{{name},Number}} MetricName=\"Many\"', 'Sum', 60))"},
 ]
-results = {each["Id"]: each for each in cloudwatch.get_metric_data(MetricDataQueries=queries, **hour)["MetricDataResults"]}
+results = {
+    each["Id"]: each for each in cloudwatch.get_metric_data(MetricDataQueries=queries, **hour)["MetricDataResults"]
+}
 assert results["average"]["Values"] == [3.4], results["average"]
 assert results["average"]["Timestamps"] == [old]
 assert results["top"]["Values"] == [4.0]
@@ -76,7 +76,9 @@ points = cloudwatch.get_metric_statistics(
     Namespace=name, MetricName="Price", Dimensions=place, Period=60, Statistics=["Maximum", "SampleCount"], **hour
 )["Datapoints"]
 assert [(each["Maximum"], each["SampleCount"], each["Unit"]) for each in points] == [(4.0, 10.0, "None")]
-listed = [each for page in cloudwatch.get_paginator("list_metrics").paginate(Namespace=name) for each in page["Metrics"]]
+listed = [
+    each for page in cloudwatch.get_paginator("list_metrics").paginate(Namespace=name) for each in page["Metrics"]
+]
 assert len(listed) == 302
 assert code_of(cloudwatch.put_metric_data, Namespace=name, MetricData=[{"MetricName": "m", "Value": 1e200}])[0] == (
     "InvalidParameterValue"
