@@ -96,11 +96,8 @@ class _Stream:
         self.credited = 0
 
 
-class Wire:
-    """One connection, from its start to its end. `protocol` is for a loop's create_connection.
-
-    An asyncio.Protocol in all but its base, with which it could not be compiled to a class of C.
-    """
+class Wire(asyncio.Protocol):
+    """One connection, from its start to its end."""
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -119,10 +116,6 @@ class Wire:
         self.joinable = False
         """Whether the other end answers several requests in one batch."""
         self.gone: asyncio.Future[None] = self._loop.create_future()
-
-    @property
-    def protocol(self) -> asyncio.Protocol:
-        return cast(asyncio.Protocol, self)
 
     def send(self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int) -> int:
         stream = _Stream(waiting, limit_bytes)
@@ -208,9 +201,6 @@ class Wire:
         self._transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
         self._transport.write(_HELLO)
         self._owner.now_connected(self)
-
-    def eof_received(self) -> bool:
-        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

@@ -32,11 +32,8 @@ _ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _ORIGIN = re.compile(rb"/[!-~\x80-\xff]*\Z")
 
 
-class Connection:
-    """From connection_made to connection_lost. Requests wait in `_queue`; `_current` is being handled.
-
-    An asyncio.Protocol in all but its base, with which it could not be compiled to a class of C.
-    """
+class Connection(asyncio.Protocol):
+    """From connection_made to connection_lost. Requests wait in `_queue`; `_current` is being handled."""
 
     __slots__ = (
         "_body",

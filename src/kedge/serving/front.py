@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import cast
 
 from kedge.serving.answers import RequestIds
 from kedge.serving.connection import Connection
@@ -60,8 +59,8 @@ class Front:
         if self._sweeper is not None:
             self._sweeper.cancel()
 
-    def new_connection(self) -> asyncio.Protocol:
-        return cast(asyncio.Protocol, Connection(self))
+    def new_connection(self) -> Connection:
+        return Connection(self)
 
     def stall(self, connection: Connection, waiting_bytes: int) -> None:
         """So many bytes wait for its client to take them; 0 is none. Whoever is too much is let go."""

@@ -125,7 +125,7 @@ class Part:
 
     async def _connect(self, sock: socket.socket) -> None:
         try:
-            await self._loop.create_unix_connection(lambda: Wire(self).protocol, sock=sock)
+            await self._loop.create_unix_connection(lambda: Wire(self), sock=sock)
         except OSError as error:
             log.warning("%s cannot be spoken to: %s", self.instance_id, error)
             sock.close()

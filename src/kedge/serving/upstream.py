@@ -83,10 +83,11 @@ class Upstream:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _stay_connected(self) -> None:
+        loop = asyncio.get_running_loop()
         pause_s = FIRST_PAUSE_S
         while not self._leaving:
             try:
-                wire = await self._connect()
+                _, wire = await loop.create_unix_connection(lambda: Wire(self), self.instance.socket)
             except OSError:
                 pass  # it is starting, or starting again
             else:
@@ -102,12 +103,6 @@ class Upstream:
                 pause_s = min(pause_s * 2, WAITED_FOR_PAUSE_S if self._hurry else LONGEST_PAUSE_S)
             else:
                 pause_s = FIRST_PAUSE_S
-
-    async def _connect(self) -> Wire:
-        """Raises OSError."""
-        wire = Wire(self)
-        await asyncio.get_running_loop().create_unix_connection(lambda: wire.protocol, self.instance.socket)
-        return wire
 
     def retry_now(self) -> None:
         """There is news: the instance may be there by now."""
