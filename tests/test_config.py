@@ -38,11 +38,33 @@ def test_a_flag_goes_before_the_variable():
         ("KEDGE_HISTORY_DAYS", "0", "1 to 36500"),
         ("KEDGE_BODY_LIMIT_BYTES", "-1", "above 0"),
         ("KEDGE_INVOCATION_TIMEOUT_S", "nan", "above 0"),
+        ("KEDGE_OTLP_ENDPOINT", "127.0.0.1:4318", "has to be like http://127.0.0.1:4318"),
+        ("KEDGE_OTLP_ENDPOINT", "http://user:password@collector", "has to be like"),
+        ("KEDGE_OTLP_ENDPOINT", "http://collector:4318/?x=1", "has to be like"),
+        ("KEDGE_OTLP_ENDPOINT", "http://collector:99999", "has to be like"),
+        ("KEDGE_OTLP_ENDPOINT", "http://collector..example", "has to be like"),
+        ("KEDGE_OTLP_ENDPOINT", "http://[::1::]", "has to be like"),
+        ("KEDGE_OTLP_ENDPOINT", "ftp://collector", "has to be like"),
+        ("KEDGE_OTLP_HEADERS", "a=1,b", "number 2 cannot be a header"),
+        ("KEDGE_OTLP_HEADERS", "a=1%0d%0ab: 2", "number 1 cannot be a header"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(variable, text, says):
     with pytest.raises(config.SettingError, match=says):
         config.read({variable: text})
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:4318", "https://collector.example/otel/", "http://[::1]:4318"])
+def test_where_a_collector_may_be(url):
+    assert config.read({"KEDGE_OTLP_ENDPOINT": url}).otlp_endpoint == url
+
+
+def test_headers_are_read_as_opentelemetry_writes_them():
+    assert config.header_pairs("") == {}
+    assert config.header_pairs("Authorization=Basic%20YTpi, x-scope = a=b") == {
+        "Authorization": "Basic YTpi",
+        "x-scope": "a=b",
+    }
 
 
 def test_without_signatures_only_loopback_listens():

@@ -171,7 +171,7 @@ class App:
         self.engine = LocalEngine(home, settings)
         self.push = TablePush(home.control_socket)
         self.telemetry = Telemetry(
-            settings, home, self.store, self.clock, self.engine, self.lease, lambda: self.push.routers
+            settings, home, self.store, self.clock, self.engine, self.lease, lambda: self.push.routers, node_id(home)
         )
         self.messaging = Messaging(settings, home, self.store, self.clock, self.lease)
         self.controller = Controller(

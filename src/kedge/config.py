@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 CANNOT_START = 2
 """Exit status of a role that cannot start with these settings; the last line that it wrote says why."""
@@ -41,6 +42,10 @@ class Settings:
     """Data plane: InvokeEndpoint. 0 takes any free port."""
     metrics_port: int = 0
     """Port of 127.0.0.1 on which /metrics is answered without a signature; 0: on the API port alone."""
+    otlp_endpoint: str = ""
+    """URL of an OpenTelemetry collector to which the series of /metrics are pushed, such as http://127.0.0.1:4318."""
+    otlp_headers: str = ""
+    """Headers of these pushes, as name=value,name=value; values are percent-encoded."""
     account_id: str = "000000000000"
     """AWS account of the root key; counts at the first start only."""
     region: str = "us-east-1"
@@ -117,6 +122,9 @@ class Settings:
             raise SettingError(f'account_id is "{self.account_id}"; an account has 12 digits')
         if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", self.region):
             raise SettingError(f'region is "{self.region}"; a region looks like us-east-1')
+        if self.otlp_endpoint and not _is_collector(self.otlp_endpoint):
+            raise SettingError(f'otlp_endpoint is "{self.otlp_endpoint}"; it has to be like http://127.0.0.1:4318')
+        header_pairs(self.otlp_headers)
         for name in ("api_port", "inference_port", "metrics_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingError(f"{name} is {getattr(self, name)}; a port is 0 to 65535")
@@ -164,6 +172,34 @@ def read(environment: Mapping[str, str] | None = None, **flags: Any) -> Settings
             chosen[field.name] = _value(field.name, type(getattr(DEFAULTS, field.name)), text)
     chosen |= {name: value for name, value in flags.items() if value is not None}
     return replace(DEFAULTS, **chosen)
+
+
+def header_pairs(text: str) -> dict[str, str]:
+    """Of name=value,name=value, with percent-encoded values. Raises SettingError, which does not tell the values."""
+    found = {}
+    for number, pair in enumerate(text.split(",") if text else [], 1):
+        name, _, value = (each.strip() for each in pair.partition("="))
+        decoded = unquote(value)
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or not re.fullmatch(r"[ -~]+", decoded):
+            raise SettingError(
+                f"otlp_headers: number {number} cannot be a header; it has to be like name=value,name=value"
+            )
+        found[name] = decoded
+    return found
+
+
+def _is_collector(url: str) -> bool:
+    """Credentials are no part of it: they belong into a header."""
+    try:
+        parts = urlsplit(url)
+        found = parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:  # no port, no address
+        return False
+    label = "[A-Za-z0-9_-]{1,63}"
+    host = rf"{label}(\.{label})*\.?|\[[0-9A-Fa-f:.]+\]"
+    return (
+        found and bool(re.fullmatch(rf"https?://({host})(:\d+)?(/[!-~]*)?", url)) and not parts.query + parts.fragment
+    )
 
 
 def _value(name: str, kind: type[Any], text: str) -> Any:

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kedge.alarms import operations as alarm_operations
 from kedge.alarms.controller import Controller as AlarmController
 from kedge.clock import Clock
 from kedge.compute.processes import LocalEngine
-from kedge.config import Settings
+from kedge.config import SettingError, Settings, header_pairs
 from kedge.endpoints import routing
 from kedge.endpoints.records import KIND
 from kedge.home import Home
@@ -38,6 +38,9 @@ from kedge.store.lease import Lease
 from kedge.store.store import Store
 from kedge.wire.gateway import Operation
 
+if TYPE_CHECKING:
+    from kedge.metrics.exporting import Exporting
+
 METERING_THREADS = 2
 
 
@@ -51,8 +54,12 @@ class Telemetry:
         engine: LocalEngine,
         lease: Callable[[str], Lease],
         routers: Callable[[], int],
+        node: str,
     ) -> None:
-        """lease: of a name, in this process's. routers: how many are connected."""
+        """lease: of a name, in this process's. routers: how many are connected. node: id of this one.
+
+        Raises SettingError.
+        """
         self._settings, self._store, self._clock = settings, store, clock
         durable = not settings.ephemeral
         self.metrics = MetricStore(home.metrics, clock, durable=durable)
@@ -69,6 +76,7 @@ class Telemetry:
         self._instances = Instances(self.metrics, self._threads, engine.usage, totals.take_usage)
         self._reports = ReportServer(home.report_socket, self._intake.take)
         self.scraping = Scraping(totals, self._threads, self._served, routers)
+        self._exporting = _exporting(settings, node, clock, self.scraping)
 
     def operations(self) -> dict[str, Operation]:
         return {
@@ -90,6 +98,8 @@ class Telemetry:
     def loops(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """What happens by itself, by name."""
         yield "alarms", self._alarms.run()
+        if self._exporting is not None:
+            yield "export of metrics", run("export of metrics", self._exporting.step, Signal(), self._clock)
         yield self._loop("metrics", self._keep_metrics, metrics_controller.PERIOD_S)
         yield self._loop("anomaly detectors", self._train, detector_controller.PERIOD_S)
         yield self._loop("log store", self._keep_logs, logs_controller.KEEP_EVERY_S)
@@ -107,6 +117,8 @@ class Telemetry:
         """No report comes any more."""
         await self._reports.stop()
         await self.scraping.close()
+        if self._exporting is not None:
+            await self._exporting.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def close(self) -> None:
@@ -140,3 +152,18 @@ class Telemetry:
 
     async def _follow_output(self) -> float | None:
         return await asyncio.to_thread(self._follower.step)
+
+
+def _exporting(settings: Settings, node: str, clock: Clock, scraping: Scraping) -> Exporting | None:
+    """None where no collector is set. Raises SettingError where there is one and the extra is missing."""
+    if not settings.otlp_endpoint:
+        return None
+    try:
+        from kedge.metrics.exporting import Exporting
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("google", "opentelemetry"):
+            raise
+        raise SettingError(
+            f'otlp_endpoint is "{settings.otlp_endpoint}", and {error.name} is not installed: pip install "kedge[otel]"'
+        ) from error
+    return Exporting(settings.otlp_endpoint, header_pairs(settings.otlp_headers), node, clock, scraping.families)

@@ -39,10 +39,13 @@ class Scraping:
 
     async def answer(self, accept: str) -> tuple[str, bytes]:
         """(content type, body)."""
-        served = await asyncio.get_running_loop().run_in_executor(self._executor, lambda: list(self._served()))
-        families = [*self._totals.families(each.place for each in served), *_own(self._routers())]
         form = exposition.content_type(accept)
-        return form, exposition.written(families, form)
+        return form, exposition.written(await self.families(), form)
+
+    async def families(self) -> list[Family]:
+        """As it is now; what is counted from now on does not change it."""
+        served = await asyncio.get_running_loop().run_in_executor(self._executor, lambda: list(self._served()))
+        return [*self._totals.families(each.place for each in served), *_own(self._routers())]
 
     async def listen(self, port: int) -> None:
         """Raises OSError."""

@@ -1,4 +1,4 @@
-"""All that was counted since the control process began, for whoever scrapes it: counters only grow until a restart.
+"""All that was counted since the control process began, to be scraped or pushed: counters only grow until a restart.
 
 A restart of the control process begins them at 0, as scrapers expect it; what the CloudWatch API tells goes on.
 """
@@ -34,7 +34,7 @@ class _Latencies:
         self.total_s += latencies_us.total / 1e6
 
     def histogram(self) -> Histogram:
-        return Histogram(BOUNDS_S, self.counts, self.total_s)
+        return Histogram(BOUNDS_S, tuple(self.counts), self.total_s)
 
 
 @dataclass
