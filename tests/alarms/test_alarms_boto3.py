@@ -370,12 +370,13 @@ def test_history_that_would_be_too_long_stays_json(cloudwatch):
 def test_a_state_can_be_set(cloudwatch):
     cloudwatch.put_metric_alarm(**ONE)
     assert refused(cloudwatch.set_alarm_state, AlarmName="x", StateValue="OK", StateReason="")[0] == "ResourceNotFound"
-    assert (
-        refused(
-            cloudwatch.set_alarm_state, AlarmName="slow", StateValue="OK", StateReason="", StateReasonData="{"
-        )[0]
-        == "InvalidFormat"
-    )  # fmt: skip
+    for data in ("{", "NaN", "[1e999]", "[" * 101 + "]" * 101, "[" * 2000 + "]" * 2000):
+        request = {"AlarmName": "slow", "StateValue": "OK", "StateReason": "", "StateReasonData": data}
+        assert refused(cloudwatch.set_alarm_state, **request)[0] == "InvalidFormat"
+    deep = "[" * 100 + "]" * 100
+    cloudwatch.set_alarm_state(AlarmName="slow", StateValue="ALARM", StateReason="x", StateReasonData=deep)
+    (item,) = cloudwatch.describe_alarm_history(HistoryItemType="StateUpdate")["AlarmHistoryItems"]
+    assert json.loads(item["HistoryData"])["newState"]["stateReasonData"] == json.loads(deep)
     code, message = refused(cloudwatch.set_alarm_state, AlarmName="slow", StateValue="INVALID", StateReason="x")
     assert code == "ValidationError"
     assert "1 validation error detected: Value 'INVALID' at 'stateValue' failed to satisfy constraint" in message

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from kedge.alarms import composite_operations as composites
-from kedge.alarms.errors import AlarmNotFound, InvalidFormat
+from kedge.alarms.errors import AlarmNotFound
 from kedge.alarms.evaluate import State
 from kedge.alarms.records import COMPOSITE, METRIC, TYPES, Alarm, arn_of, described, find, related, seconds
 from kedge.alarms.requests import Handler, Request, Result, author, following, place, tell
 from kedge.alarms.transition import set_state
+from kedge.alarms.validation import check_reason_data
 from kedge.call import Call
 from kedge.errors import ValidationFailed
 from kedge.metrics.errors import InvalidNextToken, ResourceNotFound
@@ -169,10 +169,7 @@ def _switch(call: Call, request: Request, *, on: bool) -> Result:
 def set_alarm_state(call: Call, request: Request) -> Result:
     data = request.get("StateReasonData", "")
     if data:
-        try:
-            json.loads(data)
-        except ValueError:
-            raise InvalidFormat("StateReasonData is not JSON.") from None
+        check_reason_data(data)
     with call.store.transaction(author(call)) as tx:
         found = find(tx, call.scope, request["AlarmName"])
         if found is None:

@@ -6,16 +6,17 @@ Everything refused here is a ValidationError of CloudWatch, except where two way
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kedge import arn
 from kedge.alarms import rule
+from kedge.alarms.errors import InvalidFormat
 from kedge.alarms.evaluate import BAND, checked_treatment
 from kedge.alarms.queries import check_queries
 from kedge.errors import ValidationFailed
-from kedge.metrics import statistics
+from kedge.metrics import documents, statistics
 from kedge.metrics.errors import InvalidParameterCombination
 from kedge.metrics.statistics import StatisticUnknown
 
@@ -23,6 +24,8 @@ MAX_BYTES = 120 * 1024
 DAY_S, WEEK_S = 86_400, 604_800
 MAX_ACTION_PERIOD_S = 86_400
 """Of a suppressor's wait and extension."""
+MAX_DATA_DEPTH = 100
+"""Of a StateReasonData: it is read again wherever history tells of the state."""
 
 _OF_ONE_METRIC = ("MetricName", "Namespace", "Dimensions", "Period", "Unit", "Statistic", "ExtendedStatistic")
 _TARGETS = (
@@ -96,6 +99,26 @@ def composite_alarm(request: Mapping[str, Any]) -> tuple[dict[str, Any], rule.Ru
         **{name: value for name, value in request.items() if name != "Tags"},
     }
     return kept, parsed
+
+
+def check_reason_data(text: str) -> None:
+    """StateReasonData of SetAlarmState. Raises InvalidFormat for what other readers of the history could not read."""
+    try:
+        level = [documents.parse(text)]
+        json.dumps(level, allow_nan=False)  # 1e999 is read as a number that JSON cannot write
+    except (ValueError, RecursionError) as error:
+        raise InvalidFormat(f"StateReasonData is not JSON: {error}.") from None
+    for _ in range(MAX_DATA_DEPTH):
+        level = [inner for each in level for inner in _inside(each)]
+        if not level:
+            return
+    raise InvalidFormat(f"StateReasonData is nested more than {MAX_DATA_DEPTH} levels deep.")
+
+
+def _inside(value: Any) -> Collection[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _check_common(request: Mapping[str, Any]) -> None:
