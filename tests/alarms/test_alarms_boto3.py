@@ -186,6 +186,26 @@ def test_an_update_replaces_everything_and_keeps_the_state(cloudwatch):
             "ValidationError",
             "the same period",
         ),
+        (
+            without(MATH, Metrics=[*MATH["Metrics"][:2], {"Id": "e1", "Expression": "METRICS() * 2"}]),
+            "ValidationError",
+            "An alarm watches one time series; the expression returns 2.",
+        ),
+        (
+            without(MATH, Metrics=[*MATH["Metrics"][:2], {"Id": "e1", "Expression": "AVG(m1) - 1"}]),
+            "ValidationError",
+            "The result of the expression is a Scalar",
+        ),
+        (
+            without(BAND, Metrics=[BAND["Metrics"][0], {"Id": "ad1", "Expression": "ANOMALY_DETECTION_BAND(m1, 0)"}]),
+            "ValidationError",
+            "a number of standard deviations above 0, not 0",
+        ),
+        (
+            without(BAND, Metrics=[BAND["Metrics"][0], {"Id": "ad1", "Expression": "AVG(ANOMALY_DETECTION_BAND(m1))"}]),
+            "ValidationError",
+            "A band is two time series; the expression returns 1.",
+        ),
         (without(MATH, Metrics=[{"Id": "M1", "MetricStat": STAT}]), "ValidationError", "begin with|small letter"),
         (
             without(MATH, AlarmActions=["arn:aws:automate:us-east-1:ec2:stop"]),

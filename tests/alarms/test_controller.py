@@ -181,6 +181,28 @@ def test_an_alarm_that_cannot_be_computed_says_so_once_and_keeps_its_state(world
     assert world.events() == []
 
 
+def test_an_alarm_that_can_be_computed_again_in_the_same_state_says_why_as_before(world: World) -> None:
+    stat = {"Metric": {"Namespace": "app", "MetricName": "m"}, "Period": 10, "Stat": "Sum"}
+    world.put(
+        Metrics=[
+            {"Id": "m1", "MetricStat": stat, "ReturnData": False},
+            {"Id": "e1", "Expression": "REMOVE_EMPTY([m1])"},
+        ],
+    )  # fmt: skip
+    world.look()
+    world.measure(9.0)
+    world.passes(12)
+    alarm = world.get()
+    assert alarm.status == "ALARM"
+    world.passes(60)
+    assert (world.state(), Alarm.of(world.get().document).evaluation) == ("ALARM", "EVALUATION_ERROR")
+    world.measure(9.0)
+    world.passes(12)
+    assert (world.state(), Alarm.of(world.get().document).evaluation) == ("ALARM", "")
+    assert Alarm.of(world.get().document).reason == Alarm.of(alarm.document).reason
+    assert len(world.events()) == 1
+
+
 async def learned(store: Store, at: datetime) -> None:
     """A detector of the sums of m, which has seen 60 to 62 all the time."""
     watches = detectors.of_metric({"Namespace": "app", "MetricName": "m", "Dimensions": [], "Stat": "Sum"})

@@ -172,6 +172,8 @@ class Controller:
         state = evaluate(watched.watch, points, before)
         if state is before and not watched.alarm.evaluation:
             return None
+        if state is before:  # it can be evaluated again, and there is nothing new to say of its state
+            return Finding(watched, state, watched.alarm.reason, watched.alarm.reason_data)
         watch, with_count = watched.watch, "DatapointsToAlarm" in watched.alarm.config
         now = self._clock.now()
         return Finding(

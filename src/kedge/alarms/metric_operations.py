@@ -7,7 +7,9 @@ from typing import Any
 from kedge.alarms import validation
 from kedge.alarms.records import METRIC, Alarm, described
 from kedge.alarms.requests import Handler, Request, Result, author, put
+from kedge.alarms.watched import Watched
 from kedge.call import Call
+from kedge.errors import ValidationFailed
 from kedge.metrics.bands import make_detectors
 from kedge.metrics.errors import InvalidParameterValue
 from kedge.metrics.math import MathRefused
@@ -16,7 +18,11 @@ from kedge.metrics.math import MathRefused
 def put_metric_alarm(call: Call, request: Request) -> Result:
     config = validation.metric_alarm(request)
     with call.store.transaction(author(call)) as tx:
-        put(call, tx, METRIC, config, request.get("Tags", []))
+        after = put(call, tx, METRIC, config, request.get("Tags", []))
+        try:
+            Watched.of(after).check()
+        except MathRefused as error:
+            raise ValidationFailed(f"Invalid metrics list: {error}") from error
         try:
             make_detectors(tx, call.scope, request.get("Metrics", []))
         except MathRefused as error:

@@ -95,6 +95,11 @@ class Watched:
         found = self.stat.read(read, self.period_s, start_s, end_s)
         return [_datapoint(self.stat.statistic, at, found.get(at)) for at in times]
 
+    def check(self) -> None:
+        """Raises MathRefused for expressions that no data make one time series of, and a band for an alarm on one."""
+        if self.stat is None:
+            self._computed(_ones, range(0, 3 * self.period_s, self.period_s), _any_bands)
+
     def _computed(self, read: Read, times: range, bands: Bands | None) -> list[Datapoint]:
         known: dict[str, math.Value] = {}
         config = self.alarm.config
@@ -162,6 +167,19 @@ def _band(value: math.Value) -> list[Series]:
     if len(found) != 2:
         raise MathRefused(f"A band is two time series; the expression returns {len(found)}.")
     return found
+
+
+def _ones(
+    _metric: Metric, _unit: str | None, period_s: int, start_s: int, end_s: int
+) -> list[tuple[str, dict[int, Summary]]]:
+    """A value for every period, whatever the metric."""
+    return [("", {at: Summary.one(1.0) for at in range(start_s, end_s, period_s)})]
+
+
+def _any_bands(
+    _scope: Scope, _queries: Sequence[Mapping[str, Any]], _known: Mapping[str, math.Value], _window: Window
+) -> Band:
+    return lambda series, _deviations: [series, series]
 
 
 def _no_search(_query: str, _statistic: str, _period_s: int | None) -> list[Series]:
