@@ -399,8 +399,10 @@ def test_a_state_can_be_set(cloudwatch):
     assert json.loads(item["HistoryData"])["newState"]["stateReasonData"] == json.loads(deep)
     code, message = refused(cloudwatch.set_alarm_state, AlarmName="slow", StateValue="INVALID", StateReason="x")
     assert code == "ValidationError"
-    assert "1 validation error detected: Value 'INVALID' at 'stateValue' failed to satisfy constraint" in message
-    assert len(message) > 0
+    assert message == (
+        "1 validation error detected: Value 'INVALID' at 'stateValue' failed to satisfy constraint: Member must "
+        "satisfy enum value set: [INSUFFICIENT_DATA, ALARM, OK]"
+    )
 
 
 def test_actions_are_switched(cloudwatch):

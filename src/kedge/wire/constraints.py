@@ -25,6 +25,9 @@ from kedge.errors import (
 from kedge.wire.patterns import compiled
 from kedge.wire.shapes import below, item_path, lower_camel
 
+_SAID_IN_ORDER = {"StateValue": ["INSUFFICIENT_DATA", "ALARM", "OK"]}
+"""Values that AWS was recorded to list in another order than its model does: CloudWatch's, of SetAlarmState."""
+
 MAX_ERRORS = 20
 """So many are listed at most; a list of a thousand bad items is no better explained by a thousand sentences."""
 
@@ -292,7 +295,7 @@ def _open_pattern(shape: Shape) -> str | None:
 def _enum(shape: Shape) -> list[str]:
     if not isinstance(shape, StringShape) or _open_pattern(shape) is not None:
         return []
-    return list(shape.enum)
+    return _SAID_IN_ORDER.get(shape.name, list(shape.enum))
 
 
 def _open_values(shape: Shape) -> list[str]:
