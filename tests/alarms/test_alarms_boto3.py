@@ -241,6 +241,25 @@ def test_what_only_one_alarm_kind_has_is_kept(cloudwatch):
     assert found["slow"]["EvaluationWindow"] == window
 
 
+def test_an_alarm_on_a_band_makes_its_detector_once(cloudwatch):
+    def watched() -> list[str]:
+        return [each["SingleMetricAnomalyDetector"]["Stat"] for each in
+                cloudwatch.describe_anomaly_detectors()["AnomalyDetectors"]]  # fmt: skip
+
+    of_no_query = [BAND["Metrics"][0], {"Id": "ad1", "Expression": "ANOMALY_DETECTION_BAND(m1 * 2)"}]
+    code, message = refused(cloudwatch.put_metric_alarm, **without(BAND, Metrics=of_no_query))
+    assert (code, "the id of an expression" in message) == ("InvalidParameterValue", True)
+    assert (names(cloudwatch.describe_alarms()), watched()) == ([], [])
+    cloudwatch.put_metric_alarm(**BAND)
+    cloudwatch.put_metric_alarm(**{**BAND, "AlarmName": "odd too"})
+    assert watched() == ["p99"]
+    other = [{"Id": "m1", "MetricStat": {**STAT, "Stat": "Sum"}}, BAND["Metrics"][1]]
+    cloudwatch.put_metric_alarm(**{**BAND, "Metrics": other})
+    assert sorted(watched()) == ["Sum", "p99"]
+    cloudwatch.delete_alarms(AlarmNames=["odd", "odd too"])
+    assert sorted(watched()) == ["Sum", "p99"]
+
+
 def test_lists_are_filtered_and_paged(cloudwatch):
     for number in range(7):
         cloudwatch.put_metric_alarm(**{**ONE, "AlarmName": f"m{number}"}, AlarmActions=[TOPIC] if number < 2 else [])
