@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -51,9 +51,9 @@ def get_metric_data(store: MetricStore, call: Call, request: Request) -> Answer:
         request["EndTime"].timestamp(), call.now.timestamp(), zone, _bands(call),
     )  # fmt: skip
     question = _question(call, request)
-    begin = _opened(request, question) or [0, None]
+    begin = _opened(request, question) or [0, 0, None]
     descending = request.get("ScanBy", "TimestampDescending") == "TimestampDescending"
-    results, following = _page(reader.read(asked), begin, most, descending)
+    results, following = _page(reader.each(asked, begin[0]), len(asked), begin, most, descending)
     answer: Answer = {"MetricDataResults": results, "Messages": []}
     if following is not None and not queries.has_expression(asked):
         answer["NextToken"] = listing.sealed(orjson.dumps(following).decode(), question)
@@ -65,31 +65,36 @@ def _bands(call: Call) -> Callable[[Sequence[Query], Mapping[str, Value], Window
 
 
 def _page(
-    results: Sequence[Result], begin: Sequence[Any], most: int, descending: bool
+    found: Iterable[tuple[int, Sequence[Result]]], count: int, begin: Sequence[Any], most: int, descending: bool
 ) -> tuple[list[dict[str, Any]], list[Any] | None]:
-    """What comes from a place on, and where the next page begins: [number of the result, time of its last point]."""
-    number, after = begin
+    """What comes from a place on, and where the next page begins: [query, which of its results, its last time].
+
+    found: from the place's query on, of `count` queries; no more is taken from it than the page has room for."""
+    query_begin, result_begin, after = begin
+    query = query_begin - 1
     told: list[dict[str, Any]] = []
-    for number, result in enumerate(results[number:], number):  # noqa: B020 (it goes on from there)
-        points = sorted(result.series.points.items(), reverse=descending)
-        if after is not None:
-            points = [point for point in points if (point[0] < after if descending else point[0] > after)]
-        whole = len(points) <= most
-        points = points[:most]
-        most -= len(points)
-        told.append(
-            {
-                "Id": result.id,
-                "Label": result.series.label,
-                "Timestamps": [datetime.fromtimestamp(at_s, UTC) for at_s, _ in points],
-                "Values": [value for _, value in points],
-                "StatusCode": "Complete" if whole else "PartialData",
-            }
-        )
-        if not whole:
-            return told, [number, points[-1][0] if points else after]
-        after = None
-    return told, None
+    for query, results in found:
+        first = result_begin if query == query_begin else 0
+        for number, result in enumerate(results[first:], first):
+            points = sorted(result.series.points.items(), reverse=descending)
+            if after is not None:
+                points = [point for point in points if (point[0] < after if descending else point[0] > after)]
+            whole = len(points) <= most
+            points = points[:most]
+            most -= len(points)
+            told.append(
+                {
+                    "Id": result.id,
+                    "Label": result.series.label,
+                    "Timestamps": [datetime.fromtimestamp(at_s, UTC) for at_s, _ in points],
+                    "Values": [value for _, value in points],
+                    "StatusCode": "Complete" if whole else "PartialData",
+                }
+            )
+            if not whole:
+                return told, [query, number, points[-1][0] if points else after]
+            after = None
+    return told, [query + 1, 0, None] if query + 1 < count else None
 
 
 def get_metric_statistics(store: MetricStore, call: Call, request: Request) -> Answer:

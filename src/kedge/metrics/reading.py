@@ -7,7 +7,7 @@ no label is called by its metric's name, or by its id when it is an expression.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, timezone
 from itertools import islice
@@ -22,6 +22,11 @@ from kedge.metrics.statistics import Statistic
 from kedge.metrics.store import MetricStore
 
 DEFAULT_PERIOD_S = 300
+MOST_READ = 1_000_000
+"""Kept datapoints that are held at once, of a request whose expressions need all of them: some 300 MB. A day of 500
+metrics is 720,000."""
+MOST_READ_IN_PAGE = 400_000
+"""Kept datapoints behind which a page ends that could go on: long periods are put together from many of them."""
 
 Query = Mapping[str, Any]
 """A MetricDataQuery, which `queries.check` has found sound."""
@@ -34,6 +39,22 @@ class Result:
     id: str
     series: Series
     """With the label as it is to be shown."""
+
+
+class _Allowance:
+    """How much a request has read, whichever of its queries, searches and units it was for."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def take(self, count: int) -> None:
+        """Raises ValidationFailed."""
+        self.taken += count
+        if self.taken > MOST_READ:
+            raise ValidationFailed(
+                f"The request would read more than {MOST_READ} datapoints at once. Take a longer period, a shorter "
+                "range, or fewer metrics."
+            )
 
 
 @dataclass(frozen=True)
@@ -49,6 +70,23 @@ class Reader:
     zone: timezone = field(default=UTC)
     band: Callable[[Sequence[Query], Mapping[str, Value], Window], Band] | None = None
     """(queries, what they have given so far, window) to what ANOMALY_DETECTION_BAND computes; None where it cannot."""
+    _allowance: _Allowance = field(default_factory=_Allowance)
+
+    def each(self, queries: Sequence[Query], first: int = 0) -> Iterator[tuple[int, list[Result]]]:
+        """(number of the query, its results) from the query `first` on, of those whose data is asked for.
+
+        Metrics alone are read one by one as they are asked for, so that who stops has read no more than it took; and
+        they end early once much was read. Raises as `read`."""
+        if any("Expression" in query for query in queries):
+            results: dict[str, list[Result]] = {}
+            for result in self.read(queries):
+                results.setdefault(result.id, []).append(result)
+            yield from ((n, results.get(query["Id"], [])) for n, query in enumerate(queries) if n >= first)
+            return
+        for number, query in enumerate(queries[first:], first):
+            if self._allowance.taken > MOST_READ_IN_PAGE:
+                return
+            yield number, self.read([query]) if query.get("ReturnData", True) else []
 
     def read(self, queries: Sequence[Query]) -> list[Result]:
         """Of the queries whose data is asked for, in their order. Raises ValidationFailed, ServiceUnavailable."""
@@ -93,7 +131,7 @@ class Reader:
 
     def periods(self, of: Metric, unit: str | None, period_s: int) -> list[tuple[str, Periods]]:
         start_s = rounded_start(self.start_s, period_s, self.now_s)
-        return self.store.read(of, unit, period_s, start_s, _end(self.end_s))
+        return self.store.read(of, unit, period_s, start_s, _end(self.end_s), self._allowance.take)
 
     def _of_expression(
         self, name: str, expression: Expression, query: Query, queries: Sequence[Query], known: Mapping[str, Value]
@@ -136,7 +174,7 @@ class Reader:
             raise ValidationFailed(f"Error in expression '{name}': {refused}") from None
         listed = self.store.metrics(self.account, self.region, wanted.namespace, wanted.metric_name)
         found = list(islice(filter(wanted.matches, listed), insights.MOST_SCANNED))
-        read = [(each, _together([periods for _, periods in self.periods(each, None, period_s)])) for each in found]
+        read = ((each, _together([periods for _, periods in self.periods(each, None, period_s)])) for each in found)
         return insights.evaluate(wanted, read, period_s)
 
     def _labelled(self, query: Query, series: Series) -> Series:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -118,13 +118,20 @@ class MetricStore:
             return self._file.write(change)
 
     def read(
-        self, metric: Metric, unit: str | None, period_s: int, start_s: int, end_s: int
+        self,
+        metric: Metric,
+        unit: str | None,
+        period_s: int,
+        start_s: int,
+        end_s: int,
+        counted: Callable[[int], None] = lambda count: None,
     ) -> list[tuple[str, dict[int, Summary]]]:
         """By unit, those alone that have something in the range: start of the period -> what is known of it.
 
         unit: None is every one. Periods begin at start_s itself; the last one ends at end_s or after it, and has what
         came before end_s. Data is read from what is kept, so a period that is no multiple of what is kept of that time
-        finds nothing there. Raises ServiceUnavailable.
+        finds nothing there. counted: told of each unit how many kept datapoints it was put together from, and what it
+        raises ends the reading. Raises ServiceUnavailable.
         """
         tier_number = readable(period_s, start_s)
         step_s, now_s = TIERS[tier_number].step_s, self._now_s()
@@ -133,12 +140,16 @@ class MetricStore:
         with in_plain_words(), self._snapshot() as db:
             for each, series in catalog.units(db, metric, unit):
                 periods: dict[int, Summary] = {}
-                for at_s, data in rolling.points(db, tier_number, series, start_s, end_s, now_s):
+                kept = 0
+                for kept, (at_s, data) in enumerate(  # noqa: B007 (how many there were)
+                    rolling.points(db, tier_number, series, start_s, end_s, now_s), 1
+                ):
                     period = at_s - (at_s - start_s) % period_s
                     if period in periods:
                         periods[period].merge(Summary.unpacked(data))
                     else:
                         periods[period] = Summary.unpacked(data)
+                counted(kept)
                 if periods:
                     found.append((each, periods))
         return found
