@@ -89,6 +89,9 @@ from kedge.wire.models import Models
 SERVICES = ("sagemaker", "sagemaker-runtime", "s3", "sts", "iam", "kms", "cloudwatch", "logs", "sns")
 THREADS = 16
 """Plain operations that run at once; each holds a store connection for a few milliseconds."""
+READING_THREADS = 4
+"""Of those that read up to a hundred thousand datapoints, which takes seconds."""
+WIDE_READS = ("cloudwatch.GetMetricData", "cloudwatch.GetMetricWidgetImage")
 DRAIN_S = 5
 
 log = logging.getLogger(__name__)
@@ -189,6 +192,7 @@ class App:
             self.keys, self.known, self.root, home.region, self.clock, required=settings.auth_required
         )
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="operation")
+        self.reading = ThreadPoolExecutor(READING_THREADS, thread_name_prefix="reading")
         self.authorization = Authorization(self.known, openness.facts)
         models = Models(SERVICES, settings.s3_domain)
         guarded = self.authorization.guarded(
@@ -202,6 +206,7 @@ class App:
             routes=self.routes(),
             passthrough=Passthrough([home.router_socket(number) for number in range(settings.routers)]),
             executor=self.threads,
+            apart=dict.fromkeys(WIDE_READS, self.reading),
             strict=settings.strict_results,
         )
         self.site = Browser(
@@ -375,6 +380,7 @@ class App:
             await self.telemetry.stop()
             await self.engine.close()
             self.threads.shutdown(wait=True, cancel_futures=True)
+            self.reading.shutdown(wait=True, cancel_futures=True)
             self.telemetry.close()
             self.objects.close()
             self.store.close()

@@ -547,6 +547,30 @@ def test_what_is_held_in_memory_is_bounded() -> None:
     assert gateway._held._bytes == 0
 
 
+def test_operations_that_take_long_keep_no_others_waiting() -> None:
+    go_on = threading.Event()
+
+    def slow(call: Call, request: dict[str, Any]) -> dict[str, Any]:
+        assert go_on.wait(20)
+        return {}
+
+    operations = {"iam.ListUsers": slow, "sts.GetCallerIdentity": who_am_i}
+    with ThreadPoolExecutor(1) as plain, ThreadPoolExecutor(1) as long, ThreadPoolExecutor(3) as clients:
+        gateway = Gateway(
+            Models(["iam", "sts"]), operations, authenticate, Call, executor=plain, apart={"iam.ListUsers": long}
+        )
+        with serving(gateway) as port:
+            server = Server(port, Bucket(), gateway)
+            iam, sts = server.client("iam"), server.client("sts")
+            waiting = [clients.submit(iam.list_users) for _ in range(3)]
+            try:
+                assert sts.get_caller_identity()["Account"]
+                assert not any(each.done() for each in waiting)
+            finally:
+                go_on.set()
+            assert [each.result()["Users"] for each in waiting] == [[], [], []]
+
+
 def test_gzip_in_several_members() -> None:
     assert unzipped(gzip.compress(b"a") + gzip.compress(b"b"), "gzip", 2) == b"ab"
     for body, encoding, wrong in (

@@ -81,13 +81,16 @@ class Gateway:
         routes: Mapping[tuple[str, str], Callable[[Request], Awaitable[Response]]] | None = None,
         passthrough: App | None = None,
         executor: Executor | None = None,
+        apart: Mapping[str, Executor] | None = None,
         limits: Limits | None = None,
         strict: bool = False,
     ) -> None:
         """operations: by "service.Operation". new_call: (caller, request id, user agent) -> what operations are given.
         routes: (method, path) -> handler of a request that belongs to no AWS service; it authenticates for itself.
         passthrough: gets the requests of sagemaker-runtime, with their bodies unread. executor: runs plain functions;
-        None is the loop's own. strict: a result that does not fit its shape is an AssertionError, for tests.
+        None is the loop's own. apart: by "service.Operation", what runs those that may take seconds, so that however
+        many of them there are the others need not wait. strict: a result that does not fit its shape is an
+        AssertionError, for tests.
         """
         for key in operations:
             service, _, name = key.partition(".")
@@ -100,6 +103,7 @@ class Gateway:
         self._routes = dict(routes or {})
         self._passthrough = passthrough
         self._executor = executor
+        self._apart = dict(apart or {})
         self._limits = limits or Limits()
         self._strict = strict
         self._held = Held(self._limits.held_bytes)
@@ -156,7 +160,10 @@ class Gateway:
             call = self._new_call(caller, request_id, request.headers.get("user-agent", ""))
             if inspect.iscoroutinefunction(operation):
                 return self._encoded(target, await operation(call, parameters), request_id)
-            return await self._in_thread(lambda: self._encoded(target, operation(call, parameters), request_id))
+            return await self._in_thread(
+                lambda: self._encoded(target, operation(call, parameters), request_id),
+                self._apart.get(target.key, self._executor),
+            )
         except ServiceError as error:
             if error.status >= 500:
                 log.warning("%s %s: %s", request_id, target.key, error)
@@ -175,7 +182,7 @@ class Gateway:
             return request, hashlib.sha256(body).hexdigest()
 
         small = len(body) <= INLINE_BYTES and "content-encoding" not in incoming.request.headers
-        return unpack() if small else await self._in_thread(unpack)
+        return unpack() if small else await self._in_thread(unpack, self._executor)
 
     def _operation(self, target: Target) -> Operation:
         """Raises UnknownOperation: not in the model, or not here."""
@@ -191,7 +198,9 @@ class Gateway:
             check(target.model(), parameters)
             return parameters
 
-        return decode() if len(request.body) <= INLINE_BYTES else await self._in_thread(decode)
+        if len(request.body) <= INLINE_BYTES:
+            return decode()
+        return await self._in_thread(decode, self._executor)
 
     def _encoded(self, target: Target, result: dict[str, Any], request_id: str) -> Response:
         if self._strict:
@@ -203,8 +212,8 @@ class Gateway:
             response.headers |= result.headers
         return response
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+    async def _in_thread(self, work: Callable[[], T], executor: Executor | None) -> T:
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
 def _refusal(target: Target, error: ServiceError, request_id: str) -> Response:
