@@ -15,7 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 PLAIN = b"the plaintext that must not be on the disk " * 5000
 PART = os.urandom(1024) * 5 * 1024
-KEY, OTHER_KEY = bytes(range(32)), bytes(32)
+KEY, OTHER_KEY = (hashlib.sha256(text).digest() for text in (b"the key", b"another key"))
+"""Nothing that could be in a file by chance, such as the numbers from 0 to 31."""
 CUSTOMER = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": KEY}
 OTHER_CUSTOMER = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": OTHER_KEY}
 CUSTOMER_MD5 = base64.b64encode(hashlib.md5(KEY).digest()).decode()
