@@ -19,7 +19,6 @@ from typing import NamedTuple
 VARIABLE = "KEDGE_CORE"
 """`python` runs the sources, built or not; `compiled` runs nothing else than what was built."""
 MODULES = (
-    "metrics.sketch",
     "serving.admission",
     "serving.answers",
     "serving.asking",
