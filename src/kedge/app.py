@@ -71,6 +71,7 @@ from kedge.objects.browser import Browser, Parts
 from kedge.objects.files import Objects
 from kedge.objects.index import IndexRefused
 from kedge.objects.vault import Vault
+from kedge.registry import operations as registry_operations
 from kedge.serving import runtimes
 from kedge.serving.capture.forgetting import forget
 from kedge.serving.passthrough import Passthrough
@@ -105,6 +106,7 @@ def operations(
         **object_operations.OPERATIONS,
         **identity_operations.operations(keys),
         **model_operations.OPERATIONS,
+        **registry_operations.OPERATIONS,
         **tag_operations.OPERATIONS,
         **endpoint_operations.operations(machine),
         **kms_operations.operations(key_store),

@@ -28,6 +28,8 @@ def resources(
     *,
     sort_by: str = "CreationTime",
     sort_order: str = "Descending",
+    name_prefix: str = "",
+    has_slash: bool | None = None,
 ) -> tuple[list[Resource], dict[str, str]]:
     """One page of the caller's resources, and {"NextToken": ...}, empty on the last page. Wire names in `request`."""
     sort_by = request.get("SortBy", sort_by)
@@ -37,6 +39,8 @@ def resources(
         call.scope,
         kind,
         name_contains=request.get("NameContains", ""),
+        name_prefix=name_prefix,
+        has_slash=has_slash,
         status=request.get("StatusEquals", ""),
         created_after=request.get("CreationTimeAfter"),
         created_before=request.get("CreationTimeBefore"),

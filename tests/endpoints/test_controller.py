@@ -102,7 +102,6 @@ async def test_an_instance_that_cannot_start_fails_the_endpoint_and_leaves_nothi
         ({}, "https://example.com/model.tar.gz", "only s3://"),
         ({}, "s3://models/plain.tar.gz", "not a gzip archive"),
         ({"Environment": {"SAGEMAKER_SUBMIT_DIRECTORY": "s3://models/none.gz"}}, "s3://models/model.tar.gz", "none.gz"),
-        ({"ModelPackageName": "package"}, "s3://models/model.tar.gz", "names a model package"),
     ],
 )
 async def test_what_cannot_be_served_fails_with_its_name(world: World, container: dict[str, str], uri: str, says: str):

@@ -93,7 +93,7 @@ def test_many_models(prefix: str):
 @pytest.mark.parametrize(
     ("container", "says"),
     [
-        ({"ModelPackageName": "p"}, "names a model package (PrimaryContainer.ModelPackageName)"),
+        ({"ModelPackageName": "p", "Image": ""}, "has no image for PrimaryContainer: its model package names none"),
         ({"ModelDataUrl": "https://b/m"}, "model data at https://b/m; only s3://"),
         (
             {"ModelDataSource": source("S3Prefix", "None", "s3://b/p/", ManifestS3Uri="s3://b/manifest")},

@@ -115,12 +115,35 @@ def _sagemaker(action: str, operation: str, asked: Asked) -> list[Need]:
         return [Need(action, _as_written(given["ResourceArn"]), context)]
     if operation.startswith("Invoke"):
         return [Need("sagemaker:InvokeEndpoint", asked.arn("sagemaker", f"endpoint/{given['EndpointName'].lower()}"))]
+    if "ModelPackage" in operation:
+        return _model_packages(action, operation, asked, context)
     names = _KINDS.get(operation, (f"{_VERB.sub('', operation, count=1)}Name",))
     found = [asked.arn("sagemaker", _sagemaker_resource(name, given[name])) for name in names if name in given]
     if operation in ("CreateEndpoint", "UpdateEndpoint") and "EndpointConfigName" in given:
         found.append(asked.arn("sagemaker", _sagemaker_resource("EndpointConfigName", given["EndpointConfigName"])))
     needed = [Need(action, each, context) for each in found or ["*"]]
     if given.get("Tags") and operation.startswith("Create"):
+        needed.append(Need("sagemaker:AddTags", needed[0].resource, context))
+    return needed
+
+
+def _model_packages(action: str, operation: str, asked: Asked, context: Mapping[str, Values]) -> list[Need]:
+    """A package or a group may be named by its ARN; a version that is to come is any one of its group."""
+    given = asked.parameters
+    if "ModelPackageArnList" in given:
+        return [Need(action, _as_written(text), context) for text in given["ModelPackageArnList"]]
+    group, package = given.get("ModelPackageGroupName", ""), given.get("ModelPackageName", "")
+    if "Group" in operation and group:
+        text, kind = group, "model-package-group"
+    elif operation == "CreateModelPackage" and group:
+        text, kind = f"{group.rpartition('/')[2]}/*", "model-package"
+    else:
+        text, kind = given.get("ModelPackageArn") or package or "*", "model-package"
+    if text == "*" or text.startswith("arn:"):
+        needed = [Need(action, _as_written(text), context)]
+    else:
+        needed = [Need(action, asked.arn("sagemaker", f"{kind}/{text.lower()}"), context)]
+    if given.get("Tags"):
         needed.append(Need("sagemaker:AddTags", needed[0].resource, context))
     return needed
 

@@ -193,8 +193,8 @@ def _is_direct(model: Mapping[str, Any]) -> bool:
 
 def _problem(path: str, container: Mapping[str, Any]) -> str:
     """Why no instance could run this container, as the rest of a sentence about its model; "" when one can."""
-    if container.get("ModelPackageName"):
-        return f"names a model package ({path}.ModelPackageName), {_NOT_SERVED}"
+    if not container.get("Image"):
+        return f"has no image for {path}: its model package names none."
     for where, source in _data_sources(path, container):
         for member in ("ManifestS3Uri", "HubAccessConfig"):
             if source.get(member):

@@ -57,6 +57,8 @@ class Query:
     limit: int | None = None
     after: str | None = None
     name_prefix: str = ""
+    has_slash: bool | None = None
+    """Whether names have a slash; None: either."""
 
     def statement(self) -> Select[Any]:
         """Asks for one row more than the limit, which tells whether a next page exists."""
@@ -74,6 +76,9 @@ class Query:
             # SQLite's LIKE takes no notice of the case of letters; the first comparison is for the index.
             same = func.substr(c.name, 1, len(self.name_prefix)) == self.name_prefix
             found = found.where(c.name >= self.name_prefix, same)
+        if self.has_slash is not None:
+            slashed = c.name.contains("/")
+            found = found.where(slashed if self.has_slash else ~slashed)
         if self.status:
             found = found.where(c.status == self.status)
         if self.created_after is not None:

@@ -119,6 +119,7 @@ class Store:
         descending: bool = False,
         limit: int | None = None,
         after: str | None = None,
+        has_slash: bool | None = None,
     ) -> Page:
         """A page of resources. scope None: of every account and region. limit None: all of them.
 
@@ -139,6 +140,7 @@ class Store:
             limit,
             after,
             name_prefix,
+            has_slash,
         )
         with self._reading() as connection:
             return list_resources(connection, query)

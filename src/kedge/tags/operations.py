@@ -12,7 +12,11 @@ from kedge.listing import opened, sealed
 from kedge.store.store import Author, Scope, Store, Transaction
 from kedge.tags.attach import merged, read, without, write
 
-NAMES = {"endpoint-config": "endpoint configuration"}
+NAMES = {
+    "endpoint-config": "endpoint configuration",
+    "model-package": "model package",
+    "model-package-group": "model package group",
+}
 """What messages call a kind of resource, where that is not its name in the ARN."""
 
 
