@@ -164,5 +164,42 @@ def pipeline():
     gone(predictor, model)
 
 
-SCENARIOS = {each.__name__: each for each in (sklearn, plain, folder, xgboost, multi, pipeline)}
+def registry():
+    """A version of a model package group: registered, approved, deployed by its ARN."""
+    made = SKLearnModel(
+        model_data=uploaded("bare.tar.gz", "registry"),
+        role=ROLE,
+        entry_point=SCRIPT,
+        framework_version="1.2-1",
+        env={"GREETING": "registered"},
+        sagemaker_session=session,
+    )
+    group = f"sdk2-group-{scheme}"
+    package = made.register(
+        content_types=["text/csv"],
+        response_types=["text/csv"],
+        inference_instances=["ml.m5.large"],
+        transform_instances=["ml.m5.large"],
+        model_package_group_name=group,
+        approval_status="PendingManualApproval",
+        description="of the SDK",
+    )
+    client = session.sagemaker_client
+    assert package.model_package_arn.endswith(f":model-package/{group}/1"), package.model_package_arn
+    assert client.describe_model_package_group(ModelPackageGroupName=group)["ModelPackageGroupStatus"] == "Completed"
+    package.update_approval_status("Approved")
+    deployed = sagemaker.ModelPackage(
+        role=ROLE,
+        model_package_arn=package.model_package_arn,
+        sagemaker_session=session,
+        predictor_cls=sagemaker.Predictor,
+    )
+    predictor = started(deployed.deploy(1, "ml.m5.large", wait=False))
+    assert predictor.predict(ROWS) == {"by": "registered", "labels": [0, 2]}
+    gone(predictor, deployed)
+    client.delete_model_package(ModelPackageName=package.model_package_arn)
+    client.delete_model_package_group(ModelPackageGroupName=group)
+
+
+SCENARIOS = {each.__name__: each for each in (sklearn, plain, folder, xgboost, multi, pipeline, registry)}
 SCENARIOS[sys.argv[1]]()
