@@ -15,7 +15,8 @@
     DIR/tasks/ID/                  record.json, report/state.json, output.log, work/, tmp/ of each task
     DIR/output/                    output of tasks that ended, until it is among the log events (compute/ended.py)
     DIR/routing.json               the routing table last accepted (mode 0600)
-    DIR/reports/N/                 what router N has counted and control has not taken yet (serving/kept.py)
+    DIR/reports/N/                 what router N has counted and control has not taken yet (serving/kept.py), and a link
+                                   to its journal in the system's shared memory (serving/journal.py)
     DIR/capture/                   what was captured and is not on S3 yet, sealed (serving/capture/spool.py)
     DIR/tls/                       ca.pem, ca.key, server.pem, server.key
     DIR/topics/                    key and certificate that messages of topics are signed with (topics/signing.py)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from kedge.home import Home, read_home
 from kedge.node import lock, strays
 from kedge.node.adoption import CAPTURE
 from kedge.node.supervisor import remove_traces
+from kedge.serving.kept import rescue
 
 ROLE_GRACE_S = 10.0
 _AFTER_KILL_S = 5.0
@@ -25,6 +27,8 @@ _REAPED_WITHIN_S = 3.0
 _SIDECARS_END_WITHIN_S = 10.0
 _GATES_END_WITHIN_S = 2.0
 _POLL_S = 0.02
+
+log = logging.getLogger(__name__)
 
 
 def down(data_dir: Path) -> bool:
@@ -71,10 +75,20 @@ def _end_what_is_left(home: Home) -> bool:
         groups = cgroup.find(home_id(home))
         if groups is not None:
             groups.clear()
+        _keep_what_was_counted(home)
         remove_traces(home)
         return bool(roles or instances or unclaimed)
     finally:
         os.close(held)
+
+
+def _keep_what_was_counted(home: Home) -> None:
+    """By routers that were killed. Their memory is given back; their reports are sent by those that come next."""
+    for folder in home.reports.glob("*/"):
+        try:
+            rescue(folder)
+        except OSError as error:
+            log.warning("what a killed router has counted stays where it is: %s", error)
 
 
 def _remove_containers(home: Home, tasks: Sequence[TaskRecord]) -> None:

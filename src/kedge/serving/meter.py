@@ -182,16 +182,21 @@ class Meter:
         refused = self._cell(place).refused
         refused[code] = refused.get(code, 0) + 1
 
-    def roll(self, second: int, concurrent: Iterable[Concurrent] = (), captured: Iterable[Captured] = ()) -> bytes:
-        """The encoded frame of the second that is over. The next one begins empty.
+    def roll(
+        self, second: int, concurrent: Iterable[Concurrent] | None = (), captured: Iterable[Captured] = ()
+    ) -> bytes:
+        """The encoded frame of the second that is over, or of a part of it. The next one begins empty.
 
-        concurrent: of the variants that have something to do; one that had, and has not, is told to have nothing.
+        concurrent: of the variants that have something to do; one that had, and has not, is told to have nothing. None:
+        nothing is told of it, since it is not known or the second is not over.
         """
         self._add()
         cells, self._cells = self._cells, {}
         self.sequence += 1
-        now = {place.of_variant: (0, 0) for place in cells}
-        now.update({each.place: (each.requests, each.instances) for each in concurrent})
+        now: dict[VariantPlace, tuple[int, int]] = {}
+        if concurrent is not None:
+            now = {place.of_variant: (0, 0) for place in cells}
+            now.update({each.place: (each.requests, each.instances) for each in concurrent})
         return orjson.dumps(
             [
                 FORMAT,

@@ -3,7 +3,8 @@
 A message is a u32 length (little-endian) and a frame of `meter.py`; control answers each with {"boot", "sequence"} once
 it has taken it. A router keeps what is not acknowledged, at most BACKLOG frames, and sends it again, in order, to the
 next control process; what waits for longer than a moment is on disk, too, for the router that comes after this one
-(kept.py). Nothing of it is on a request's path, and an idle router sends nothing.
+(kept.py), and what is no report yet in a journal (journal.py). A request waits for none of it, and an idle router sends
+nothing.
 """
 
 from __future__ import annotations
@@ -51,8 +52,10 @@ class Reporter:
         self._meter = Meter(boot)
         self._concurrent, self._captured = concurrent, captured
         self._kept = kept
+        former = kept.read(BACKLOG) if kept is not None else []
+        self._journal = kept.journal(boot) if kept is not None else None
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Report] = deque(kept.read(BACKLOG) if kept is not None else ())
+        self._waiting: deque[Report] = deque(former)
         """Not acknowledged yet: what former routers left, then what this one has counted."""
         self._sent = 0
         """How many of them are on their way."""
@@ -76,18 +79,29 @@ class Reporter:
         """As Meter.invocation, in seconds."""
         if not self._roll_is_due:
             self._begin_second()
-        self._meter.invocation(place, status, instances, model_s * 1e6, overhead_s * 1e6)
+        model_us, overhead_us = model_s * 1e6, overhead_s * 1e6
+        journal = self._journal
+        if journal is not None and not journal.invocation(place, status, instances, model_us, overhead_us):
+            self._cut()
+            journal.invocation(place, status, instances, model_us, overhead_us)
+        self._meter.invocation(place, status, instances, model_us, overhead_us)
 
     def refusal(self, place: Place, code: str) -> None:
         """As Meter.refusal."""
         if not self._roll_is_due:
             self._begin_second()
+        journal = self._journal
+        if journal is not None and not journal.refusal(place, code):
+            self._cut()
+            journal.refusal(place, code)
         self._meter.refusal(place, code)
 
     def _begin_second(self) -> None:
         now_s = self._clock.now().timestamp()
         self._second = int(now_s)
         self._roll_is_due = True
+        if self._journal is not None:
+            self._journal.begin(self._second, self._meter.sequence + 1)
         self._loop.call_later(1 - now_s % 1, self.roll)
 
     def roll(self) -> None:
@@ -97,9 +111,20 @@ class Reporter:
         if self._meter.is_empty and not concurrent:
             return
         frame = self._meter.roll(self._second, concurrent, self._captured())
+        sequence = self._meter.sequence
         if concurrent:
             self._begin_second()
-        report = Report(self._meter.boot, self._meter.sequence, frame)
+        self._tell(sequence, frame)
+
+    def _cut(self) -> None:
+        """The journal is full: what was counted of this second until now is a report by itself."""
+        frame = self._meter.roll(self._second, None)
+        if self._journal is not None:
+            self._journal.begin(self._second, self._meter.sequence + 1)
+        self._tell(self._meter.sequence, frame)
+
+    def _tell(self, sequence: int, frame: bytes) -> None:
+        report = Report(self._meter.boot, sequence, frame)
         self._waiting.append(report)
         if len(self._waiting) > BACKLOG:
             self._forget_first()
@@ -115,6 +140,8 @@ class Reporter:
     def _forget_first(self) -> None:
         report = self._waiting.popleft()
         self._sent = max(0, self._sent - 1)
+        if self._journal is not None and report.boot == self._meter.boot:
+            self._journal.forget(report.sequence)
         if self._kept is not None:
             self._kept.remove(report)
 

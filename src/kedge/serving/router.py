@@ -27,6 +27,7 @@ from kedge.compute import link
 from kedge.config import SettingError, Settings
 from kedge.home import Home, HomeError, open_home
 from kedge.loop import run_on_fastest_loop
+from kedge.serving import journal
 from kedge.serving.capture.tap import Tap
 from kedge.serving.inbound import Limits
 from kedge.serving.kept import Kept, folders_of
@@ -62,7 +63,7 @@ async def serve(
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
     tap = Tap(home.capture_socket, Random(os.urandom(16)).random)
-    kept = Kept(folders_of(home.reports, number, settings.routers))
+    kept = Kept(folders_of(home.reports, number, settings.routers), None if settings.ephemeral else journal.MEMORY)
     router = Router(number, SystemClock(), limits_of_process(), settings.body_limit_bytes, tap, kept)
     client = TableClient(home.control_socket, home.routing_file, router.swap)
     client.load()
