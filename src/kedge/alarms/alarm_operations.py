@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kedge.alarms import composite_operations as composites
-from kedge.alarms.errors import AlarmNotFound
 from kedge.alarms.evaluate import State
 from kedge.alarms.records import COMPOSITE, METRIC, TYPES, Alarm, arn_of, described, find, related, seconds
 from kedge.alarms.requests import Handler, Request, Result, author, following, place, tell
@@ -13,7 +12,7 @@ from kedge.alarms.transition import set_state
 from kedge.alarms.validation import check_reason_data
 from kedge.call import Call
 from kedge.errors import ValidationFailed
-from kedge.metrics.errors import InvalidNextToken, ResourceNotFound
+from kedge.metrics.errors import AlarmNotFound, InvalidNextToken, ResourceNotFound
 from kedge.store.records import Resource
 from kedge.store.transaction import Transaction
 from kedge.tags import attach

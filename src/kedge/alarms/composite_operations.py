@@ -7,12 +7,12 @@ from typing import Any
 
 from kedge import arn
 from kedge.alarms import rule, suppression, validation
-from kedge.alarms.errors import LimitExceeded
 from kedge.alarms.records import COMPOSITE, Alarm, find, name_in
 from kedge.alarms.requests import Handler, Request, Result, author, put
 from kedge.alarms.transition import act
 from kedge.call import Call
 from kedge.errors import ValidationFailed
+from kedge.metrics.errors import AlarmLimitExceeded
 from kedge.store.records import Resource, Scope
 from kedge.store.store import Store
 from kedge.store.transaction import Transaction
@@ -70,7 +70,9 @@ def _check_children(tx: Transaction, scope: Scope, name: str, children: list[str
                 counts[child] = counts.get(child, 0) + 1
     full = next((child for child in children if counts.get(child, 0) >= MOST_PARENTS), None)
     if full is not None:
-        raise LimitExceeded(f"The alarm {full} is in the rules of {MOST_PARENTS} composite alarms, which is the most.")
+        raise AlarmLimitExceeded(
+            f"The alarm {full} is in the rules of {MOST_PARENTS} composite alarms, which is the most."
+        )
 
 
 def _check_suppressor(tx: Transaction, scope: Scope, config: Mapping[str, Any]) -> None:

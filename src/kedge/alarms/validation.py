@@ -12,12 +12,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kedge import arn
 from kedge.alarms import rule
-from kedge.alarms.errors import InvalidFormat
 from kedge.alarms.evaluate import BAND, checked_treatment
 from kedge.alarms.queries import check_queries
 from kedge.errors import ValidationFailed
 from kedge.metrics import documents, statistics
-from kedge.metrics.errors import InvalidParameterCombination
+from kedge.metrics.errors import InvalidFormat, InvalidParameterCombination
 from kedge.metrics.statistics import StatisticUnknown
 
 MAX_BYTES = 120 * 1024

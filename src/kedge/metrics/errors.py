@@ -1,4 +1,5 @@
-"""CloudWatch's own errors. Source: its botocore model, which also says how the query protocol names them."""
+"""CloudWatch's own errors, of metrics and of alarms. Source: its botocore model, which also says how the query protocol
+names them."""
 
 from __future__ import annotations
 
@@ -40,3 +41,17 @@ class LimitExceeded(ServiceError):
 
 class InvalidNextToken(ServiceError):
     code, status = "InvalidNextToken", 400
+
+
+class AlarmNotFound(ServiceError):
+    code, status = "ResourceNotFound", 404
+
+
+class AlarmLimitExceeded(ServiceError):
+    code, status = "LimitExceededFault", 400
+    elsewhere = {"query": ("LimitExceeded", 400)}
+
+
+class InvalidFormat(ServiceError):
+    code, status = "InvalidFormatFault", 400
+    elsewhere = {"query": ("InvalidFormat", 400)}
