@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -382,9 +381,10 @@ def test_a_router_that_goes_takes_its_requests_along(start: Start, connect: Conn
     cancelled = router.send(b"x")
     router.socket.sendall(frames.frame(Kind.CANCEL, cancelled))
     leaving.ping()
+    descriptors = Path(f"/proc/{instance.process.pid}/fd")
+    before = len(list(descriptors.iterdir()))
     leaving.socket.close()
-    router.ping()
-    time.sleep(1)  # nothing tells from outside that the front has noticed, and the container's process after it
+    until(lambda: len(list(descriptors.iterdir())) < before)  # the front has noticed, and told the container's process
     (instance.folder / "work" / "a" / "go").touch()
     assert list(router.answers(1)) == [waiting]
     assert json.loads(router.ask(b"about")[1])["calls"] == 2
