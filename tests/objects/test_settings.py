@@ -139,11 +139,14 @@ async def test_what_is_public(s3, condition, public):
         (policy(Action=None), "Action"),
         (policy(Action="ec2:Run"), "action"),
         (policy(Action=[]), "action"),
+        (policy(Action="s3:ListObjects", Resource="arn:aws:s3:::bucket"), "invalid action"),
+        (policy(Action=["s3:GetObject", "s3:HeadObject"]), "invalid action"),
         (policy(Resource="arn:aws:s3:::other/*"), "resource"),
         (policy(Resource="*"), "resource"),
         (policy(Action="s3:ListBucket", Resource="arn:aws:s3:::bucket/*"), "does not apply"),
         (policy(Action=["s3:GetObject", "s3:GetBucketPolicy"], Resource="arn:aws:s3:::bucket/*"), "does not apply"),
         (policy(Action="s3:PutObject", Resource="arn:aws:s3:::bucket"), "does not apply"),
+        (policy(Action="s3:AbortMultipartUpload", Resource="arn:aws:s3:::bucket"), "does not apply"),
         (
             policy(Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:user/nobody"}),
             "Invalid principal in policy: .*user/nobody",
@@ -165,6 +168,7 @@ async def test_texts_that_are_no_policy(s3, text, message):
         {"Action": ["s3:GetObject", "s3:ListBucket"], "Resource": ["arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*"]},
         {"Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "arn:aws:s3:::bucket*"},
         {"Action": "s3:GetBucket*", "Resource": "arn:aws:s3:::bucket"},
+        {"Action": ["s3:getobjectversion", "S3:AbortMultipartUpload"], "Resource": "arn:aws:s3:::bucket/*"},
         {"Principal": {"AWS": "arn:aws:iam::999999999999:user/of-another-account"}},
     ],
 )

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from kedge.objects import known_actions
 from kedge.objects.errors import MalformedPolicy
 
 LARGEST_BYTES = 20 * 1024
@@ -19,11 +20,6 @@ _ELEMENTS = frozenset(
     {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 )
 _PRINCIPAL = re.compile(r"\*|\d{12}|arn:aws[a-z-]*:(iam|sts)::\d{12}:.+|AIDA[A-Z0-9]+|AROA[A-Z0-9]+")
-_ON_BUCKETS = re.compile(r"s3:(get|put|delete|list|create)bucket[a-z]*|s3:(get|put)[a-z]+configuration", re.IGNORECASE)
-_ON_OBJECTS = re.compile(
-    r"s3:((get|put|delete)object[a-z]*|restoreobject|abortmultipartupload|listmultipartuploadparts)", re.IGNORECASE
-)
-"""What the service authorization reference lists for buckets and for objects, as far as the name says it."""
 _NARROWING = re.compile(
     r"(aws:(principalorgid|principalorgpaths|principalaccount|principalarn|sourcearn|sourceaccount|sourceorgid|"
     r"sourceorgpaths|sourceowner|sourcevpc|sourcevpce|sourceip|userid|username)"
@@ -89,7 +85,7 @@ def _check_statement(statement: Any, bucket: str) -> None:
             )
     _check_principal(statement.get("Principal", statement.get("NotPrincipal")))
     actions = _texts(statement.get("Action", statement.get("NotAction")))
-    if not actions or not all(re.fullmatch(r"\*|s3:[A-Za-z*?]+", action, re.IGNORECASE) for action in actions):
+    if not actions or not all(_is_action(action) for action in actions):
         raise MalformedPolicy("Policy has invalid action")
     resources = _texts(statement.get("Resource", statement.get("NotResource")))
     if not resources or not all(_of_bucket(resource, bucket) for resource in resources):
@@ -124,11 +120,18 @@ def _of_bucket(resource: str, bucket: str) -> bool:
     return found[2].count("*") <= 8 and re.fullmatch(pattern, bucket) is not None
 
 
+def _is_action(text: str) -> bool:
+    """The name of one, or a pattern, whatever it fits."""
+    if "*" in text or "?" in text:
+        return re.fullmatch(r"\*|s3:[A-Za-z*?]+", text, re.IGNORECASE) is not None
+    return text.lower() in known_actions.KNOWN
+
+
 def _applies(action: str, resources: list[str]) -> bool:
     """False for an action on a bucket where only objects are named, and the other way round. Wildcards do apply."""
-    if _ON_BUCKETS.fullmatch(action):
+    if action.lower() in known_actions.ON_BUCKETS:
         return any("/" not in resource for resource in resources)
-    if _ON_OBJECTS.fullmatch(action):
+    if action.lower() in known_actions.ON_OBJECTS:
         return any("/" in resource or "*" in resource for resource in resources)
     return True
 
