@@ -150,6 +150,11 @@ class Home:
         """Where routers hand what is captured to the capture process."""
         return self.run / "capture.sock"
 
+    @property
+    def shadow_socket(self) -> Path:
+        """Where routers hand what shadows answered to the capture process, to be compared."""
+        return self.run / "shadow.sock"
+
     def router_socket(self, number: int) -> Path:
         """Plain HTTP for the control process, which passes on what reached the API port."""
         return self.run / f"router-{number}.sock"

@@ -124,6 +124,27 @@ NO_CONFIGS: list[tuple[Any, ...]] = [
         {"ProductionVariants": [variant("a"), variant("b")], "ShadowProductionVariants": [variant("c")]},
         "exactly one production and one shadow",
     ),
+    (
+        {
+            "ProductionVariants": [variant("a")],
+            "ShadowProductionVariants": [variant("s")],
+            "AsyncInferenceConfig": {"OutputConfig": {}},
+        },
+        "AsyncInferenceConfig is given with ShadowProductionVariants",
+    ),
+    (
+        {
+            "ProductionVariants": [variant("a")],
+            "ShadowProductionVariants": [
+                {
+                    "VariantName": "s",
+                    "ModelName": "m",
+                    "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1},
+                }
+            ],
+        },
+        "Variant s gives ServerlessConfig",
+    ),
     ({"ProductionVariants": [variant("a")], "Tags": [{"Key": "aws:x", "Value": ""}]}, 'Tag key "aws:x"'),
     (
         {"ProductionVariants": [variant("a")], "Tags": [{"Key": "x", "Value": ""}] * 2},
@@ -326,7 +347,6 @@ async def test_a_stored_deployment_counts_when_it_is_retained(world: World):
 FEATURES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"AsyncInferenceConfig": {"OutputConfig": {}}}, {}, "AsyncInferenceConfig"),
     ({"ExplainerConfig": {"ClarifyExplainerConfig": {}}}, {}, "ExplainerConfig"),
-    ({"ShadowProductionVariants": [variant("s")]}, {}, "ShadowProductionVariants"),
     ({"KmsKeyId": "k"}, {}, "KmsKeyId"),
     ({}, {"ManagedInstanceScaling": {"Status": "ENABLED"}}, "ManagedInstanceScaling"),
     ({}, {"RoutingConfig": {"RoutingStrategy": "KV_AWARE"}}, "KV_AWARE"),

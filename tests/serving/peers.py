@@ -152,7 +152,8 @@ def table(*endpoints: Endpoint, version: int = 1, **options: Any) -> RoutingTabl
 async def running(first: RoutingTable | None, limits: Limits | None = None, **options: Any) -> AsyncIterator[Served]:
     tap = options.get("tap") or Tap(Path("/nowhere"), lambda: 0.0)
     body_limit_bytes = options.get("body_limit_bytes", 1 << 20)
-    router = Router(0, SystemClock(), limits or Limits(sweep_s=0.02), body_limit_bytes, tap)
+    feed = options.get("feed")
+    router = Router(0, SystemClock(), limits or Limits(sweep_s=0.02), body_limit_bytes, tap, feed=feed)
     if first is not None:
         router.swap(first)
     router.front.start()

@@ -48,6 +48,8 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
             f"With shadow variants there is exactly one production and one shadow variant; {len(production)} and "
             f"{len(shadow)} are given."
         )
+    if shadow:
+        _check_shadowed(request)
     capture.check(request.get("DataCaptureConfig"), request.get("Tags", []))
     document = {member: request[member] for member in STORED if member in request}
     for member in ("ProductionVariants", "ShadowProductionVariants"):
@@ -67,6 +69,20 @@ def models_of(call: Call, tx: Transaction, config: Mapping[str, Any]) -> dict[st
                 raise ValidationFailed(f'Could not find model "{model_arn}".')
             found[name] = model.document
     return found
+
+
+def _check_shadowed(request: Mapping[str, Any]) -> None:
+    """What SageMaker does not shadow. Raises ValidationFailed."""
+    if "AsyncInferenceConfig" in request:
+        raise ValidationFailed(
+            "AsyncInferenceConfig is given with ShadowProductionVariants; one of the two is allowed."
+        )
+    for variant in [*request["ProductionVariants"], *request["ShadowProductionVariants"]]:
+        if "ServerlessConfig" in variant:
+            raise ValidationFailed(
+                f"Variant {variant['VariantName']} gives ServerlessConfig; with shadow variants every variant has an "
+                "InstanceType."
+            )
 
 
 def _check_capacity(variant: Mapping[str, Any]) -> None:

@@ -42,17 +42,24 @@ def description(
     }
     if endpoint.live is not None:
         say = partial(_live_status, warn)
-        shown["ProductionVariants"] = [_variant(v, endpoint.live, status, say) for v in endpoint.live.variants]
+        shown["ProductionVariants"] = [_variant(v, endpoint.live, status, say) for v in endpoint.live.production]
+        if endpoint.live.shadow:
+            shown["ShadowProductionVariants"] = [_variant(v, endpoint.live, status, say) for v in endpoint.live.shadows]
         shown |= endpoint.live.echo
         if endpoint.live.capture is not None:
             shown["DataCaptureConfig"] = summary(endpoint.live.capture, status)
     if endpoint.pending is not None and status in (Status.CREATING, Status.UPDATING):
         pending = endpoint.pending
-        shown["PendingDeploymentSummary"] = {
+        summary_of_pending: dict[str, Any] = {
             "EndpointConfigName": pending.config,
-            "ProductionVariants": [_variant(v, pending, status, _pending_status) for v in pending.variants],
+            "ProductionVariants": [_variant(v, pending, status, _pending_status) for v in pending.production],
             "StartTime": datetime.fromtimestamp(pending.created_at_s, UTC),
         }
+        if pending.shadow:
+            summary_of_pending["ShadowProductionVariants"] = [
+                _variant(v, pending, status, _pending_status) for v in pending.shadows
+            ]
+        shown["PendingDeploymentSummary"] = summary_of_pending
     if endpoint.failure_reason:
         shown["FailureReason"] = endpoint.failure_reason
     if endpoint.deployment is not None:

@@ -64,10 +64,11 @@ def new_fleet(
     """
     problems = [unserved(config)]
     variants = []
-    for given in config["ProductionVariants"]:
+    shadows = config.get("ShadowProductionVariants", [])
+    for given in [*config["ProductionVariants"], *shadows]:
         variant, problem = _variant(given, models, kinds)
         variants.append(variant)
-        problems.append(problem)
+        problems.append(problem or (_not_shadowed(variant) if shadows else ""))
     return Fleet(
         number=number,
         config=config["EndpointConfigName"],
@@ -77,6 +78,7 @@ def new_fleet(
         echo={name: config[name] for name in ECHOED if name in config},
         capture=config.get("DataCaptureConfig"),
         capture_rules=capture_rules or {},
+        shadow=shadows[0]["VariantName"] if shadows else "",
     )
 
 
@@ -90,14 +92,23 @@ def unserved(config: Mapping[str, Any]) -> str:
     for member, what in (
         ("AsyncInferenceConfig", "asynchronous inference"),
         ("ExplainerConfig", "explanations"),
-        ("ShadowProductionVariants", "shadow variants"),
         ("KmsKeyId", "an encrypted volume"),
     ):
         if config.get(member):
             return sentence(f"{what} ({member})")
-    for variant in config["ProductionVariants"]:
+    for variant in [*config["ProductionVariants"], *config.get("ShadowProductionVariants", [])]:
         if what := _unserved_variant(variant):
             return sentence(f"{what} on variant {variant['VariantName']}")
+    return ""
+
+
+def _not_shadowed(variant: Variant) -> str:
+    """Why a variant of an endpoint with a shadow cannot be one; "" when it can. The rule is SageMaker's."""
+    if len(variant.containers) > 1 or any(each.models for each in variant.containers):
+        return (
+            f'Model "{variant.model}" of variant {variant.name} has several containers, or loads models by name; an '
+            "endpoint with a shadow variant serves models of one container with one model."
+        )
     return ""
 
 
@@ -193,9 +204,9 @@ def retained(fleet: Fleet, live: Fleet, excluded: Collection[str]) -> Fleet:
 
 
 def check_weights(fleet: Fleet) -> None:
-    """Raises ValidationFailed when no variant would get a request."""
-    if not any(variant.desired_weight > 0 for variant in fleet.variants):
-        names = ", ".join(variant.name for variant in fleet.variants)
+    """Raises ValidationFailed when no variant would answer a request."""
+    if not any(variant.desired_weight > 0 for variant in fleet.production):
+        names = ", ".join(variant.name for variant in fleet.production)
         raise ValidationFailed(f"The weights of all variants ({names}) are 0; at least one has to be above 0.")
 
 

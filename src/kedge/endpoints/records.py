@@ -111,6 +111,17 @@ class Fleet:
     """The config's DataCaptureConfig."""
     capture_rules: Mapping[str, str] = field(default_factory=dict)
     """Tags of the config that say what must not be captured."""
+    shadow: str = ""
+    """Name of the one of its variants that gets copies of requests and answers nobody; "" for none."""
+
+    @property
+    def production(self) -> tuple[Variant, ...]:
+        """The variants that answer."""
+        return tuple(each for each in self.variants if each.name != self.shadow)
+
+    @property
+    def shadows(self) -> tuple[Variant, ...]:
+        return tuple(each for each in self.variants if self.shadow and each.name == self.shadow)
 
     def variant(self, name: str) -> Variant | None:
         return next((each for each in self.variants if each.name == name), None)

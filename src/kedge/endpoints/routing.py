@@ -55,7 +55,8 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
     endpoint, fleet = _serving(resource)
     if fleet is None:
         return None
-    environment = limits_of(fleet.variants)
+    # What a shadow's model asks for changes nothing for those who are answered.
+    environment = limits_of(fleet.production)
     variants = []
     for variant in fleet.variants:
         # An instance that is being added gets requests once it is ready, one that is being taken away at once none.
@@ -72,6 +73,10 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
                 many_models=tuple(each.name for each in variant.containers if each.models),
             )
         )
+    shadow = next((each for each in variants if fleet.shadow and each.name == fleet.shadow), None)
+    if shadow is not None:
+        variants.remove(shadow)
+        shadow = replace(shadow, weight=copied_share(shadow.weight, sum(each.weight for each in variants)))
     timeout_s, body_limit_bytes, retries = environment
     return table.Endpoint(
         account=resource.scope.account,
@@ -84,7 +89,13 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         retries=retries,
         capture=capture_of(fleet),
         metrics_by=metrics_by(endpoint, fleet),
+        shadow=shadow,
     )
+
+
+def copied_share(shadow_weight: float, production_weight: float) -> float:
+    """The part of the requests of which the shadow gets a copy: its weight against production's, at most all."""
+    return min(1.0, shadow_weight / production_weight) if production_weight > 0 else 0.0
 
 
 def served(resources: Iterable[Resource]) -> Iterator[Served]:
@@ -147,7 +158,7 @@ def version_of(data: bytes) -> int:
 
 
 def instances_of(whole: table.RoutingTable) -> frozenset[str]:
-    return frozenset(i.id for endpoint in whole.endpoints for variant in endpoint.variants for i in variant.instances)
+    return frozenset(i.id for each in whole.endpoints for variant in each.with_shadow for i in variant.instances)
 
 
 def _number(environment: Mapping[str, str], name: str, largest: float) -> float | None:

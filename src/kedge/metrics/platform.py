@@ -110,6 +110,9 @@ def data_of(frame: Frame) -> Iterator[Datum]:
         ):
             told = metric(each.place.account, each.place.region, OWN_NAMESPACE, name, by_variant(each.place))
             yield Datum(told, COUNT, frame.second, SECOND, Summary.one(float(value)))
+    for one in frame.told:
+        of = metric(one.place.account, one.place.region, OWN_NAMESPACE, one.name, by_variant(one.place))
+        yield Datum(of, one.unit, frame.second, SECOND, Summary.of_sketch(one.values))
 
 
 def concurrency(place: VariantPlace, second: int, requests: int, instances: int) -> Datum:

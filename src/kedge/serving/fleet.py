@@ -14,10 +14,11 @@ from kedge.serving import answers, choose
 from kedge.serving.admission import Admission, Verdict
 from kedge.serving.capture.records import Source
 from kedge.serving.capture.tap import Stream, Tap
-from kedge.serving.meter import Concurrent, Place
+from kedge.serving.meter import Concurrent, Place, Told
 from kedge.serving.retry import Budget
 from kedge.serving.table import BY_CONFIG, BY_INSTANCE, Endpoint, Instance, RoutingTable, Variant
 from kedge.serving.upstream import MAX_OUTSTANDING, Upstream
+from kedge.shadowing.mirror import Mirror, Mirrors
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class Pool:
         self.budget = Budget(now_s)
         self.capture: Stream | None = None
         """Takes what is answered; None where nothing is captured."""
+        self.mirror: Mirror | None = None
+        """Copies what is answered to a shadow; None where there is none."""
         self._admission = Admission()
         self._admitted: dict[Job, None] = {}
         """In the order in which they came."""
@@ -217,8 +220,12 @@ class Pool:
 class Route:
     """One endpoint."""
 
-    def __init__(self, endpoint: Endpoint, random: Random, now_s: float, tap: Tap) -> None:
+    def __init__(
+        self, endpoint: Endpoint, random: Random, now_s: float, tap: Tap, mirrors: Mirrors | None = None
+    ) -> None:
         self.endpoint = endpoint
+        self._mirrors = mirrors
+        self._shadow: Pool | None = None
         self._random = random
         self._tap = tap
         self._pools: dict[str, Pool] = {}
@@ -236,6 +243,8 @@ class Route:
             self._update_pools(endpoint, now_s)
         for name, pool in self._pools.items():
             pool.capture = self._captured(endpoint, name)
+        if endpoint.shadow is not None or self._shadow is not None:
+            self._update_shadow(endpoint, endpoint.shadow, now_s)
 
     def _update_pools(self, endpoint: Endpoint, now_s: float) -> None:
         names = {variant.name for variant in endpoint.variants}
@@ -248,13 +257,35 @@ class Route:
         for pool in gone:
             pool.close()
 
+    def _update_shadow(self, endpoint: Endpoint, variant: Variant | None, now_s: float) -> None:
+        """Its pool is none of those from which requests are answered."""
+        gone = self._shadow
+        if variant is not None and self._mirrors is not None:
+            if gone is not None and gone.variant.name == variant.name and gone.mirror is not None:
+                gone.mirror.update(endpoint)
+                shadow, gone = gone, None
+            else:
+                place = Place(endpoint.account, endpoint.region, endpoint.name, variant.name, "")
+                shadow = Pool(place, variant, self._random, now_s)
+                shadow.mirror = self._mirrors.mirror(shadow, endpoint)
+            shadow.update(variant, endpoint.metrics_by)
+            shadow.capture = self._captured(endpoint, variant.name)
+            self._shadow = shadow
+        else:
+            self._shadow = None
+        for pool in self._pools.values():
+            pool.mirror = self._shadow.mirror if self._shadow is not None else None
+        if gone is not None:
+            gone.close()
+
     def _captured(self, endpoint: Endpoint, variant: str) -> Stream | None:
         if endpoint.capture is None:
             return None
         return self._tap.stream(Source(endpoint.account, endpoint.region, endpoint.name, variant, endpoint.capture))
 
     def close(self) -> None:
-        pools, self._pools = list(self._pools.values()), {}
+        pools, self._pools = self._every_pool(), {}
+        self._shadow = None
         for pool in pools:
             pool.close()
 
@@ -272,21 +303,31 @@ class Route:
 
     def concurrent(self) -> Iterator[Concurrent]:
         """Of the variants that have something to do."""
-        for pool in self._pools.values():
+        for pool in self._every_pool():
             if pool.concurrent:
                 yield Concurrent(pool.place.of_variant, pool.concurrent, pool.ready_count)
 
+    def told(self) -> Iterator[Told]:
+        """What has become of copies since this was asked last."""
+        if self._shadow is not None and self._shadow.mirror is not None:
+            yield from self._shadow.mirror.told()
+
     @property
     def ready_count(self) -> int:
-        return sum(pool.ready_count for pool in self._pools.values())
+        return sum(pool.ready_count for pool in self._every_pool())
+
+    def _every_pool(self) -> list[Pool]:
+        return [*self._pools.values(), *([self._shadow] if self._shadow is not None else [])]
 
 
 class Fleet:
     """All endpoints of the table that was accepted last."""
 
-    def __init__(self, random: Random, tap: Tap) -> None:
+    def __init__(self, random: Random, tap: Tap, mirrors: Mirrors | None = None) -> None:
+        """mirrors: None copies nothing to shadows."""
         self._random = random
         self._tap = tap
+        self._mirrors = mirrors
         self._routes: dict[tuple[str, str, str], Route] = {}
 
     def swap(self, table: RoutingTable, now_s: float) -> None:
@@ -296,7 +337,7 @@ class Fleet:
         for key, endpoint in wanted.items():
             route = self._routes.get(key)
             if route is None:
-                self._routes[key] = Route(endpoint, self._random, now_s, self._tap)
+                self._routes[key] = Route(endpoint, self._random, now_s, self._tap, self._mirrors)
             else:
                 route.update(endpoint, now_s)
         for route in gone:
@@ -308,6 +349,10 @@ class Fleet:
 
     def concurrent(self) -> list[Concurrent]:
         return [each for route in self._routes.values() for each in route.concurrent()]
+
+    def told(self) -> list[Told]:
+        """What has become of copies since this was asked last."""
+        return [each for route in self._routes.values() for each in route.told()]
 
     def close(self) -> None:
         for route in self._routes.values():

@@ -21,6 +21,7 @@ from kedge.serving.reports import Reporter
 from kedge.serving.retry import Verdict, after_busy, after_death
 from kedge.serving.table import Variant
 from kedge.serving.upstream import Upstream
+from kedge.shadowing.pairs import Answer
 
 MAX_ATTRIBUTES_CHARS = 1024
 _PREFIX = "x-amzn-sagemaker-"
@@ -240,6 +241,8 @@ class Invocation:
             capture(self._request_id, inbound.headers, inbound.body, str(content_type or ""), body)
         self._end(200)
         self._inbound.respond(200, b"%sx-amzn-RequestId: %s\r\n" % (lines, self._request_id.encode()), body)
+        if self._pool is not None and self._pool.mirror is not None:
+            self._copy(200, str(content_type or ""), body)
 
     def failed(self, head: dict[str, Any]) -> None:
         message = str(head.get("message", ""))
@@ -345,6 +348,16 @@ class Invocation:
         error = answers.model_error(self._route.endpoint, self._stream_name, code, message, container)
         self._end(code)
         self._respond(error)
+        if self._pool is not None and self._pool.mirror is not None:
+            self._copy(code, "", b"")
+
+    def _copy(self, status: int, content_type: str, body: bytes) -> None:
+        """The client has its answer: the shadow may get the same request."""
+        assert self._pool is not None
+        assert self._pool.mirror is not None
+        inbound = self._inbound
+        answer = Answer(status, (self._reporter.now_s() - self._sent_s) * 1e6, content_type, body)
+        self._pool.mirror.offer(self._request_id, inbound.headers, self._fields, inbound.body, answer)
 
     def _model_lost(self, error: errors.ServiceError) -> None:
         """The model was asked, and there is no answer of it that could be passed on."""

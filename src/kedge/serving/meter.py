@@ -1,9 +1,10 @@
 """What a router counts of the requests it serves: per second, variant and instance; and the frames in which it tells.
 
-    [FORMAT, boot, sequence, second, cells, concurrent, captured]
+    [FORMAT, boot, sequence, second, cells, concurrent, captured, told]
     cell        [place, [invocations, 4xx, 5xx, model errors, {code: refused}, per instance], sketch, sketch]
     concurrent  [account, region, endpoint, variant, requests, instances]
     captured    [account, region, endpoint, variant, taken, dropped, withheld]
+    told        [account, region, endpoint, variant, metric, unit, sketch]; left out where there is none
 
 A request costs an entry in a list, which is added up some hundred at once: while others are in between, everything that
 a request touches costs several times what it does in a loop. Latencies become sketches, which merge over instances,
@@ -73,6 +74,16 @@ class Captured(NamedTuple):
     taken: int
     dropped: int
     withheld: int
+
+
+class Told(NamedTuple):
+    """What else there is to say of a variant in one second: values of a metric of Kedge's own."""
+
+    place: VariantPlace
+    name: str
+    unit: str
+    values: Sketch
+    """At least one."""
 
 
 _Served = tuple[Place, int, int, float, float]
@@ -149,6 +160,7 @@ class Frame:
     cells: tuple[Counted, ...] = ()
     concurrent: tuple[Concurrent, ...] = ()
     captured: tuple[Captured, ...] = ()
+    told: tuple[Told, ...] = ()
 
 
 class FrameRefused(ValueError):
@@ -183,7 +195,11 @@ class Meter:
         refused[code] = refused.get(code, 0) + 1
 
     def roll(
-        self, second: int, concurrent: Iterable[Concurrent] | None = (), captured: Iterable[Captured] = ()
+        self,
+        second: int,
+        concurrent: Iterable[Concurrent] | None = (),
+        captured: Iterable[Captured] = (),
+        told: Iterable[Told] = (),
     ) -> bytes:
         """The encoded frame of the second that is over, or of a part of it. The next one begins empty.
 
@@ -197,17 +213,18 @@ class Meter:
         if concurrent is not None:
             now = {place.of_variant: (0, 0) for place in cells}
             now.update({each.place: (each.requests, each.instances) for each in concurrent})
-        return orjson.dumps(
-            [
-                FORMAT,
-                self.boot,
-                self.sequence,
-                second,
-                [_packed(*each) for each in cells.items()],
-                [[*place, *counts] for place, counts in now.items()],
-                [[*place, *counts] for place, *counts in captured],
-            ]
-        )
+        frame = [
+            FORMAT,
+            self.boot,
+            self.sequence,
+            second,
+            [_packed(*each) for each in cells.items()],
+            [[*place, *counts] for place, counts in now.items()],
+            [[*place, *counts] for place, *counts in captured],
+        ]
+        if more := [[*each.place, each.name, each.unit, each.values.as_json()] for each in told]:
+            frame.append(more)  # a release that knows none of it reads all other frames
+        return orjson.dumps(frame)
 
     def _add(self) -> None:
         new, self._new = self._new, []
@@ -241,7 +258,8 @@ def decode(data: bytes) -> Frame:
             raise FrameRefused(f"format {form!r}; 1 to {FORMAT} are understood")
         if not (isinstance(boot, str) and isinstance(sequence, int) and isinstance(second, int) and sequence > 0):
             raise FrameRefused("a frame without its boot, sequence and second")
-        now, captured = more or ((), ())
+        now, captured, *further = more or ((), ())
+        told = further[0] if further else ()
         return Frame(
             boot,
             sequence,
@@ -249,6 +267,7 @@ def decode(data: bytes) -> Frame:
             tuple(_counted(cells)),
             tuple(Concurrent(VariantPlace(*each[:4]), *each[4:]) for each in now),
             tuple(Captured(VariantPlace(*each[:4]), *each[4:]) for each in captured),
+            tuple(Told(VariantPlace(*each[:4]), each[4], each[5], Sketch.from_json(each[6])) for each in told),
         )
     except (ValueError, TypeError) as error:
         raise FrameRefused(str(error)) from error

@@ -22,7 +22,7 @@ from typing import Any
 from kedge.clock import Clock
 from kedge.errors import ServiceError
 from kedge.serving.kept import Kept, Report
-from kedge.serving.meter import MAX_FRAME_BYTES, Captured, Concurrent, Frame, FrameRefused, Meter, Place, decode
+from kedge.serving.meter import MAX_FRAME_BYTES, Captured, Concurrent, Frame, FrameRefused, Meter, Place, Told, decode
 from kedge.serving.push import MAX_ANSWER_BYTES, MessageTooLarge, listen, message, read_message
 
 BACKLOG = 900
@@ -45,12 +45,13 @@ class Reporter:
         concurrent: Callable[[], Sequence[Concurrent]] = tuple,
         captured: Callable[[], Sequence[Captured]] = tuple,
         kept: Kept | None = None,
+        told: Callable[[], Sequence[Told]] = tuple,
     ) -> None:
-        """boot: of this process, and of no other. concurrent: what there is to do now. captured: since it was asked
-        last. kept: None keeps in memory."""
+        """boot: of this process, and of no other. concurrent: what there is to do now. captured, told: since it was
+        asked last. kept: None keeps in memory."""
         self._clock = clock
         self._meter = Meter(boot)
-        self._concurrent, self._captured = concurrent, captured
+        self._concurrent, self._captured, self._told = concurrent, captured, told
         self._kept = kept
         former = kept.read(BACKLOG) if kept is not None else []
         self._journal = kept.journal(boot) if kept is not None else None
@@ -107,10 +108,10 @@ class Reporter:
     def roll(self) -> None:
         """The second is over: what it held is to be sent."""
         self._roll_is_due = False
-        concurrent = self._concurrent()
-        if self._meter.is_empty and not concurrent:
+        concurrent, told = self._concurrent(), self._told()
+        if self._meter.is_empty and not concurrent and not told:
             return
-        frame = self._meter.roll(self._second, concurrent, self._captured())
+        frame = self._meter.roll(self._second, concurrent, self._captured(), told)
         sequence = self._meter.sequence
         if concurrent:
             self._begin_second()

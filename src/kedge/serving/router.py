@@ -33,6 +33,7 @@ from kedge.serving.inbound import Limits
 from kedge.serving.kept import Kept, folders_of
 from kedge.serving.push import TableClient
 from kedge.serving.routing import Router
+from kedge.shadowing.feed import Feed
 
 DRAIN_S = 5.0
 REPORT_S = 0.5
@@ -64,7 +65,8 @@ async def serve(
         loop.add_signal_handler(each, stop.set)
     tap = Tap(home.capture_socket, Random(os.urandom(16)).random)
     kept = Kept(folders_of(home.reports, number, settings.routers), None if settings.ephemeral else journal.MEMORY)
-    router = Router(number, SystemClock(), limits_of_process(), settings.body_limit_bytes, tap, kept)
+    feed = Feed(home.shadow_socket)
+    router = Router(number, SystemClock(), limits_of_process(), settings.body_limit_bytes, tap, kept, feed)
     client = TableClient(home.control_socket, home.routing_file, router.swap)
     client.load()
     router.front.start()
@@ -85,7 +87,7 @@ async def serve(
     for server in servers:
         server.close()
     await router.front.drain(DRAIN_S)
-    await asyncio.gather(router.reporter.drain(REPORT_S), tap.close())
+    await asyncio.gather(router.reporter.drain(REPORT_S), tap.close(), feed.close())
     router.fleet.close()
     for task in beside:
         task.cancel()

@@ -32,6 +32,8 @@ from kedge.serving.kept import Kept
 from kedge.serving.permission import Permission
 from kedge.serving.reports import Reporter
 from kedge.serving.table import RoutingTable
+from kedge.shadowing.feed import Feed
+from kedge.shadowing.mirror import Mirrors
 from kedge.wire import sigv4
 
 SERVICE = "sagemaker"
@@ -49,8 +51,16 @@ class Router:
     """Serves the table that was accepted last. Everything happens on one loop's thread."""
 
     def __init__(
-        self, number: int, clock: Clock, limits: Limits, body_limit_bytes: int, tap: Tap, kept: Kept | None = None
+        self,
+        number: int,
+        clock: Clock,
+        limits: Limits,
+        body_limit_bytes: int,
+        tap: Tap,
+        kept: Kept | None = None,
+        feed: Feed | None = None,
     ) -> None:
+        """feed: takes what shadows answer; None where nothing is copied to them."""
         self._number = number
         self._clock = clock
         self._body_limit_bytes = body_limit_bytes
@@ -64,8 +74,11 @@ class Router:
         random = Random(os.urandom(16))
         self._ids = answers.RequestIds(random)
         self.tap = tap
-        self.fleet = Fleet(random, tap)
-        self.reporter = Reporter(clock, os.urandom(8).hex(), self.fleet.concurrent, tap.counted, kept)
+        mirrors = Mirrors(self._deadlines, random, feed) if feed is not None else None
+        self.fleet = Fleet(random, tap, mirrors)
+        self.reporter = Reporter(clock, os.urandom(8).hex(), self.fleet.concurrent, tap.counted, kept, self.fleet.told)
+        if mirrors is not None:
+            mirrors.reporter = self.reporter
         self.front = Front(self.handle, limits, body_limit_bytes, self._ids)
 
     def swap(self, table: RoutingTable) -> None:

@@ -57,6 +57,13 @@ class Endpoint:
     """What of its invocations is captured."""
     metrics_by: tuple[str, ...] = ()
     """By what its metrics are told, too: BY_CONFIG, BY_INSTANCE."""
+    shadow: Variant | None = None
+    """Gets copies of what the others are asked. Its weight is the part of the requests that is copied: 0 to 1."""
+
+    @property
+    def with_shadow(self) -> tuple[Variant, ...]:
+        """Every variant that has instances."""
+        return self.variants if self.shadow is None else (*self.variants, self.shadow)
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,9 @@ class TableRefused(ValueError):
 def encode(table: RoutingTable) -> bytes:
     fields = asdict(replace(table, directory=Directory(), tags={}))
     del fields["_index"]
+    for endpoint in fields["endpoints"]:
+        if endpoint["shadow"] is None:  # releases that know no shadows read all other tables
+            del endpoint["shadow"]
     principals = {id_: vars(each) for id_, each in table.directory.principals.items()}
     fields["directory"] = {"principals": principals, "documents": dict(table.directory.documents)}
     fields["tags"] = {arn: dict(tags) for arn, tags in table.tags.items()}
@@ -135,7 +145,11 @@ def _endpoint(fields: Mapping[str, Any]) -> Endpoint:
         raise TableRefused(f"endpoint {fields['name']}: a weight below 0")
     capture = Capture.of(fields["capture"]) if fields.get("capture") is not None else None
     metrics_by = tuple(fields.get("metrics_by", ()))
-    return Endpoint(**{**fields, "variants": variants, "capture": capture, "metrics_by": metrics_by})
+    shadow = _variant(fields["shadow"]) if fields.get("shadow") is not None else None
+    if shadow is not None and not 0 <= shadow.weight <= 1:
+        raise TableRefused(f"endpoint {fields['name']}: copies of {shadow.weight:g} of its requests")
+    changed = {"variants": variants, "capture": capture, "metrics_by": metrics_by, "shadow": shadow}
+    return Endpoint(**{**fields, **changed})
 
 
 def _variant(fields: Mapping[str, Any]) -> Variant:

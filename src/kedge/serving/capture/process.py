@@ -2,7 +2,8 @@
 
 Routers connect to RUN/capture.sock and send what they have taken. It is encoded, stripped of what the rules hide, and
 spooled before it is acknowledged; `delivery` brings the spool to S3. It opens the object store and the keys by itself,
-so it needs no control process, and no request ever waits for it.
+so it needs no control process, and no request ever waits for it. What shadows answered comes to RUN/shadow.sock, and is
+compared here (kedge.shadowing) for the same reasons.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from kedge.serving.capture.frames import Announced, BadFrame, Decoder, Forget
 from kedge.serving.capture.recorder import Counts, Recorder, key_of
 from kedge.serving.capture.records import Source, Taken
 from kedge.serving.capture.spool import Segment, Spool
+from kedge.shadowing.comparer import Comparer, FromRouter
 
 if TYPE_CHECKING:
     from kedge.objects.guest import Guest
@@ -192,13 +194,16 @@ async def serve(settings: Settings, home: Home, task_id: str) -> None:
         delivery.take_up(spool.left())
         delivering = asyncio.create_task(delivery.run())
         server = await loop.create_unix_server(lambda: _Router(routers), sock=_listen(home.capture_socket))
+        comparer = Comparer(home, SystemClock())
+        comparing = await loop.create_unix_server(lambda: FromRouter(comparer), sock=_listen(home.shadow_socket))
         await stop.wait()
         server.close()
+        comparing.close()
         routers.end()
         with suppress(TimeoutError):
             await asyncio.wait_for(routers.none_left.wait(), ROUTERS_END_WITHIN_S)
         delivering.cancel()
-        await delivery.finish(DELIVER_WITHIN_S)
+        await asyncio.gather(delivery.finish(DELIVER_WITHIN_S), comparer.close())
     linked.cancel()
 
 
