@@ -287,7 +287,7 @@ class EndpointMachine(RuleBasedStateMachine):
                 self.record, self.status = self.record.failed(reason), Status.FAILED
             case steps.RollBack(reason):
                 assert reason
-                self.record, self.status = self.record.rolled_back(reason), Status.IN_SERVICE
+                self.record = self.record.rolled_back(reason)
             case steps.Remove():
                 assert not self.tasks
                 self.record = None

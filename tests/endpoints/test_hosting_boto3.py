@@ -173,7 +173,7 @@ def test_an_update_never_interrupts(hosting: Hosting):
     try:
         hosting.sagemaker.update_endpoint(EndpointName="iris", EndpointConfigName="new")
         with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
-            hosting.sagemaker.delete_endpoint(EndpointName="iris")
+            hosting.sagemaker.update_endpoint(EndpointName="iris", EndpointConfigName="old")
         hosting.wait("in_service", "iris")
         before = len(seen)
         deadline = time.monotonic() + 10

@@ -106,6 +106,45 @@ async def test_new_weights_count_from_the_next_request(workers):
     assert (a.connections, b.connections) == (1, 1)
 
 
+def shared(old: Worker, new: Worker, share: float, version: int = 1):
+    return table(endpoint(variant(old, new=(new.instance,), new_share=share)), version=version)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.1, 100), (1 / 3, 333), (1.0, 1000), (0.0, 0)])
+async def test_the_new_instances_get_exactly_their_share(workers, share, expected):
+    old, new = await workers("old"), await workers("new")
+    async with running(shared(old, new, share)) as served, served.client() as client:
+        assert await take(client, 1000) == {"AllTraffic": 1000}
+    assert abs(len(new.calls) - expected) <= 1
+    assert len(old.calls) + len(new.calls) == 1000
+
+
+async def test_shares_change_without_a_new_connection(workers):
+    old, new = await workers("old"), await workers("new")
+    async with running(shared(old, new, 0.1)) as served, served.client() as client:
+        await take(client, 10)
+        assert len(new.calls) == 1
+        served.router.swap(shared(old, new, 0.5, 2))
+        await take(client, 10)
+        assert len(new.calls) == 6
+        served.router.swap(shared(old, new, 1.0, 3))
+        await take(client, 10)
+        assert len(new.calls) == 16
+        served.router.swap(table(endpoint(variant(new)), version=4))
+        await take(client, 10)
+        assert len(new.calls) == 26
+    assert (old.connections, new.connections) == (1, 1)
+
+
+async def test_where_one_fleet_has_nobody_the_other_answers(workers):
+    old, new = await workers("old"), await workers("new")
+    async with running(shared(old, new, 0.5)) as served, served.client() as client:
+        await new.close()
+        await until(lambda: served.router.fleet.ready_count == 1)
+        await take(client, 20)
+    assert len(old.calls) >= 20 - len(new.calls)
+
+
 async def take(client, count: int) -> Counter[str]:
     seen: Counter[str] = Counter()
     for _ in range(count):

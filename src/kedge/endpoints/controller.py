@@ -19,9 +19,11 @@ from kedge.clock import Clock
 from kedge.compute.base import Engine, TaskState, TaskStatus
 from kedge.config import Settings
 from kedge.endpoints import deployment as steps
+from kedge.endpoints import shifting
 from kedge.endpoints.deployment import UID, Observed, plan, strays
 from kedge.endpoints.descriptions import arn_of
-from kedge.endpoints.events import announce
+from kedge.endpoints.events import announce, announce_deployment
+from kedge.endpoints.guards import ringing_for
 from kedge.endpoints.publisher import Publisher, Push
 from kedge.endpoints.records import KIND, Endpoint, Fleet, Status
 from kedge.endpoints.supply import Supply
@@ -39,6 +41,8 @@ from kedge.store.lease import Lease
 from kedge.store.store import Author, LeaseLost, Resource, Store
 from kedge.tags.attach import detach
 
+PERIOD_S = 1.0
+"""How long a pass waits at the most for what happens without a sign, while something is under way."""
 DOWNLOADS = 4
 """Model archives that are fetched at once; others wait their turn."""
 DOWNLOAD_TIMEOUT_S = 3600.0
@@ -110,7 +114,7 @@ class Controller:
 
     async def _pass(self, held: tuple[str, int]) -> float | None:
         """An endpoint that fails does not hold up the others. Raises LeaseLost."""
-        resources, cached = await asyncio.to_thread(self._load)
+        resources, cached, ringing = await asyncio.to_thread(self._load)
         tasks = {task.id: task for task in await self._engine.observe() if UID in task.labels}
         await self._collect(resources, tasks)
         routed = self.publisher.routed(tasks)
@@ -120,12 +124,13 @@ class Controller:
             await self._engine.stop(stop.task_id)
         for resource in resources:
             uid = resource.document["uid"]
-            if self._clock.monotonic_s() < self._not_before_s.get(uid, 0.0):
+            if self._clock.monotonic_s() < self._not_before_s.get(uid, 0.0) and uid not in ringing:
                 continue
             if self._lease.held != held:  # the engine looks at no token, so look before it is asked for anything
                 raise LeaseLost(f'lease "{held[0]}" ran out during a pass')
             own = {id_: task for id_, task in tasks.items() if task.labels[UID] == uid}
-            seen = Observed(own, routed, self.publisher.serves(resource), cached, rested)
+            serves, now_s = self.publisher.serves(resource), self._clock.now().timestamp()
+            seen = Observed(own, routed, serves, cached, rested, now_s, ringing.get(uid, ""))
             try:
                 await self._advance(resource, seen, held)
             except ConcurrentChange:
@@ -136,7 +141,15 @@ class Controller:
                 log.exception("endpoint %s: a step failed; next try in %.0f s", resource.name, RETRY_S)
                 self._not_before_s[uid] = self._clock.monotonic_s() + RETRY_S
         self._not_before_s = {uid: at for uid, at in self._not_before_s.items() if uid in uids}
-        return REST_S if self._is_at_rest(resources) else None
+        return REST_S if self._is_at_rest(resources) else self._due_s(resources)
+
+    def _due_s(self, resources: Iterable[Resource]) -> float | None:
+        """In how many seconds a deployment has baked or taken too long; what is overdue waits for something else."""
+        now_s = self._clock.now().timestamp()
+        ends_s = [shifting.due_at_s(Endpoint.of(each.document)) for each in resources if each.document.get("shift")]
+        return min(
+            (end_s - now_s for end_s in ends_s if end_s is not None and now_s < end_s < now_s + PERIOD_S), default=None
+        )
 
     def _is_at_rest(self, resources: Iterable[Resource]) -> bool:
         """Whether nothing is to be done until something happens of which this process hears."""
@@ -148,14 +161,17 @@ class Controller:
         await asyncio.gather(*self._downloads.values())
         await self.supply.settle()
 
-    def _load(self) -> tuple[list[Resource], frozenset[str]]:
+    def _load(self) -> tuple[list[Resource], frozenset[str], dict[str, str]]:
+        """(endpoints, model data in the cache, uid -> what an alarm says against its deployment)."""
         resources = self._store.list(None, KIND).items
+        guarded = [each for each in resources if each.document.get("shift")]
+        ringing = {each.document["uid"]: said for each in guarded if (said := ringing_for(self._store, each))}
         with contextlib.suppress(FileNotFoundError):
-            return resources, frozenset(entry.name for entry in self._home.artifacts.iterdir())
-        return resources, frozenset()
+            return resources, frozenset(entry.name for entry in self._home.artifacts.iterdir()), ringing
+        return resources, frozenset(), ringing
 
     async def _advance(self, resource: Resource, seen: Observed, held: tuple[str, int]) -> None:
-        endpoint = Endpoint.of(resource.document)
+        endpoint, now_s = Endpoint.of(resource.document), seen.now_s
         for action in plan(endpoint, Status(resource.status), seen):
             match action:
                 case steps.Prepare(number):
@@ -166,6 +182,14 @@ class Controller:
                     await self._engine.stop(task_id)
                 case steps.Remove():
                     await asyncio.to_thread(self._remove, resource, held)
+                case steps.Step():
+                    await asyncio.to_thread(self._write, held, resource, shifting.stepped(endpoint, now_s))
+                case steps.Bake():
+                    await asyncio.to_thread(self._write, held, resource, shifting.baking(endpoint, now_s))
+                case steps.Retire():
+                    await asyncio.to_thread(self._write, held, resource, shifting.retired(endpoint, now_s))
+                case steps.StepBack():
+                    await asyncio.to_thread(self._write, held, resource, shifting.stepped_back(endpoint))
                 case steps.Promote():
                     await asyncio.to_thread(self._write, held, resource, endpoint.promoted())
                 case steps.GoInService():
@@ -174,8 +198,10 @@ class Controller:
                     failed = endpoint.failed(reason)
                     await asyncio.to_thread(self._write, held, resource, failed, Status.FAILED)
                 case steps.RollBack(reason):
-                    rolled_back = endpoint.rolled_back(reason)
-                    await asyncio.to_thread(self._write, held, resource, rolled_back, Status.IN_SERVICE)
+                    await asyncio.to_thread(self._write, held, resource, shifting.turned_back(endpoint, reason))
+                case steps.StayMixed(reason):
+                    stuck = shifting.stuck(endpoint, reason)
+                    await asyncio.to_thread(self._write, held, resource, stuck, Status.UPDATE_ROLLBACK_FAILED)
 
     def _write(
         self, held: tuple[str, int], resource: Resource, endpoint: Endpoint, status: Status | None = None
@@ -185,6 +211,8 @@ class Controller:
             written = tx.update(resource, endpoint.document(), status)
             if status is not None:
                 announce(tx, written)
+            if resource.document.get("shift"):
+                announce_deployment(tx, written)
 
     def _remove(self, resource: Resource, held: tuple[str, int]) -> None:
         with self._store.transaction(self._author(), lease=held) as tx:
@@ -268,7 +296,7 @@ class Controller:
             if not at_rest:
                 return
             self._collect_at_s = self._clock.monotonic_s() + COLLECT_S
-            fleets = [f for r in resources for e in (Endpoint.of(r.document),) for f in (e.live, e.pending) if f]
+            fleets = [f for r in resources for e in (Endpoint.of(r.document),) for f in e.present]
             in_use = {sha256 for fleet in fleets for variant in fleet.variants for sha256 in variant.artifacts}
             in_use |= {each for task in tasks.values() for each in task.labels.get(ARTIFACTS, "").split(",")}
             gone = await asyncio.to_thread(artifact.collect, self._home.artifacts, in_use)

@@ -5,15 +5,19 @@ and after every crash and remembers nothing: each step can be taken again, and t
 
 The order that keeps clients unharmed: new instances are started, all of them are ready, the record says that they serve
 (Promote), every router has a table that says so, only then are the old ones stopped and the state is written.
+
+A deployment that was given a DeploymentConfig shifts traffic step by step before (shifting.py). Whatever speaks against
+the new fleet comes first: as long as there is a way back, it is taken before any step forward.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from kedge.compute.base import TaskState, TaskStatus
-from kedge.endpoints.records import Endpoint, Member, Status
+from kedge.endpoints import shifting
+from kedge.endpoints.records import Endpoint, Member, Shift, Status
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,26 @@ class Start:
 @dataclass(frozen=True)
 class Stop:
     task_id: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """The pending fleet gets the next part of the traffic."""
+
+
+@dataclass(frozen=True)
+class Bake:
+    """Every router goes by the last step: from now on it is watched."""
+
+
+@dataclass(frozen=True)
+class Retire:
+    """A step has baked: the next batch of old instances gets no more requests, after the last step none of them."""
+
+
+@dataclass(frozen=True)
+class StepBack:
+    """Old instances are there again, and take the traffic of as many new ones."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +76,14 @@ class Fail:
 
 @dataclass(frozen=True)
 class RollBack:
-    """An update failed; the old fleet has served all the time and goes on."""
+    """An update failed; the old fleet gets all of the traffic, once it has all of its instances."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class StayMixed:
+    """It could not be rolled back: two fleets go on serving."""
 
     reason: str
 
@@ -62,7 +93,21 @@ class Remove:
     """Nothing of it runs any more: delete the record."""
 
 
-Action = Prepare | Start | Stop | Promote | GoInService | Fail | RollBack | Remove
+Action = (
+    Prepare
+    | Start
+    | Stop
+    | Step
+    | Bake
+    | Retire
+    | StepBack
+    | Promote
+    | GoInService
+    | Fail
+    | RollBack
+    | StayMixed
+    | Remove
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +122,10 @@ class Observed:
     """Hashes of the model data that lies unpacked."""
     rested: frozenset[str] = frozenset()
     """Failed instances that have been left alone for long enough to be tried again."""
+    now_s: float = 0.0
+    """Seconds since 1970."""
+    alarm: str = ""
+    """What an alarm says that the deployment is to be rolled back by, as a sentence."""
 
 
 UID = "uid"
@@ -98,18 +147,53 @@ def plan(endpoint: Endpoint, status: Status, seen: Observed) -> list[Action]:
         return stops if running else [Remove()]
 
     fresh = [m for m in wanted.values() if m.is_new]
-    if status in (Status.CREATING, Status.UPDATING) and (problem := _problem(endpoint, fresh, running)):
+    if status in (Status.CREATING, Status.UPDATING) and (problem := _problem(endpoint, fresh, running, seen)):
+        if endpoint.shift is not None and endpoint.shift.back:
+            return [StayMixed(f"{endpoint.shift.back} It could not be rolled back: {problem}")]
         return [RollBack(problem) if endpoint.live else Fail(problem)]
 
     actions = [*_starts(endpoint, wanted, running, seen), *_retries(wanted, running, seen), *stops]
-    if status is Status.IN_SERVICE:
-        return actions
-    if endpoint.pending or (endpoint.live and not endpoint.live.settled):
-        if all(m.id in running and running[m.id].state is TaskState.READY for m in fresh):
-            actions.append(Promote())
+    if status in (Status.IN_SERVICE, Status.UPDATE_ROLLBACK_FAILED):
         return actions
     left = any(id_ not in wanted and task.state not in ENDING for id_, task in running.items())
-    return actions if left or not seen.served else [*actions, GoInService()]
+    if endpoint.shift is not None and endpoint.pending is not None:
+        return [*actions, *_shift(endpoint, endpoint.shift, wanted, running, seen, left=left)]
+    if endpoint.pending or (endpoint.live and not endpoint.live.settled):
+        return [*actions, Promote()] if _are_ready(fresh, running) else actions
+    if left or not seen.served:
+        return actions
+    return [*actions, StayMixed(endpoint.failure_reason) if endpoint.beside else GoInService()]
+
+
+def _shift(
+    endpoint: Endpoint,
+    shift: Shift,
+    wanted: Mapping[str, Member],
+    running: Mapping[str, TaskStatus],
+    seen: Observed,
+    *,
+    left: bool,
+) -> list[Action]:
+    """The next step of a deployment against which nothing speaks. left: some instance is there that is not wanted."""
+    assert endpoint.pending is not None
+    if shift.accepted:
+        return [Promote()] if seen.served and not left else []
+    if shift.back:
+        returning = [m for m in wanted.values() if m.is_new and m.fleet != endpoint.pending.number]
+        return [StepBack()] if _are_ready(returning, running) else []
+    if shift.steps and shift.baking_since_s is None:
+        return [Bake()] if seen.served else []
+    if shift.baking_since_s is not None and seen.now_s < shift.baking_since_s + shifting.bake_s(endpoint):
+        return []
+    if not _are_ready([m for m in wanted.values() if m.fleet == endpoint.pending.number], running):
+        return []
+    is_last = len(shift.steps) >= shifting.steps_of(endpoint)
+    in_batches = shifting.policy_of(endpoint).kind == shifting.ROLLING
+    return [Retire()] if is_last or (in_batches and len(shift.retired) < len(shift.steps)) else [Step()]
+
+
+def _are_ready(members: Iterable[Member], running: Mapping[str, TaskStatus]) -> bool:
+    return all(m.id in running and running[m.id].state is TaskState.READY for m in members)
 
 
 def strays(tasks: Mapping[str, TaskStatus], uids: Collection[str], routed: frozenset[str]) -> list[Stop]:
@@ -121,11 +205,31 @@ def strays(tasks: Mapping[str, TaskStatus], uids: Collection[str], routed: froze
     ]
 
 
-def _problem(endpoint: Endpoint, fresh: list[Member], running: Mapping[str, TaskStatus]) -> str:
-    """Why the change cannot succeed; "" as long as it can."""
-    if endpoint.pending and endpoint.pending.problem:
-        return endpoint.pending.problem
-    for member in fresh:
+def _problem(endpoint: Endpoint, fresh: list[Member], running: Mapping[str, TaskStatus], seen: Observed) -> str:
+    """Why the change cannot succeed; "" as long as it can, and where there is no way back."""
+    shift, pending, live = endpoint.shift, endpoint.pending, endpoint.live
+    if shift is not None and shift.accepted:
+        return ""
+    if shift is not None and shift.back:
+        if live is not None and live.problem:
+            return live.problem
+        return _failed_start([m for m in fresh if pending is None or m.fleet != pending.number], running)
+    if shift is not None and seen.alarm:
+        return seen.alarm
+    if pending and pending.problem:
+        return pending.problem
+    if shift is not None and pending is not None:
+        fresh = [m for m in endpoint.members() if m.fleet == pending.number]
+    if problem := _failed_start(fresh, running):
+        return problem
+    if shift is not None and seen.now_s >= shifting.ends_at_s(endpoint):
+        took_s = shifting.ends_at_s(endpoint) - shift.began_at_s
+        return f"The deployment was not over after {took_s:g} s (MaximumExecutionTimeoutInSeconds)."
+    return ""
+
+
+def _failed_start(members: Iterable[Member], running: Mapping[str, TaskStatus]) -> str:
+    for member in members:
         task = running.get(member.id)
         if task and task.state is TaskState.FAILED:
             sentence = (

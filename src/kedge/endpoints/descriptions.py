@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any
 
 from kedge import arn
+from kedge.endpoints import shifting
 from kedge.endpoints.capture import summary
 from kedge.endpoints.records import Container, Endpoint, Fleet, Status, Variant
 
 SOURCE = "aws.sagemaker"
 STATE_CHANGE = "SageMaker Endpoint State Change"
+DEPLOYMENT_CHANGE = "SageMaker Endpoint Deployment State Change"
 MAX_MESSAGE_CHARS = 1024
 
 Warn = Callable[[Container], str]
@@ -41,23 +43,23 @@ def description(
         "LastModifiedTime": modified_at,
     }
     if endpoint.live is not None:
-        say = partial(_live_status, warn)
-        shown["ProductionVariants"] = [_variant(v, endpoint.live, status, say) for v in endpoint.live.production]
+        say = partial(_live_status, warn, endpoint, status)
+        shown["ProductionVariants"] = [_variant(v, endpoint.live, say) for v in endpoint.live.production]
         if endpoint.live.shadow:
-            shown["ShadowProductionVariants"] = [_variant(v, endpoint.live, status, say) for v in endpoint.live.shadows]
+            shown["ShadowProductionVariants"] = [_variant(v, endpoint.live, say) for v in endpoint.live.shadows]
         shown |= endpoint.live.echo
         if endpoint.live.capture is not None:
             shown["DataCaptureConfig"] = summary(endpoint.live.capture, status)
     if endpoint.pending is not None and status in (Status.CREATING, Status.UPDATING):
-        pending = endpoint.pending
+        pending, say_pending = endpoint.pending, partial(_pending_status, endpoint)
         summary_of_pending: dict[str, Any] = {
             "EndpointConfigName": pending.config,
-            "ProductionVariants": [_variant(v, pending, status, _pending_status) for v in pending.production],
+            "ProductionVariants": [_variant(v, pending, say_pending) for v in pending.production],
             "StartTime": datetime.fromtimestamp(pending.created_at_s, UTC),
         }
         if pending.shadow:
             summary_of_pending["ShadowProductionVariants"] = [
-                _variant(v, pending, status, _pending_status) for v in pending.shadows
+                _variant(v, pending, say_pending) for v in pending.shadows
             ]
         shown["PendingDeploymentSummary"] = summary_of_pending
     if endpoint.failure_reason:
@@ -90,9 +92,11 @@ def arn_of(region: str, account: str, name: str) -> str:
     return arn.sagemaker(region, account, "endpoint", name)
 
 
-def _variant(
-    variant: Variant, fleet: Fleet, status: Status, say: Callable[[Variant, Status], tuple[str, str] | None]
-) -> dict[str, Any]:
+Said = tuple[str, str, float | None]
+"""A VariantStatus: status, message, and since when, in seconds since 1970; None since the fleet was made."""
+
+
+def _variant(variant: Variant, fleet: Fleet, say: Callable[[Variant], Said | None]) -> dict[str, Any]:
     since = datetime.fromtimestamp(fleet.created_at_s, UTC)
     shown: dict[str, Any] = {
         "VariantName": variant.name,
@@ -107,24 +111,43 @@ def _variant(
             {"SpecifiedImage": each.image, "ResolvedImage": f"kedge/{each.runtime}", "ResolutionTime": since}
             for each in images
         ]
-    if said := say(variant, status):
-        shown["VariantStatus"] = [{"Status": said[0], "StatusMessage": said[1], "StartTime": since}]
+    if said := say(variant):
+        word, message, at_s = said
+        at = since if at_s is None else datetime.fromtimestamp(at_s, UTC)
+        shown["VariantStatus"] = [{"Status": word, "StatusMessage": message, "StartTime": at}]
     return shown
 
 
-def _live_status(warn: Warn, variant: Variant, status: Status) -> tuple[str, str] | None:
+def _live_status(warn: Warn, endpoint: Endpoint, status: Status, variant: Variant) -> Said | None:
+    shift = endpoint.shift
     if status is Status.DELETING:
-        return "Deleting", f"Terminating {variant.current_count} instance(s)."
-    if variant.desired_count > variant.current_count:
-        return "Updating", f"Scaling out desired instance count to {variant.desired_count}."
+        return "Deleting", f"Terminating {variant.current_count} instance(s).", None
+    if shift is not None and shift.retired and not shift.back:
+        gone = variant.desired_count - variant.current_count
+        return "Deleting", f"Terminating {gone} instance(s).", shift.retired[-1]
+    if variant.wanted_count > variant.current_count:
+        return "Updating", f"Scaling out desired instance count to {variant.wanted_count}.", None
     if warnings := [said for each in variant.containers if (said := warn(each))]:
         # AWS has no word for a variant that serves with a warning; of its five this one says that traffic reaches it.
-        return "ActivatingTraffic", f"Warning: {' '.join(dict.fromkeys(warnings))}"[:MAX_MESSAGE_CHARS]
+        return "ActivatingTraffic", f"Warning: {' '.join(dict.fromkeys(warnings))}"[:MAX_MESSAGE_CHARS], None
     return None
 
 
-def _pending_status(variant: Variant, _status: Status) -> tuple[str, str]:
-    return "Creating", f"Launching {variant.desired_count} instance(s)."
+def _pending_status(endpoint: Endpoint, variant: Variant) -> Said:
+    shift = endpoint.shift
+    if shift is not None and shift.back:
+        return "Deleting", f"Terminating {variant.current_count} instance(s).", None
+    in_batches = shift is not None and len(shift.retired) == len(shift.steps) and not shift.accepted
+    if shift is None or not shift.steps or (in_batches and variant.wanted_count > variant.current_count):
+        return "Creating", f"Launching {variant.wanted_count - variant.current_count} instance(s).", None
+    is_last = len(shift.steps) >= shifting.steps_of(endpoint)
+    capacity = f"{'full' if is_last else 'canary'} capacity of {variant.current_count} instance(s)."
+    if shift.baking_since_s is None:
+        return "ActivatingTraffic", f"Activating traffic on {capacity}", shift.steps[-1]
+    waits_last = is_last and shifting.policy_of(endpoint).kind != shifting.ROLLING
+    name = "TerminationWaitInSeconds" if waits_last else "WaitIntervalInSeconds"
+    bake = f"Baking for {shifting.bake_s(endpoint):g} seconds ({name}) with traffic enabled on {capacity}"
+    return "Baking", bake, shift.baking_since_s
 
 
 def _without_times(value: Any) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from kedge.compute.base import Capacity
+from kedge.endpoints import shifting
 from kedge.endpoints.records import Container, Endpoint, Fleet, Status, Variant
 from kedge.errors import ResourceLimitExceeded, ValidationFailed
 from kedge.models.records import Servable, servable
@@ -215,8 +216,29 @@ def claimed(endpoint: Endpoint, status: Status) -> list[tuple[Variant, int]]:
     if status is Status.FAILED:
         return []
     live = endpoint.live.variants if endpoint.live else ()
-    pending = endpoint.pending.variants if endpoint.pending else ()
-    return [(v, max(v.current_count, v.desired_count)) for v in live] + [(v, v.desired_count) for v in pending]
+    beside = endpoint.beside.variants if endpoint.beside else ()
+    serving = [(v, max(v.current_count, v.desired_count)) for v in live] + [(v, v.current_count) for v in beside]
+    return serving + coming(endpoint)
+
+
+def coming(endpoint: Endpoint) -> list[tuple[Variant, int]]:
+    """(variant, instances) that the pending fleet claims beside the live one: in batches no more than one batch.
+
+    A rolling deployment to instances of another size claims both fleets whole.
+    """
+    live, pending = endpoint.live, endpoint.pending
+    if pending is None:
+        return []
+    if live is None or endpoint.shift is None or shifting.policy_of(endpoint).kind != shifting.ROLLING:
+        return [(v, v.desired_count) for v in pending.variants]
+    policy, steps = shifting.policy_of(endpoint), shifting.steps_of(endpoint)
+    claims = []
+    for variant in pending.variants:
+        before, count = live.variant(variant.name), variant.desired_count
+        if before is not None and before.instance_type == variant.instance_type:
+            count = max(0, policy.most(before.desired_count, count, steps) - before.desired_count)
+        claims.append((variant, count))
+    return claims
 
 
 def check_fits(more: Iterable[tuple[Variant, int]], taken: Sequence[tuple[Variant, int]], capacity: Capacity) -> None:

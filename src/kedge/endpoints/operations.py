@@ -13,10 +13,10 @@ from typing import Any
 from kedge import listing
 from kedge.call import Call
 from kedge.compute.base import Capacity
-from kedge.endpoints import capture, configs, deployment_config
+from kedge.endpoints import capture, configs, deployment_config, guards, shifting
 from kedge.endpoints.descriptions import Warn, arn_of, description, silent
-from kedge.endpoints.events import announce
-from kedge.endpoints.fleets import Kinds, check_fits, check_weights, claimed, new_fleet, retained
+from kedge.endpoints.events import announce, announce_deployment
+from kedge.endpoints.fleets import Kinds, check_fits, check_weights, claimed, coming, new_fleet, retained
 from kedge.endpoints.records import KIND, Endpoint, Fleet, Status, Variant
 from kedge.endpoints.waiter import is_waiter
 from kedge.errors import ValidationFailed
@@ -44,12 +44,11 @@ class Machine:
 def create_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) -> Answer:
     name = request["EndpointName"]
     endpoint_arn = _arn(call, name)
-    deployment_config.check_shape(request.get("DeploymentConfig"))
     with _transaction(call) as tx:
         if tx.get(call.scope, KIND, name.lower()) is not None:
             raise ValidationFailed(f'Cannot create already existing endpoint "{endpoint_arn}".')
         fleet = _fleet(machine, call, tx, 1, request["EndpointConfigName"])
-        _check_room(machine, tx, fleet)
+        deployment_config.check(request.get("DeploymentConfig"), None, fleet)
         endpoint = Endpoint(
             name=name,
             uid=uuid.uuid4().hex,
@@ -57,6 +56,7 @@ def create_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
             pending=fleet,
             deployment=request.get("DeploymentConfig"),
         )
+        _check_room(machine, tx, fleet, coming(endpoint))
         made = tx.insert(call.scope, KIND, name.lower(), endpoint.document(), Status.CREATING)
         attach(tx, call.scope, endpoint_arn, request.get("Tags", []))
         announce(tx, made)
@@ -65,21 +65,27 @@ def create_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
 
 def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) -> Answer:
     with _transaction(call) as tx:
-        resource, endpoint = _changeable(call, tx, request["EndpointName"])
+        resource, endpoint = _changeable(call, tx, request["EndpointName"], also=Status.UPDATE_ROLLBACK_FAILED)
         assert endpoint.live is not None, "an endpoint in service has a fleet"
         policy = request.get("DeploymentConfig")
         if request.get("RetainDeploymentConfig"):
             policy = endpoint.deployment if policy is None else policy
-        deployment_config.check(policy)
         fleet = _fleet(machine, call, tx, endpoint.fleets + 1, request["EndpointConfigName"])
         if request.get("RetainAllVariantProperties"):
             excluded = request.get("ExcludeRetainedVariantProperties", [])
             fleet = retained(fleet, endpoint.live, {each["VariantPropertyType"] for each in excluded})
-        _check_room(machine, tx, fleet)
+        deployment_config.check(policy, endpoint.live, fleet)
+        deployment_config.check_alarms(policy, partial(guards.state_of, tx, call.scope))
         changed = replace(
             endpoint, pending=fleet, fleets=fleet.number, failure_reason="", deployment=policy or endpoint.deployment
         )
-        announce(tx, tx.update(resource, changed.document(), Status.UPDATING))
+        if policy:
+            changed = shifting.begun(changed, policy, call.now.timestamp())
+        _check_room(machine, tx, fleet, coming(changed))
+        updated = tx.update(resource, changed.document(), Status.UPDATING)
+        announce(tx, updated)
+        if policy:
+            announce_deployment(tx, updated)
     return {"EndpointArn": _arn(call, resource.name)}
 
 
@@ -90,7 +96,8 @@ def update_weights_and_capacities(machine: Machine, call: Call, request: Mapping
         wanted = _wanted(endpoint, request["DesiredWeightsAndCapacities"])
         variants = tuple(_changed(v, wanted.get(v.name, {})) for v in endpoint.live.variants)
         live = replace(endpoint.live, variants=variants)
-        _check_room(machine, tx, live)
+        more = [(v, v.desired_count - v.current_count) for v in variants if v.desired_count > v.current_count]
+        _check_room(machine, tx, live, more)
         changed = replace(endpoint, live=live, failure_reason="")
         announce(tx, tx.update(resource, changed.document(), Status.UPDATING))
     return {"EndpointArn": _arn(call, resource.name)}
@@ -118,11 +125,11 @@ def list_endpoints(call: Call, request: Mapping[str, Any]) -> Answer:
 
 
 def delete_endpoint(call: Call, request: Mapping[str, Any]) -> Answer:
+    """In every state, unlike SageMaker's: what is under way ends."""
     with _transaction(call) as tx:
         resource = _found(call, tx, request["EndpointName"])
-        if Status(resource.status).in_transition:
-            raise _in_progress(call, resource)
-        announce(tx, tx.update(resource, resource.document, Status.DELETING))
+        if Status(resource.status) is not Status.DELETING:
+            announce(tx, tx.update(resource, resource.document, Status.DELETING))
     return {}
 
 
@@ -134,13 +141,14 @@ def _fleet(machine: Machine, call: Call, tx: Transaction, number: int, config_na
     return new_fleet(number, config.document, models, machine.kinds, call.now.timestamp(), rules)
 
 
-def _check_room(machine: Machine, tx: Transaction, fleet: Fleet) -> None:
-    """Raises ValidationFailed for weights that no request follows, ResourceLimitExceeded for want of room.
+def _check_room(machine: Machine, tx: Transaction, fleet: Fleet, more: list[tuple[Variant, int]]) -> None:
+    """more: instances that the fleet needs and that nobody claims yet.
+
+    Raises ValidationFailed for weights that no request follows, ResourceLimitExceeded for want of room.
 
     Writers take turns, so two requests cannot both take the last room. A fleet that will never start needs none.
     """
     check_weights(fleet)
-    more = [(v, v.desired_count - v.current_count) for v in fleet.variants if v.desired_count > v.current_count]
     if not more or fleet.problem:
         return
     taken = [
@@ -192,11 +200,16 @@ def _found(call: Call, tx: Transaction, name: str) -> Resource:
     return resource
 
 
-def _changeable(call: Call, tx: Transaction, name: str) -> tuple[Resource, Endpoint]:
+def _changeable(call: Call, tx: Transaction, name: str, also: Status | None = None) -> tuple[Resource, Endpoint]:
+    """also: a state besides InService in which the change is allowed."""
     resource = _found(call, tx, name)
     status = Status(resource.status)
     if status.in_transition:
         raise _in_progress(call, resource)
+    if status is Status.UPDATE_ROLLBACK_FAILED and also is not status:
+        raise ValidationFailed(
+            f'Cannot update endpoint "{_arn(call, resource.name)}" with status "{status}"; UpdateEndpoint repairs it.'
+        )
     if status is Status.FAILED:
         raise ValidationFailed(
             f'Cannot update endpoint "{_arn(call, resource.name)}" with status "Failed"; it can only be deleted.'

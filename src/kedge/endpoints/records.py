@@ -2,13 +2,15 @@
 
 A fleet is the variants of one endpoint config as they were when it was put to work: config and models are copied into
 it, so that deleting or re-creating either later changes nothing that runs. `live` serves. `pending` is being started
-to take its place. A variant of the live fleet that is being scaled has a desired count that is not its current one.
+to take its place, and `shift` says how much of the traffic it has by now. A variant of the live fleet that is being
+scaled has a desired count that is not its current one.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -28,6 +30,7 @@ class Status(StrEnum):
     UPDATING = "Updating"
     FAILED = "Failed"
     DELETING = "Deleting"
+    UPDATE_ROLLBACK_FAILED = "UpdateRollbackFailed"
 
     @property
     def in_transition(self) -> bool:
@@ -36,7 +39,7 @@ class Status(StrEnum):
     @property
     def upper_snake(self) -> str:
         """How EventBridge events spell it."""
-        return "IN_SERVICE" if self is Status.IN_SERVICE else self.value.upper()
+        return re.sub("(?<=[a-z])(?=[A-Z])", "_", self.value).upper()
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Variant:
     current_count: int = 0
     """How many instances requests are sent to."""
     current_weight: float = 0.0
+    limit_count: int | None = None
+    """The most instances that it may have now, where a deployment goes in batches."""
     routing: str = "RANDOM"
     start_timeout_s: float | None = None
     download_timeout_s: float | None = None
@@ -84,6 +89,11 @@ class Variant:
     network_isolation: bool = False
     echo: Mapping[str, Any] = field(default_factory=dict)
     """Members of the config's variant that DescribeEndpoint repeats."""
+
+    @property
+    def wanted_count(self) -> int:
+        """How many instances there should be at this moment."""
+        return self.desired_count if self.limit_count is None else min(self.limit_count, self.desired_count)
 
     @property
     def artifacts(self) -> frozenset[str]:
@@ -129,12 +139,35 @@ class Fleet:
     @property
     def settled(self) -> bool:
         """Whether every variant has as many instances as it should, with the weight that it should have."""
-        return all((v.current_count, v.current_weight) == (v.desired_count, v.desired_weight) for v in self.variants)
+        return all((v.current_count, v.current_weight) == (v.wanted_count, v.desired_weight) for v in self.variants)
 
     def promoted(self) -> Fleet:
         """With what is desired as what is current."""
-        variants = (replace(v, current_count=v.desired_count, current_weight=v.desired_weight) for v in self.variants)
-        return replace(self, variants=tuple(variants))
+        return self.each(
+            lambda v: replace(v, current_count=v.desired_count, current_weight=v.desired_weight, limit_count=None)
+        )
+
+    def each(self, change: Callable[[Variant], Variant]) -> Fleet:
+        return replace(self, variants=tuple(change(variant) for variant in self.variants))
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A deployment that moves traffic from the live fleet to the pending one. Times are seconds since 1970."""
+
+    policy: Mapping[str, Any]
+    """The DeploymentConfig that it follows."""
+    began_at_s: float
+    steps: tuple[float, ...] = ()
+    """When each step was taken that gave the pending fleet more of the traffic."""
+    baking_since_s: float | None = None
+    """When the last router went by the last step; None until then."""
+    retired: tuple[float, ...] = ()
+    """When instances of the live fleet were taken away: after each batch, or once at the end."""
+    accepted: bool = False
+    """All of the live fleet is taken away: there is no way back."""
+    back: str = ""
+    """Why the live fleet's lost instances are being brought back."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +197,10 @@ class Endpoint:
     """How many fleets it has had."""
     live: Fleet | None = None
     pending: Fleet | None = None
+    beside: Fleet | None = None
+    """What is left of a fleet beside the live one after a roll-back that failed. It serves until the next update."""
+    shift: Shift | None = None
+    """None where the pending fleet takes over all at once, without a wait."""
     failure_reason: str = ""
     deployment: Mapping[str, Any] | None = None
     """The last DeploymentConfig that was given."""
@@ -175,26 +212,31 @@ class Endpoint:
     def of(cls, document: Mapping[str, Any]) -> Endpoint:
         """Of this release or an earlier one. Of a later one, what this one does not know is left out."""
         given = _known(Endpoint, document)
-        return cls(**{**given, "live": _fleet(document.get("live")), "pending": _fleet(document.get("pending"))})
+        named = {name: _fleet(document.get(name)) for name in ("live", "pending", "beside")}
+        return cls(**{**given, **named, "shift": _shift(document.get("shift"))})
+
+    @property
+    def present(self) -> tuple[Fleet, ...]:
+        """The fleets of which instances may run."""
+        return tuple(fleet for fleet in (self.live, self.beside, self.pending) if fleet is not None)
 
     def members(self) -> Iterator[Member]:
-        """Every instance that is wanted, of the fleet that serves and of the one to come."""
-        for fleet in (self.live, self.pending):
-            for variant in fleet.variants if fleet else ():
-                for ordinal in range(variant.desired_count):
-                    assert fleet is not None
+        """Every instance that is wanted at this moment, of the fleets that serve and of the one to come."""
+        for fleet in self.present:
+            for variant in fleet.variants:
+                for ordinal in range(variant.wanted_count):
                     yield Member(
                         instance_id(self.uid, fleet.number, variant.name, ordinal), fleet.number, variant, ordinal
                     )
 
     def fleet(self, number: int) -> Fleet | None:
-        return next((f for f in (self.live, self.pending) if f is not None and f.number == number), None)
+        return next((fleet for fleet in self.present if fleet.number == number), None)
 
     def promoted(self) -> Endpoint:
         """The pending fleet serves; without one, the live fleet serves with the size that it should have."""
         fleet = self.pending or self.live
         assert fleet is not None, "nothing to promote"
-        return replace(self, live=fleet.promoted(), pending=None, config=fleet.config)
+        return replace(self, live=fleet.promoted(), pending=None, beside=None, shift=None, config=fleet.config)
 
     def failed(self, reason: str) -> Endpoint:
         return replace(self, failure_reason=shortened(reason))
@@ -202,11 +244,8 @@ class Endpoint:
     def rolled_back(self, reason: str) -> Endpoint:
         """The live fleet goes on with the size that it had; the weights that were asked for are kept."""
         assert self.live is not None, "nothing to go back to"
-        variants = tuple(
-            replace(v, desired_count=v.current_count, current_weight=v.desired_weight) for v in self.live.variants
-        )
-        live = replace(self.live, variants=variants)
-        return replace(self, live=live, pending=None, failure_reason=shortened(reason))
+        live = self.live.each(_as_it_was)
+        return replace(self, live=live, pending=None, shift=None, failure_reason=shortened(reason))
 
     def prepared(self, number: int, artifacts: Mapping[tuple[str, str], str]) -> Endpoint:
         """With the hash of each container's model data. artifacts: (variant, container) -> SHA-256."""
@@ -214,20 +253,37 @@ class Endpoint:
         def with_hashes(fleet: Fleet | None) -> Fleet | None:
             if fleet is None or fleet.number != number:
                 return fleet
-            return replace(fleet, variants=tuple(_with_artifacts(each, artifacts) for each in fleet.variants))
+            return fleet.each(lambda variant: _with_artifacts(variant, artifacts))
 
-        return replace(self, live=with_hashes(self.live), pending=with_hashes(self.pending))
+        return replace(
+            self,
+            live=with_hashes(self.live),
+            pending=with_hashes(self.pending),
+            beside=with_hashes(self.beside),
+        )
 
     def with_problem(self, number: int, problem: str) -> Endpoint:
-        """The pending fleet cannot serve. Any other fleet is left as it is."""
-        if self.pending is None or self.pending.number != number:
-            return self
-        return replace(self, pending=replace(self.pending, problem=problem))
+        """The pending fleet cannot serve, nor can a live one that is being brought back. Any other is left as it is."""
+        if self.pending is not None and self.pending.number == number:
+            return replace(self, pending=replace(self.pending, problem=problem))
+        if self.shift is not None and self.shift.back and self.live is not None and self.live.number == number:
+            return replace(self, live=replace(self.live, problem=problem))
+        return self
 
 
 def instance_id(uid: str, fleet: int, variant: str, ordinal: int) -> str:
     """The same for the same instance whenever it is asked, so that starting it twice starts it once."""
     return "i-" + hashlib.sha256(f"{uid}/{fleet}/{variant}/{ordinal}".encode()).hexdigest()[:17]
+
+
+def _as_it_was(variant: Variant) -> Variant:
+    """Without what was begun. Of a fleet that lost instances to a roll-back that failed, it still lacks them."""
+    weighted = replace(variant, current_weight=variant.desired_weight)
+    if variant.limit_count is None:
+        return replace(weighted, desired_count=variant.current_count)
+    return replace(
+        weighted, limit_count=None if variant.current_count >= variant.desired_count else variant.current_count
+    )
 
 
 def shortened(reason: str) -> str:
@@ -238,7 +294,7 @@ def shortened(reason: str) -> str:
     return reason[:head] + " ... " + reason[-(MAX_REASON_CHARS - head - 5) :]
 
 
-Record = TypeVar("Record", Endpoint, Fleet, Variant, Container)
+Record = TypeVar("Record", Endpoint, Fleet, Variant, Container, Shift)
 
 
 def _known(kind: type[Record], document: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,6 +307,13 @@ def _fleet(document: Mapping[str, Any] | None) -> Fleet | None:
     if document is None:
         return None
     return Fleet(**{**_known(Fleet, document), "variants": tuple(_variant(each) for each in document["variants"])})
+
+
+def _shift(document: Mapping[str, Any] | None) -> Shift | None:
+    if document is None:
+        return None
+    times = {name: tuple(document[name]) for name in ("steps", "retired")}
+    return Shift(**{**_known(Shift, document), **times})
 
 
 def _variant(document: Mapping[str, Any]) -> Variant:

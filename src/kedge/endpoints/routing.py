@@ -9,6 +9,7 @@ from dataclasses import replace
 from kedge import arn
 from kedge.config import Settings
 from kedge.endpoints.capture import capture_of
+from kedge.endpoints.mixing import Part, mixed, serving
 from kedge.endpoints.records import Endpoint, Fleet, Status, Variant, instance_id
 from kedge.identity.records import AccessKey
 from kedge.metrics.platform import Served
@@ -52,32 +53,34 @@ def build(
 
 def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) -> table.Endpoint | None:
     """How requests reach this endpoint; None while none may."""
-    endpoint, fleet = _serving(resource)
-    if fleet is None:
+    endpoint, fleets = _serving(resource)
+    if not fleets:
         return None
-    # What a shadow's model asks for changes nothing for those who are answered.
-    environment = limits_of(fleet.production)
-    variants = []
-    for variant in fleet.variants:
-        # An instance that is being added gets requests once it is ready, one that is being taken away at once none.
-        count = min(variant.current_count, variant.desired_count)
-        ids = [instance_id(endpoint.uid, fleet.number, variant.name, ordinal) for ordinal in range(count)]
-        instances = tuple(table.Instance(id_, socket(id_), fleet.config) for id_ in ids)
-        variants.append(
-            table.Variant(
-                variant.name,
-                variant.desired_weight,
-                instances,
-                variant.routing,
-                hostnames=tuple(each.name for each in variant.containers) if variant.direct else (),
-                many_models=tuple(each.name for each in variant.containers if each.models),
-            )
+
+    def instances(parts: Iterable[Part]) -> tuple[table.Instance, ...]:
+        found = []
+        for fleet, variant in parts:
+            # An instance that is being added gets requests once it is ready, one that is being taken away at once none.
+            count = min(variant.current_count, variant.desired_count)
+            ids = [instance_id(endpoint.uid, fleet.number, variant.name, ordinal) for ordinal in range(count)]
+            found += [table.Instance(id_, socket(id_), fleet.config) for id_ in ids]
+        return tuple(found)
+
+    variants = [
+        replace(
+            _variant(each.name, float(each.weight), each.settings, instances(each.parts)),
+            new=instances([each.new]) if each.new is not None else (),
+            new_share=float(each.share),
         )
-    shadow = next((each for each in variants if fleet.shadow and each.name == fleet.shadow), None)
-    if shadow is not None:
-        variants.remove(shadow)
-        shadow = replace(shadow, weight=copied_share(shadow.weight, sum(each.weight for each in variants)))
-    timeout_s, body_limit_bytes, retries = environment
+        for each in mixed(endpoint)
+    ]
+    main = fleets[0]
+    copied = sum(v.desired_weight for v in main.production)
+    shadows = [
+        _variant(v.name, copied_share(v.desired_weight, copied), v, instances([(main, v)])) for v in main.shadows
+    ]
+    # What a shadow's model asks for changes nothing for those who are answered.
+    timeout_s, body_limit_bytes, retries = limits_of([variant for fleet in fleets for variant in fleet.production])
     return table.Endpoint(
         account=resource.scope.account,
         region=resource.scope.region,
@@ -87,9 +90,9 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         timeout_s=settings.invocation_timeout_s if timeout_s is None else timeout_s,
         body_limit_bytes=settings.body_limit_bytes if body_limit_bytes is None else body_limit_bytes,
         retries=retries,
-        capture=capture_of(fleet),
-        metrics_by=metrics_by(endpoint, fleet),
-        shadow=shadow,
+        capture=capture_of(main),
+        metrics_by=metrics_by(endpoint, main),
+        shadow=shadows[0] if shadows else None,
     )
 
 
@@ -98,21 +101,36 @@ def copied_share(shadow_weight: float, production_weight: float) -> float:
     return min(1.0, shadow_weight / production_weight) if production_weight > 0 else 0.0
 
 
+def _variant(name: str, weight: float, variant: Variant, instances: tuple[table.Instance, ...]) -> table.Variant:
+    """variant: whose settings count."""
+    return table.Variant(
+        name,
+        weight,
+        instances,
+        variant.routing,
+        hostnames=tuple(each.name for each in variant.containers) if variant.direct else (),
+        many_models=tuple(each.name for each in variant.containers if each.models),
+    )
+
+
 def served(resources: Iterable[Resource]) -> Iterator[Served]:
     """Every variant to which requests may go."""
     for resource in resources:
-        endpoint, fleet = _serving(resource)
-        if fleet is not None:
-            config = fleet.config if table.BY_CONFIG in metrics_by(endpoint, fleet) else ""
+        endpoint, fleets = _serving(resource)
+        told: set[str] = set()
+        for fleet in fleets:
+            config = fleet.config if table.BY_CONFIG in metrics_by(endpoint, fleets[0]) else ""
             for variant in fleet.variants:
-                place = VariantPlace(resource.scope.account, resource.scope.region, endpoint.name, variant.name)
-                yield Served(place, config, fleet.created_at_s)
+                if variant.name not in told:
+                    told.add(variant.name)
+                    place = VariantPlace(resource.scope.account, resource.scope.region, endpoint.name, variant.name)
+                    yield Served(place, config, fleet.created_at_s)
 
 
-def _serving(resource: Resource) -> tuple[Endpoint, Fleet | None]:
-    """The endpoint, and its fleet to which requests may go."""
+def _serving(resource: Resource) -> tuple[Endpoint, list[Fleet]]:
+    """The endpoint, and its fleets to which requests may go."""
     endpoint = Endpoint.of(resource.document)
-    return endpoint, None if Status(resource.status) in (Status.DELETING, Status.FAILED) else endpoint.live
+    return endpoint, [] if Status(resource.status) in (Status.DELETING, Status.FAILED) else serving(endpoint)
 
 
 def metrics_by(endpoint: Endpoint, fleet: Fleet) -> tuple[str, ...]:
@@ -158,7 +176,8 @@ def version_of(data: bytes) -> int:
 
 
 def instances_of(whole: table.RoutingTable) -> frozenset[str]:
-    return frozenset(i.id for each in whole.endpoints for variant in each.with_shadow for i in variant.instances)
+    every = (variant for endpoint in whole.endpoints for variant in endpoint.with_shadow)
+    return frozenset(i.id for variant in every for i in variant.every_instance)
 
 
 def _number(environment: Mapping[str, str], name: str, largest: float) -> float | None:

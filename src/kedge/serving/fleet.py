@@ -35,6 +35,8 @@ class Job(Protocol):
     """An instance died with it in flight, so it may have been the cause."""
     refused_by: Collection[Upstream]
     """Instances that were too busy for it."""
+    to_new: bool
+    """It was drawn for the variant's new instances (Pool.draw_new); what it cannot get there the others give."""
 
     def send_to(self, upstream: Upstream) -> None: ...
 
@@ -71,13 +73,19 @@ class Pool:
         """Whether the instances answer several requests in one batch, as those said that were ready last."""
         self._suspects: dict[Job, None] = {}
         self._waiting: dict[Job, None] = {}
+        self._new: frozenset[Instance] = frozenset()
+        self._new_share = 0.0
+        self._split: choose.Split | None = None
+        """Between the variant's instances and its new ones, while both serve."""
 
     def update(self, variant: Variant, metrics_by: Collection[str] = ()) -> None:
         """metrics_by: of its endpoint."""
         self.variant = variant
-        for instance in self._upstreams.keys() - set(variant.instances):
+        self._share(variant)
+        instances = variant.every_instance
+        for instance in self._upstreams.keys() - set(instances):
             self._upstreams.pop(instance).leave()
-        for instance in variant.instances:
+        for instance in instances:
             config = instance.config if BY_CONFIG in metrics_by else ""
             place = self.place._replace(instance=instance.id, config=config, by_instance=BY_INSTANCE in metrics_by)
             if instance in self._upstreams:
@@ -86,6 +94,19 @@ class Pool:
             else:
                 self._upstreams[instance] = Upstream(instance, place, self._changed)
         self._changed()
+
+    def _share(self, variant: Variant) -> None:
+        share = variant.new_share
+        self._new = frozenset(variant.new)
+        if not variant.new:
+            self._split = None
+        elif self._split is None or share != self._new_share:
+            self._split = choose.Split((1.0 - share, share), self._random)
+        self._new_share = share
+
+    def draw_new(self) -> bool:
+        """Whether the next request is for the new instances."""
+        return self._split is not None and self._split.draw() == 1
 
     def close(self) -> None:
         """The table has no such variant any more."""
@@ -192,7 +213,13 @@ class Pool:
             upstream.hurry(wanted)
 
     def _pick(self, job: Job) -> Upstream | None:
-        ready = self._ready
+        if self._split is not None:
+            drawn = [each for each in self._ready if (each.instance in self._new) == job.to_new]
+            if (chosen := self._pick_of(drawn, job)) is not None:
+                return chosen
+        return self._pick_of(self._ready, job)
+
+    def _pick_of(self, ready: list[Upstream], job: Job) -> Upstream | None:
         if job.is_suspect:
             ready = [each for each in ready if each.suspect is None]
         if job.refused_by:

@@ -150,6 +150,7 @@ class Invocation:
         "is_suspect",
         "refused_by",
         "timeout_s",
+        "to_new",
     )
 
     def __init__(
@@ -176,6 +177,7 @@ class Invocation:
         self.is_suspect = False
         self.affinity = ""
         self.refused_by: Collection[Upstream] = ()
+        self.to_new = False
         self.deadline_s = 0.0
         self.timeout_s = route.endpoint.timeout_s
 
@@ -214,6 +216,7 @@ class Invocation:
         if pool is None:
             raise answers.no_variant(route.endpoint.name, self._variant[:64])
         self._pool = pool
+        self.to_new = pool.draw_new()
         return pool
 
     def send_to(self, upstream: Upstream) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from kedge.identity.principals import Directory, Principal
@@ -40,6 +40,14 @@ class Variant:
     """Its containers, where a request has to name one of them (TargetContainerHostname)."""
     many_models: tuple[str, ...] = ()
     """Those of its containers for which a request has to name a model (TargetModel)."""
+    new: tuple[Instance, ...] = ()
+    """Its instances in the fleet that takes over from `instances`, while both serve."""
+    new_share: float = 0.0
+    """The part of its requests that `new` gets: 0 to 1."""
+
+    @property
+    def every_instance(self) -> tuple[Instance, ...]:
+        return (*self.instances, *self.new)
 
 
 @dataclass(frozen=True)
@@ -104,55 +112,66 @@ class TableRefused(ValueError):
 
 
 def encode(table: RoutingTable) -> bytes:
-    fields = asdict(replace(table, directory=Directory(), tags={}))
-    del fields["_index"]
-    for endpoint in fields["endpoints"]:
-        if endpoint["shadow"] is None:  # releases that know no shadows read all other tables
+    members = asdict(replace(table, directory=Directory(), tags={}))
+    del members["_index"]
+    # Releases that know no shadows or new instances read all tables without them.
+    for endpoint in members["endpoints"]:
+        for variant in (*endpoint["variants"], endpoint["shadow"] or {"new": True}):
+            if not variant["new"]:
+                del variant["new"], variant["new_share"]
+        if endpoint["shadow"] is None:
             del endpoint["shadow"]
     principals = {id_: vars(each) for id_, each in table.directory.principals.items()}
-    fields["directory"] = {"principals": principals, "documents": dict(table.directory.documents)}
-    fields["tags"] = {arn: dict(tags) for arn, tags in table.tags.items()}
-    return json.dumps({"format": FORMAT, **fields}, separators=(",", ":")).encode()
+    members["directory"] = {"principals": principals, "documents": dict(table.directory.documents)}
+    members["tags"] = {arn: dict(tags) for arn, tags in table.tags.items()}
+    return json.dumps({"format": FORMAT, **members}, separators=(",", ":")).encode()
 
 
 def decode(data: bytes) -> RoutingTable:
     """Raises TableRefused, and then nothing of it is to be used."""
     try:
-        fields = json.loads(data)
-        if fields.pop("format") != FORMAT:
+        given = json.loads(data)
+        if given.pop("format") != FORMAT:
             raise TableRefused("a format of another release")
         return RoutingTable(
-            endpoints=tuple(_endpoint(each) for each in fields.pop("endpoints")),
-            keys=tuple(Key(**each) for each in fields.pop("keys")),
-            directory=_directory(fields.pop("directory", {})),
-            **fields,
+            endpoints=tuple(_endpoint(each) for each in given.pop("endpoints")),
+            keys=tuple(Key(**each) for each in given.pop("keys")),
+            directory=_directory(given.pop("directory", {})),
+            **given,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TableRefused(str(error)) from error
 
 
-def _directory(fields: Mapping[str, Any]) -> Directory:
+def _directory(given: Mapping[str, Any]) -> Directory:
     principals = {
         id_: Principal(**{**each, "policies": tuple(each["policies"])})
-        for id_, each in fields.get("principals", {}).items()
+        for id_, each in given.get("principals", {}).items()
     }
-    return Directory(principals, fields.get("documents", {}))
+    return Directory(principals, given.get("documents", {}))
 
 
-def _endpoint(fields: Mapping[str, Any]) -> Endpoint:
-    variants = tuple(_variant(each) for each in fields["variants"])
+def _endpoint(given: Mapping[str, Any]) -> Endpoint:
+    variants = tuple(_variant(each) for each in given["variants"])
     if any(not v.weight >= 0 for v in variants):
-        raise TableRefused(f"endpoint {fields['name']}: a weight below 0")
-    capture = Capture.of(fields["capture"]) if fields.get("capture") is not None else None
-    metrics_by = tuple(fields.get("metrics_by", ()))
-    shadow = _variant(fields["shadow"]) if fields.get("shadow") is not None else None
+        raise TableRefused(f"endpoint {given['name']}: a weight below 0")
+    if any(not 0 <= v.new_share <= 1 for v in variants):
+        raise TableRefused(f"endpoint {given['name']}: a share that is not from 0 to 1")
+    capture = Capture.of(given["capture"]) if given.get("capture") is not None else None
+    metrics_by = tuple(given.get("metrics_by", ()))
+    shadow = _variant(given["shadow"]) if given.get("shadow") is not None else None
     if shadow is not None and not 0 <= shadow.weight <= 1:
-        raise TableRefused(f"endpoint {fields['name']}: copies of {shadow.weight:g} of its requests")
+        raise TableRefused(f"endpoint {given['name']}: copies of {shadow.weight:g} of its requests")
     changed = {"variants": variants, "capture": capture, "metrics_by": metrics_by, "shadow": shadow}
-    return Endpoint(**{**fields, **changed})
+    return Endpoint(**{**given, **changed})
 
 
-def _variant(fields: Mapping[str, Any]) -> Variant:
-    instances = tuple(Instance(**each) for each in fields["instances"])
-    named = {name: tuple(fields[name]) for name in ("hostnames", "many_models") if name in fields}
-    return Variant(**{**fields, "instances": instances, **named})
+def _variant(given: Mapping[str, Any]) -> Variant:
+    """What a later release says of it besides is left out."""
+    known = {each.name for each in fields(Variant)}
+    named = {name: value for name, value in given.items() if name in known}
+    named["instances"] = tuple(Instance(**each) for each in given["instances"])
+    named["new"] = tuple(Instance(**each) for each in given.get("new", ()))
+    for name in ("hostnames", "many_models"):
+        named[name] = tuple(given.get(name, ()))
+    return Variant(**named)

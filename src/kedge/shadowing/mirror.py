@@ -111,6 +111,7 @@ class Copy:
     affinity = ""
     is_suspect = False
     refused_by: Collection[Upstream] = ()
+    to_new = False
 
     def __init__(
         self,
