@@ -26,7 +26,7 @@ class SettingError(ValueError):
 
 _ABOVE_ZERO = (
     *("cpu_overcommit", "memory_overcommit"),
-    *("body_limit_bytes", "invocation_timeout_s", "start_timeout_s", "capture_spool_bytes"),
+    *("body_limit_bytes", "invocation_timeout_s", "stream_timeout_s", "start_timeout_s", "capture_spool_bytes"),
 )
 
 
@@ -101,7 +101,9 @@ class Settings:
     body_limit_bytes: int = 26_214_400
     """Largest body of an invocation, in and out."""
     invocation_timeout_s: float = 60.0
-    """How long a model may take for one answer."""
+    """How long a model may take for one answer, or for the first part of one that it gives in parts."""
+    stream_timeout_s: float = 480.0
+    """How long a model may take for all parts of an answer; an endpoint's own time-out counts where it is longer."""
     start_timeout_s: float = 240.0
     """How long an instance may take to load its model, where the variant names no time of its own."""
     capture_spool_bytes: int = 1_073_741_824

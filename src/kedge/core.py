@@ -34,6 +34,7 @@ MODULES = (
     "serving.permission",
     "serving.retry",
     "serving.routing",
+    "serving.streaming",
     "serving.streams",
     "serving.table",
     "serving.upstream",

@@ -19,7 +19,8 @@ from typing import NamedTuple
 from kedge.compute.used import PERIOD_S, Sample
 from kedge.metrics.series import Datum, Metric, Summary, metric
 from kedge.metrics.sketch import Sketch
-from kedge.serving.meter import Counted, Frame, VariantPlace
+from kedge.serving import meter
+from kedge.serving.meter import Counted, Frame, Measured, Place, VariantPlace
 
 NAMESPACE = "AWS/SageMaker"
 INSTANCE_NAMESPACE = "/aws/sagemaker/Endpoints"
@@ -38,6 +39,13 @@ COUNTED = (
     "InvocationsPerInstance",
 )
 """Those of which an idle variant has samples of 0."""
+MEASURED = {
+    meter.FIRST_CHUNK: MICROSECONDS,
+    meter.FIRST_CHUNK_MODEL: MICROSECONDS,
+    meter.FIRST_CHUNK_OVERHEAD: MICROSECONDS,
+    meter.MID_STREAM_ERRORS: NONE,
+}
+"""Units of those that only some requests have. What a router of another release calls otherwise is left out."""
 
 
 class Served(NamedTuple):
@@ -89,7 +97,7 @@ def data_of(frame: Frame) -> Iterator[Datum]:
     for cell in frame.cells:
         place = cell.place
         if cell.invocations:
-            for dimensions in _dimensions_of(cell):
+            for dimensions in _dimensions_of(place):
                 groups.setdefault((place.account, place.region, dimensions), _Group()).add(cell)
         for code, count in cell.refused.items():
             refused[place.of_variant, code] = refused.get((place.of_variant, code), 0) + count
@@ -101,6 +109,9 @@ def data_of(frame: Frame) -> Iterator[Datum]:
         for dimensions in told_by:
             refusals = metric(variant.account, variant.region, OWN_NAMESPACE, "RefusedInvocations", dimensions)
             yield Datum(refusals, COUNT, frame.second, SECOND, Summary.of([1.0], [count]))
+
+    for told, unit, summary in _measured(frame.measured):
+        yield Datum(told, unit, frame.second, SECOND, summary)
 
     for each in frame.captured:
         for name, value in (
@@ -181,8 +192,21 @@ def by_config(place: VariantPlace, config: str) -> Dimensions:
     return (*by_variant(place), ("EndpointConfigName", config))
 
 
-def _dimensions_of(cell: Counted) -> Iterable[Dimensions]:
-    place = cell.place
+def _measured(measured: Iterable[Measured]) -> Iterator[tuple[Metric, str, Summary]]:
+    """(metric, unit, values) of what only some requests have. Of a container it is told by that alone."""
+    groups: dict[Metric, tuple[str, Sketch]] = {}
+    for place, container, name, values in measured:
+        if name not in MEASURED:
+            continue
+        by_container = (*by_variant(place.of_variant), ("ContainerName", container))
+        for dimensions in [by_container] if container else _dimensions_of(place):
+            told = metric(place.account, place.region, NAMESPACE, name, dimensions)
+            groups.setdefault(told, (MEASURED[name], Sketch()))[1].merge(values)
+    for told, (unit, sketch) in groups.items():
+        yield told, unit, Summary.of_sketch(sketch)
+
+
+def _dimensions_of(place: Place) -> Iterable[Dimensions]:
     told_by: list[Dimensions] = [by_variant(place.of_variant)]
     if place.config:
         told_by.append(by_config(place.of_variant, place.config))

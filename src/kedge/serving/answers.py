@@ -15,6 +15,7 @@ from urllib.parse import quote
 from kedge import arn, errors
 from kedge.logs import names
 from kedge.serving.table import Endpoint
+from kedge.wire import eventstream
 
 MAX_MESSAGE_CHARS = 2048
 _LAST_OF_ALL = errors.InternalFailure("An internal error happened; the router's log says which.")
@@ -141,6 +142,18 @@ def answer_too_large(endpoint: Endpoint, stream: str) -> errors.ModelError:
 
 def timed_out(endpoint: Endpoint, stream: str, container: str = PRIMARY) -> errors.ModelError:
     return model_error(endpoint, stream, 0, _TIMED_OUT.format(container), container)
+
+
+def stream_error(code: str, text: str) -> bytes:
+    """The last event of an answer that has begun. code: ModelInvocationTimeExceeded or StreamBroken."""
+    told = json.dumps({"Message": text[:MAX_MESSAGE_CHARS], "ErrorCode": code}).encode()
+    return eventstream.exception("ModelStreamError", "application/json", told)
+
+
+def stream_failure() -> bytes:
+    """The last event of an answer that has begun, when it is not the model's fault."""
+    told = json.dumps({"Message": _LAST_OF_ALL.message}).encode()
+    return eventstream.exception("InternalStreamFailure", "application/json", told)
 
 
 def instance_lost(endpoint: Endpoint, stream: str, deaths: int) -> errors.ModelError:

@@ -40,6 +40,13 @@ class Waiting(Protocol):
         """The instance was gone before it answered."""
 
 
+class Streaming(Waiting, Protocol):
+    """Who takes an answer part by part. It gives credit for what it has taken; `answered` gets the last part."""
+
+    def part(self, head: dict[str, Any], part: bytes) -> None:
+        """A part after which the answer goes on. head: of the whole answer, the same every time."""
+
+
 def encoded_head(fields: tuple[tuple[str, str], ...], request_id: str, deadline_ms: int, timeout_ms: int) -> bytes:
     """A REQUEST's head with its length before it.
 
@@ -83,10 +90,12 @@ class Owner(Protocol):
 
 
 class _Stream:
-    __slots__ = ("answer", "credited", "head", "limit_bytes", "received", "unsent", "waiting", "window")
+    __slots__ = ("answer", "credited", "head", "limit_bytes", "received", "streaming", "unsent", "waiting", "window")
 
-    def __init__(self, waiting: Waiting, limit_bytes: int) -> None:
+    def __init__(self, waiting: Waiting, limit_bytes: int, streaming: Streaming | None) -> None:
         self.waiting = waiting
+        self.streaming = streaming
+        """The same, when it takes parts."""
         self.limit_bytes = limit_bytes
         self.unsent: memoryview | None = None
         self.window = frames.WINDOW_BYTES
@@ -117,8 +126,11 @@ class Wire(asyncio.Protocol):
         """Whether the other end answers several requests in one batch."""
         self.gone: asyncio.Future[None] = self._loop.create_future()
 
-    def send(self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int) -> int:
-        stream = _Stream(waiting, limit_bytes)
+    def send(
+        self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int, streaming: Streaming | None = None
+    ) -> int:
+        """limit_bytes: of the answer, unless it is taken in parts. streaming: `waiting` again, if it takes parts."""
+        stream = _Stream(waiting, limit_bytes, streaming)
         number = self._last_stream
         while True:
             number = number % (_STREAMS - 1) + 1
@@ -141,6 +153,14 @@ class Wire(asyncio.Protocol):
             self._out.append(frames.frame(Kind.CANCEL, number))
             self._schedule()
             self._close_if_idle()
+
+    def credit(self, number: int, count: int) -> None:
+        """So many bytes of an answer that comes in parts are taken: as many more may be sent."""
+        stream = self.streams.get(number)
+        if stream is not None:
+            stream.credited += count
+            self._out.append(frames.credit(number, count))
+            self._schedule()
 
     def close_when_idle(self) -> None:
         self._closes_when_idle = True
@@ -266,6 +286,16 @@ class Wire(asyncio.Protocol):
         self._owner.now_ready()
 
     def _part(self, number: int, stream: _Stream, part: bytes, last: bool) -> None:
+        if stream.streaming is not None:
+            assert stream.head is not None
+            stream.received += len(part)
+            if stream.received - stream.credited > frames.WINDOW_BYTES:
+                raise FrameError("more of an answer than there is credit for")
+            if last:
+                self._end(number).waiting.answered(stream.head, part)
+            elif part:
+                stream.streaming.part(stream.head, part)
+            return
         stream.received += len(part)
         if stream.received > stream.limit_bytes:
             if not last:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from kedge.serving import memory
+from kedge.serving import frames, memory
 from kedge.serving.asking import encoded_head
 from kedge.serving.frames import FrameError
 from kedge.serving.hosting import own_server
@@ -24,7 +25,7 @@ from kedge.serving.part import Part
 from kedge.serving.places import Place, Running, Single, part_spec
 from kedge.serving.runtimes import images
 from kedge.serving.runtimes.base import Answer, Busy, last_line
-from kedge.serving.streams import MAX_BODY_BYTES, Arrived, Failure, Peer
+from kedge.serving.streams import MAX_BODY_BYTES, Arrived, Cancelled, Failure, Peer
 from kedge.serving.work import MAX_BYTES, MAX_REQUESTS
 from kedge.serving.worker_io import MAX_CONNECTIONS, MAX_UNREAD_BYTES
 from kedge.serving.worker_setup import (
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 _NO_BOUND_MS = 7 * 24 * 3600 * 1000
 """For a request whose sender gave none."""
 _END_S = 10.0
+_CREDIT_BYTES = frames.WINDOW_BYTES // 8
 
 
 def run(spec: WorkerSpec, status: Status) -> int:
@@ -53,6 +55,13 @@ def run(spec: WorkerSpec, status: Status) -> int:
     except Exception as error:
         log.exception("the instance died")
         return status.end("died", last_line(error), EXIT_DIED)
+
+
+class _Whole:
+    """The end of an answer that came in parts."""
+
+
+_WHOLE = _Whole()
 
 
 class NotStarted(Exception):
@@ -67,11 +76,15 @@ class Flow:
         "_body",
         "_content_type",
         "_front",
+        "_head",
+        "_last",
         "_line",
         "_part",
         "_place",
         "_route",
         "_stream",
+        "_taken_bytes",
+        "_unsent",
         "deadline_s",
         "done",
     )
@@ -83,6 +96,14 @@ class Flow:
         self._content_type = arrived.request.content_type
         self._part: Running | None = None
         self._stream = 0
+        self._head = b""
+        """Of an answer that comes in parts, once it has begun."""
+        self._unsent: deque[bytes] = deque()
+        """Parts of it for which the router has given no credit."""
+        self._taken_bytes = 0
+        """Of the parts that were sent: the container gets credit for them."""
+        self._last: Failure | _Whole | None = None
+        """What comes after the last part, once that is known."""
         self.deadline_s = deadline_s
         """On the loop's clock."""
         self.done = False
@@ -108,13 +129,16 @@ class Flow:
 
     def send_to(self, part: Running) -> None:
         request = self._arrived.request
+        # Only the last container answers the client; what comes before it chooses what the next one reads.
+        is_last = self._place == len(self._route) - 1
+        streaming = self if is_last and self._arrived.in_parts else None
         given = {
             "content_type": self._content_type,
-            # Only the last container answers the client; what comes before it chooses what the next one reads.
-            "accept": request.accept if self._place == len(self._route) - 1 else "",
+            "accept": request.accept if is_last else "",
             "custom_attributes": request.custom_attributes,
             "inference_id": request.inference_id,
             "target_model": request.target_model,
+            "answer": frames.IN_PARTS if streaming is not None else "",
         }
         fields = tuple((name, value) for name, value in given.items() if value)
         left_ms, timeout_ms = self._left_ms(), self._arrived.timeout_ms
@@ -122,7 +146,7 @@ class Flow:
             fields, request.request_id, left_ms, _NO_BOUND_MS if timeout_ms is None else max(1, int(timeout_ms))
         )
         self._part = part
-        self._stream = part.send(self, head, self._body, MAX_BODY_BYTES)
+        self._stream = part.send(self, head, self._body, MAX_BODY_BYTES, streaming)
 
     def _left_ms(self) -> int:
         if self.deadline_s is None:
@@ -131,7 +155,39 @@ class Flow:
 
     # What becomes of it.
 
+    def part(self, head: dict[str, Any], part: bytes) -> None:
+        """As asking.Streaming has it."""
+        status = head.get("status", 200)
+        if not isinstance(status, int) or not 200 <= status < 300:
+            running, stream = self._part, self._stream
+            self.answered(head, part)
+            if running is not None:
+                running.cancel(stream)
+            return
+        if not self._head:
+            content_type, attributes = str(head.get("content_type") or ""), str(head.get("custom_attributes") or "")
+            self._head = frames.response_head(status, content_type, attributes)
+        self._unsent.append(part)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Send what there is credit for, and give credit for it."""
+        while self._unsent and self._line.part(self.stream, self._head, self._unsent[0]):
+            self._taken_bytes += len(self._unsent.popleft())
+        if self._part is not None and self._taken_bytes >= _CREDIT_BYTES:
+            self._part.credit(self._stream, self._taken_bytes)
+            self._taken_bytes = 0
+        if self._last is not None and not self._unsent:
+            self._finish(self._last)
+
     def answered(self, head: dict[str, Any], body: bytes) -> None:
+        if self._head:
+            self._leave()
+            if body:
+                self._unsent.append(body)
+            self._last = _WHOLE
+            self.go_on()
+            return
         self._leave()
         status = head.get("status", 200)
         content_type, attributes = str(head.get("content_type") or ""), str(head.get("custom_attributes") or "")
@@ -163,7 +219,11 @@ class Flow:
         self.fail(Failure(503, f"Container {self.place.name} ended before it answered.", "lost", self.place.name))
 
     def fail(self, failure: Failure) -> None:
-        self._finish(failure)
+        if self._head:
+            self._last = failure
+            self.go_on()
+        else:
+            self._finish(failure)
 
     def cancel(self) -> None:
         """Nobody waits for it any more."""
@@ -179,10 +239,13 @@ class Flow:
         if part is not None:
             self.place.left(self, part)
 
-    def _finish(self, outcome: Answer | Failure) -> None:
+    def _finish(self, outcome: Answer | Failure | _Whole) -> None:
         if not self.done:
             self._end()
-            self._line.answer(self, outcome)
+            if isinstance(outcome, _Whole):
+                self._line.end(self.stream)
+            else:
+                self._line.answer(self, outcome)
 
     def _end(self) -> None:
         self.done = True
@@ -227,7 +290,10 @@ class Line(asyncio.Protocol):
             if isinstance(event, Arrived):
                 self._front.begin(self, event)
             elif flow := self.flows.get(event.stream):
-                flow.cancel()
+                if isinstance(event, Cancelled):
+                    flow.cancel()
+                else:
+                    flow.go_on()
         self._reading = False
         self._flush()
 
@@ -236,6 +302,19 @@ class Line(asyncio.Protocol):
 
     def refuse(self, stream: int, outcome: Answer | Failure) -> None:
         self._peer.answer(stream, outcome)
+        if not self._reading:
+            self._flush()
+
+    def part(self, stream: int, head: bytes, part: bytes) -> bool:
+        """As Peer.part."""
+        sent = self._peer.part(stream, head, part)
+        if sent and not self._reading:
+            self._flush()
+        return sent
+
+    def end(self, stream: int) -> None:
+        """As Peer.end."""
+        self._peer.end(stream)
         if not self._reading:
             self._flush()
 

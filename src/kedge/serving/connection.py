@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
         "_refusal",
         "_repeated",
         "_repeated_host",
+        "_streaming",
         "_transport",
         "_url",
         "_wants_no_more",
@@ -81,6 +82,8 @@ class Connection(asyncio.Protocol):
         self._write_paused = False
         self._wants_no_more = False
         self._lingering = False
+        self._streaming = False
+        """`_current` is being answered piece by piece."""
         self._discarded_bytes = 0
         self._refusal: errors.ServiceError | None = None
         self.expires_s = _NEVER
@@ -144,7 +147,12 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._write_paused = False
         self._front.stall(self, 0)
-        if not self._lingering:
+        if self._streaming:
+            self.expires_s = _NEVER
+            inbound = self._current
+            if inbound is not None and inbound.drained is not None:
+                inbound.drained()
+        elif not self._lingering:
             self.expires_s = self._loop.time() + self._front.limits.keep_alive_s
         self._next()
         self._regulate()
@@ -406,6 +414,42 @@ class Connection(asyncio.Protocol):
                 self.expires_s = self._loop.time() + front.limits.keep_alive_s
             if self._expects:
                 self._continue()
+
+    def begin(self, inbound: Inbound, headers: bytes) -> None:
+        transport = self._transport
+        if inbound is not self._current or transport is None:
+            return
+        self._streaming = True
+        if self._front.draining or inbound.http_1_0:
+            inbound.keep_alive = False
+        framing = b"" if inbound.http_1_0 else b"transfer-encoding: chunked\r\n"
+        close = b"" if inbound.keep_alive else b"connection: close\r\n"
+        transport.write(b"".join((_STATUS_LINES[200], headers, framing, close, self._front.date, b"\r\n")))
+
+    def write(self, inbound: Inbound, data: bytes) -> bool:
+        transport = self._transport
+        if inbound is not self._current or transport is None:
+            return False
+        transport.write(data if inbound.http_1_0 else b"%x\r\n%s\r\n" % (len(data), data))
+        if self._write_paused:
+            self._front.stall(self, transport.get_write_buffer_size())
+        return not self._write_paused
+
+    def finish(self, inbound: Inbound) -> None:
+        transport = self._transport
+        if inbound is not self._current or transport is None:
+            return
+        self._current = None
+        self._streaming = False
+        self._front.held_bytes -= len(inbound.body)
+        if not inbound.http_1_0:
+            transport.write(b"0\r\n\r\n")
+        if not inbound.keep_alive or self._front.draining:
+            self.close()
+            return
+        if not self._reading and not self._write_paused:
+            self.expires_s = self._loop.time() + self._front.limits.keep_alive_s
+        self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         self._next()

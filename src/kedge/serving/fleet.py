@@ -66,6 +66,8 @@ class Pool:
         self._admission = Admission()
         self._admitted: dict[Job, None] = {}
         """In the order in which they came."""
+        self._begun: dict[Job, None] = {}
+        """Of these, the answers that have begun to come: nobody waits for their turn any more."""
         self._random = random
         self._upstreams: dict[Instance, Upstream] = {}
         self._ready: list[Upstream] = []
@@ -142,6 +144,15 @@ class Pool:
         if job in self._admitted:
             del self._admitted[job]
             self._admission.leave(now_s, arrived_s, answered=answered)
+        elif self._begun:
+            self._begun.pop(job, None)
+
+    def begin(self, job: Job, now_s: float, arrived_s: float) -> None:
+        """The first part of its answer is there, and more follows. As for `depart`, which comes later."""
+        if job in self._admitted:
+            del self._admitted[job]
+            self._begun[job] = None
+            self._admission.leave(now_s, arrived_s, answered=True)
 
     def _shed(self, keep: int) -> None:
         """All but those that instances are at, and the newest."""
@@ -189,7 +200,7 @@ class Pool:
     @property
     def concurrent(self) -> int:
         """Requests that are at an instance, or wait for one."""
-        return len(self._admitted)
+        return len(self._admitted) + len(self._begun)
 
     def _changed(self, upstream: Upstream | None = None) -> None:
         self._ready = [each for each in self._upstreams.values() if each.ready]

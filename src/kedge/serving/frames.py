@@ -10,7 +10,8 @@ connection; a body over PART_BYTES is cut into parts, so that a large one does n
     both               CHUNK     a further part of the body
     both               END       no further part follows (flag LAST on the last part does the same)
     worker -> router   RESPONSE  head + first part of the answer's body
-    worker -> router   ERROR     head only: {"status": 500, "message": TEXT, "kind": KIND, ...}: ends the stream
+    worker -> router   ERROR     head only: {"status": 500, "message": TEXT, "kind": KIND, ...}: ends the stream, also
+                                 after some of an answer that the model gives part by part
     router -> worker   CANCEL    nobody waits for this stream any more; the worker answers nothing on it
     both               CREDIT    u32: the receiver takes that many more body bytes on this stream
     both               PING      answered by a PING with flag ACK and the same payload
@@ -36,6 +37,8 @@ from typing import Any, NamedTuple
 import orjson
 
 VERSION = 1
+IN_PARTS = "parts"
+"""What a REQUEST's "answer" says when parts are wanted as soon as the model gives them, not only in the end."""
 PART_BYTES = 256 * 1024
 WINDOW_BYTES = 4 * 1024 * 1024
 MAX_HEAD_BYTES = 64 * 1024

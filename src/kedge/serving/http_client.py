@@ -36,6 +36,10 @@ class Reply:
     body: bytes = b""
 
 
+OnPart = Callable[[Reply, bytes], Awaitable[None]]
+"""Is waited for before more is read."""
+
+
 class Client:
     """For one event loop."""
 
@@ -47,9 +51,18 @@ class Client:
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
 
     async def ask(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, limit_bytes: int, *, fresh: bool = False
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        limit_bytes: int,
+        *,
+        fresh: bool = False,
+        on_part: OnPart | None = None,
     ) -> Reply:
-        """fresh: on a connection of its own, however many there are.
+        """fresh: on a connection of its own, however many there are. on_part: takes what there is of a good answer's
+        body while more may follow; the reply has the rest, and limit_bytes holds for that.
 
         Raises OSError, BrokenAnswer and AnswerTooLarge. Cancelling it closes the connection, which is all that a server
         can learn of it.
@@ -59,17 +72,17 @@ class Client:
         lines += ["Connection: close"] if fresh else []
         request = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body
         if fresh:
-            return (await self._on(await self._connect(), request, limit_bytes, keep=False)) or Reply()
+            return (await self._on(await self._connect(), request, limit_bytes, on_part, keep=False)) or Reply()
         async with self._free:
             while self._idle:
                 stream = self._idle.pop()
                 if stream[0].at_eof() or stream[1].is_closing():
                     stream[1].close()
                     continue
-                reply = await self._on(stream, request, limit_bytes, may_be_stale=True)
+                reply = await self._on(stream, request, limit_bytes, on_part, may_be_stale=True)
                 if reply is not None:
                     return reply
-            found = await self._on(await self._connect(), request, limit_bytes)
+            found = await self._on(await self._connect(), request, limit_bytes, on_part)
             assert found is not None, "only a kept connection can be stale"
             return found
 
@@ -78,7 +91,14 @@ class Client:
             self._idle.pop()[1].close()
 
     async def _on(
-        self, stream: Stream, request: bytes, limit_bytes: int, *, keep: bool = True, may_be_stale: bool = False
+        self,
+        stream: Stream,
+        request: bytes,
+        limit_bytes: int,
+        on_part: OnPart | None,
+        *,
+        keep: bool = True,
+        may_be_stale: bool = False,
     ) -> Reply | None:
         """None when a kept connection had been closed by the server before it said anything."""
         reader, writer = stream
@@ -88,7 +108,7 @@ class Client:
             writer.write(request)
             _acknowledge_at_once(writer)
             try:
-                await _read(reader, answer)
+                await _read(reader, answer, on_part)
             except (OSError, BrokenAnswer):
                 if may_be_stale and not answer.begun:
                     return None
@@ -131,6 +151,15 @@ class _Answer:
         if not self._has_head and self._head_bytes > MAX_HEAD_BYTES:
             raise BrokenAnswer(f"The head of the server's answer has more than {MAX_HEAD_BYTES} bytes.")
 
+    def take(self) -> bytes:
+        """What has come of a good answer's body since this was asked last; nothing once it is complete."""
+        if not self._has_head or self.complete or not 200 <= self.reply.status < 300:
+            return b""
+        part = b"".join(self._parts)
+        self._parts.clear()
+        self._count = 0
+        return part
+
     def ended(self) -> None:
         """The connection is closed: the end of a body whose length nobody told. Raises BrokenAnswer."""
         if not self.complete:
@@ -170,8 +199,10 @@ def _acknowledge_at_once(writer: asyncio.StreamWriter) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
-async def _read(reader: asyncio.StreamReader, answer: _Answer) -> None:
+async def _read(reader: asyncio.StreamReader, answer: _Answer, on_part: OnPart | None) -> None:
     while not answer.complete:
+        if on_part is not None and (part := answer.take()):
+            await on_part(answer.reply, part)
         data = await reader.read(_READ_BYTES)
         if data:
             answer.feed(data)

@@ -69,16 +69,23 @@ class Responder(Protocol):
 
     def respond(self, inbound: Inbound, status: int, headers: bytes, body: bytes) -> None: ...
 
+    def begin(self, inbound: Inbound, headers: bytes) -> None: ...
+
+    def write(self, inbound: Inbound, data: bytes) -> bool: ...
+
+    def finish(self, inbound: Inbound) -> None: ...
+
     def origin(self) -> tuple[str, bool] | None: ...
 
 
 class Inbound:
-    """One request. Whoever handles it calls `respond` once, from the loop's thread."""
+    """One request. Who handles it calls `respond` once, or `begin`, `write` and `finish`, from the loop's thread."""
 
     __slots__ = (
         "_connection",
         "_sha256",
         "body",
+        "drained",
         "gone",
         "headers",
         "http_1_0",
@@ -104,6 +111,8 @@ class Inbound:
         self.refusal: errors.ServiceError | None = None
         self.gone: Callable[[], None] | None = None
         """Called when the client has gone before it was answered."""
+        self.drained: Callable[[], None] | None = None
+        """Called when the client, after a `write` that said no, has taken what was written."""
 
     def body_sha256(self) -> str:
         if not self._sha256:
@@ -126,6 +135,18 @@ class Inbound:
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """headers: whole lines, each ending in CR LF, without content-length. Ignored once the client has gone."""
         self._connection.respond(self, status, headers, body)
+
+    def begin(self, headers: bytes) -> None:
+        """An answer with status 200 whose body follows piece by piece. headers: as for `respond`."""
+        self._connection.begin(self, headers)
+
+    def write(self, data: bytes) -> bool:
+        """A piece of the body. False when the client is slow to take what it has: `drained` will be called."""
+        return self._connection.write(self, data)
+
+    def finish(self) -> None:
+        """The body is whole."""
+        self._connection.finish(self)
 
     def answered_to(self, body: bytes, sha256: str) -> None:
         self.body, self._sha256 = body, sha256

@@ -22,6 +22,7 @@ from kedge.serving.retry import Verdict, after_busy, after_death
 from kedge.serving.table import Variant
 from kedge.serving.upstream import Upstream
 from kedge.shadowing.pairs import Answer
+from kedge.wire import eventstream
 
 MAX_ATTRIBUTES_CHARS = 1024
 _PREFIX = "x-amzn-sagemaker-"
@@ -108,14 +109,15 @@ def _violation(member: str, value: str, fewest: int, most: int) -> errors.Runtim
 
 
 @lru_cache(1024)
-def _answer_lines(content_type: str, variant: str, attributes: str) -> bytes:
+def answer_lines(content_type: str, variant: str, attributes: str, *, streamed: bool = False) -> bytes:
     """A good answer's headers. Most answers of a model have the same. Raises ValueError.
 
     The model's code is foreign: what it says must not become another header, or another answer.
     """
     if not all(_is_visible(each) and len(each) <= MAX_ATTRIBUTES_CHARS for each in (content_type, attributes)):
         raise ValueError("The model's content type or custom attributes cannot be a header's value.")
-    lines = f"content-type: {content_type or 'application/octet-stream'}\r\n"
+    lines = f"content-type: {eventstream.MEDIA_TYPE}\r\nX-Amzn-SageMaker-" if streamed else ""
+    lines += f"Content-Type: {content_type or 'application/octet-stream'}\r\n"
     lines += f"x-Amzn-Invoked-Production-Variant: {variant}\r\n"
     if attributes:
         lines += f"X-Amzn-SageMaker-Custom-Attributes: {attributes}\r\n"
@@ -235,7 +237,7 @@ class Invocation:
             return
         try:
             content_type, attributes = head.get("content_type"), head.get("custom_attributes")
-            lines = _answer_lines(str(content_type or ""), self._variant, str(attributes or ""))
+            lines = answer_lines(str(content_type or ""), self._variant, str(attributes or ""))
         except ValueError as error:
             self._model_lost(answers.model_error(self._route.endpoint, self._stream_name, 500, str(error)))
             return

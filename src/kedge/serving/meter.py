@@ -1,9 +1,10 @@
 """What a router counts of the requests it serves: per second, variant and instance; and the frames in which it tells.
 
-    [FORMAT, boot, sequence, second, cells, concurrent, captured, told]
+    [FORMAT, boot, sequence, second, cells, concurrent, captured, measured, told]
     cell        [place, [invocations, 4xx, 5xx, model errors, {code: refused}, per instance], sketch, sketch]
     concurrent  [account, region, endpoint, variant, requests, instances]
     captured    [account, region, endpoint, variant, taken, dropped, withheld]
+    measured    [place, container, name, sketch]: samples of a metric that only some requests have
     told        [account, region, endpoint, variant, metric, unit, sketch]; left out where there is none
 
 A request costs an entry in a list, which is added up some hundred at once: while others are in between, everything that
@@ -24,11 +25,18 @@ import orjson
 
 from kedge.metrics.sketch import Sketch
 
-FORMAT = 2
-"""1 had one count of all that was refused, and nothing of concurrent requests; it is understood, too."""
+FORMAT = 3
+"""1 had one count of all that was refused, and nothing of concurrent requests; 2 nothing measured. They are understood,
+too."""
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 _ADDED_AT_ONCE = 200
 """Few enough that no request waits for it, a tenth of a millisecond."""
+
+
+FIRST_CHUNK, FIRST_CHUNK_MODEL, FIRST_CHUNK_OVERHEAD, MID_STREAM_ERRORS = (
+    *("FirstChunkLatency", "FirstChunkModelLatency", "FirstChunkOverheadLatency", "MidStreamErrors"),
+)
+"""Of answers that are given part by part. Latencies are in microseconds; an error is 1, none is 0."""
 
 
 class Place(NamedTuple):
@@ -84,6 +92,17 @@ class Told(NamedTuple):
     unit: str
     values: Sketch
     """At least one."""
+
+
+class Measured(NamedTuple):
+    """A metric that only some requests have, in one second."""
+
+    place: Place
+    container: str
+    """Which of several; "" for what is not one container's."""
+    name: str
+    """As the metric is called."""
+    values: Sketch
 
 
 _Served = tuple[Place, int, int, float, float]
@@ -160,6 +179,7 @@ class Frame:
     cells: tuple[Counted, ...] = ()
     concurrent: tuple[Concurrent, ...] = ()
     captured: tuple[Captured, ...] = ()
+    measured: tuple[Measured, ...] = ()
     told: tuple[Told, ...] = ()
 
 
@@ -175,12 +195,13 @@ class Meter:
         self._cells: dict[Place, Cell] = {}
         self._new: list[_Served] = []
         """Not in the cells yet."""
+        self._measured: dict[tuple[Place, str, str], Sketch] = {}
         self.sequence = 0
         """Of the frame that was made last."""
 
     @property
     def is_empty(self) -> bool:
-        return not self._cells and not self._new
+        return not self._cells and not self._new and not self._measured
 
     def invocation(self, place: Place, status: int, instances: int, model_us: float, overhead_us: float) -> None:
         """A request that was sent to a model. status: the model's, 0 when it gave none. instances: healthy ones."""
@@ -193,6 +214,14 @@ class Meter:
         """A request that was answered without a model. code: of the error that it got."""
         refused = self._cell(place).refused
         refused[code] = refused.get(code, 0) + 1
+
+    def measure(self, place: Place, container: str, name: str, value: float) -> None:
+        """A sample of a metric that only some requests have. container: as for Measured."""
+        key = (place, container, name)
+        sketch = self._measured.get(key)
+        if sketch is None:
+            sketch = self._measured[key] = Sketch()
+        sketch.add(value)
 
     def roll(
         self,
@@ -208,6 +237,7 @@ class Meter:
         """
         self._add()
         cells, self._cells = self._cells, {}
+        measured, self._measured = self._measured, {}
         self.sequence += 1
         now: dict[VariantPlace, tuple[int, int]] = {}
         if concurrent is not None:
@@ -221,6 +251,7 @@ class Meter:
             [_packed(*each) for each in cells.items()],
             [[*place, *counts] for place, counts in now.items()],
             [[*place, *counts] for place, *counts in captured],
+            [[list(place), container, name, each.as_json()] for (place, container, name), each in measured.items()],
         ]
         if more := [[*each.place, each.name, each.unit, each.values.as_json()] for each in told]:
             frame.append(more)  # a release that knows none of it reads all other frames
@@ -254,12 +285,11 @@ def decode(data: bytes) -> Frame:
     """Raises FrameRefused."""
     try:
         form, boot, sequence, second, cells, *more = orjson.loads(data)
-        if form not in (1, FORMAT):
+        if form not in (1, 2, FORMAT):
             raise FrameRefused(f"format {form!r}; 1 to {FORMAT} are understood")
         if not (isinstance(boot, str) and isinstance(sequence, int) and isinstance(second, int) and sequence > 0):
             raise FrameRefused("a frame without its boot, sequence and second")
-        now, captured, *further = more or ((), ())
-        told = further[0] if further else ()
+        now, captured, measured, told = (*more, (), (), (), ())[:4]
         return Frame(
             boot,
             sequence,
@@ -267,6 +297,10 @@ def decode(data: bytes) -> Frame:
             tuple(_counted(cells)),
             tuple(Concurrent(VariantPlace(*each[:4]), *each[4:]) for each in now),
             tuple(Captured(VariantPlace(*each[:4]), *each[4:]) for each in captured),
+            tuple(
+                Measured(Place(*place), container, name, Sketch.from_json(values))
+                for place, container, name, values in measured
+            ),
             tuple(Told(VariantPlace(*each[:4]), each[4], each[5], Sketch.from_json(each[6])) for each in told),
         )
     except (ValueError, TypeError) as error:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from kedge.serving.asking import Waiting
-from kedge.serving.http_client import AnswerTooLarge, BrokenAnswer, Client, Reply, Stream
+from kedge.serving import frames
+from kedge.serving.asking import Streaming, Waiting
+from kedge.serving.http_client import AnswerTooLarge, BrokenAnswer, Client, OnPart, Reply, Stream
 from kedge.serving.runtimes.base import Answer, InvocationError, LoadError, ModelFailure
 from kedge.serving.runtimes.readiness import Sample, sample
 from kedge.serving.streams import MAX_BODY_BYTES
@@ -72,6 +73,27 @@ class Host(Protocol):
         """Look whether it has ended; for the handler of SIGCHLD."""
 
 
+class _Window:
+    """How much more of an answer its reader takes; beyond that it is left with the server."""
+
+    def __init__(self) -> None:
+        self._left_bytes = frames.WINDOW_BYTES
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    def add(self, count: int) -> None:
+        self._left_bytes += count
+        if self._left_bytes > 0:
+            self._has_room.set()
+
+    async def take(self, count: int) -> None:
+        """It has been given so much; returns when it may be given more."""
+        self._left_bytes -= count
+        if self._left_bytes <= 0:
+            self._has_room.clear()
+            await self._has_room.wait()
+
+
 class OwnServer:
     """Has the members of `part.Part`, of which it takes the place."""
 
@@ -89,6 +111,7 @@ class OwnServer:
         self._on_ready = on_ready
         self._client = Client(host.connect, "localhost:8080")
         self._asking: dict[int, asyncio.Task[None]] = {}
+        self._windows: dict[int, _Window] = {}
         self._last_stream = 0
         self._alive_s = self._loop.time()
         host.ended.add_done_callback(lambda ended: self._ended(ended.result()))
@@ -110,14 +133,39 @@ class OwnServer:
     def grace_s(self) -> float:
         return self._host.grace_s
 
-    def send(self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int) -> int:
-        """One request, only while `ready`; returns its number. head: as asking.encoded_head gives it."""
+    def send(
+        self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int, streaming: Streaming | None = None
+    ) -> int:
+        """One request, only while `ready`; returns its number. head: as asking.encoded_head gives it; the rest as
+        Wire.send."""
         self._last_stream += 1
         number = self._last_stream
-        task = self._loop.create_task(self._ask(waiting, head, body, limit_bytes))
+        on_part: OnPart | None = None
+        if streaming is not None:
+            window = self._windows[number] = _Window()
+            on_part = self._passing(streaming, window)
+        task = self._loop.create_task(self._ask(waiting, head, body, limit_bytes, on_part))
         self._asking[number] = task
-        task.add_done_callback(lambda _: self._asking.pop(number, None))
+        task.add_done_callback(lambda _: self._forget(number))
         return number
+
+    def credit(self, stream: int, count: int) -> None:
+        if window := self._windows.get(stream):
+            window.add(count)
+
+    def _forget(self, number: int) -> None:
+        self._asking.pop(number, None)
+        self._windows.pop(number, None)
+
+    def _passing(self, streaming: Streaming, window: _Window) -> OnPart:
+        async def on_part(reply: Reply, part: bytes) -> None:
+            self._alive_s = self._loop.time()
+            head = _head_of(reply)
+            for start in range(0, len(part), frames.PART_BYTES):
+                streaming.part(head, part[start : start + frames.PART_BYTES])
+            await window.take(len(part))
+
+        return on_part
 
     def cancel(self, stream: int) -> None:
         if task := self._asking.get(stream):
@@ -202,10 +250,10 @@ class OwnServer:
             outcome = ModelFailure(_text(reply), reply.status)
         probe.check(outcome)
 
-    async def _ask(self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int) -> None:
+    async def _ask(self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int, on_part: OnPart | None) -> None:
         fields: dict[str, Any] = json.loads(head[4:])
         try:
-            reply = await self._client.ask("POST", "/invocations", _headers(fields), body, limit_bytes)
+            reply = await self._client.ask("POST", "/invocations", _headers(fields), body, limit_bytes, on_part=on_part)
         except AnswerTooLarge:
             waiting.overran()
         except (OSError, BrokenAnswer) as error:

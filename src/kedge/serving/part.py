@@ -26,7 +26,7 @@ from typing import NoReturn
 
 from kedge.compute import linux
 from kedge.serving import worker
-from kedge.serving.asking import Waiting, Wire
+from kedge.serving.asking import Streaming, Waiting, Wire
 from kedge.serving.worker_setup import Entrance, Status, WorkerSpec
 
 log = logging.getLogger(__name__)
@@ -67,10 +67,16 @@ class Part:
     def outstanding(self) -> int:
         return len(self._wire.streams) if self._wire is not None else 0
 
-    def send(self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int) -> int:
-        """One request, only while `ready`; returns its stream."""
+    def send(
+        self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int, streaming: Streaming | None = None
+    ) -> int:
+        """One request, only while `ready`; returns its stream. As Wire.send."""
         assert self._wire is not None
-        return self._wire.send(waiting, head, body, limit_bytes)
+        return self._wire.send(waiting, head, body, limit_bytes, streaming)
+
+    def credit(self, stream: int, count: int) -> None:
+        if self._wire is not None:
+            self._wire.credit(stream, count)
 
     def cancel(self, stream: int) -> None:
         if self._wire is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kedge.compute import restart
-from kedge.serving.asking import Waiting
+from kedge.serving.asking import Streaming, Waiting
 from kedge.serving.runtimes.base import LoadError
 from kedge.serving.streams import Failure
 from kedge.serving.worker_setup import ContainerSpec, WorkerSpec
@@ -49,7 +49,11 @@ class Running(Protocol):
     def grace_s(self) -> float:
         """How long `stop` may take."""
 
-    def send(self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int) -> int: ...
+    def send(
+        self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int, streaming: Streaming | None = None
+    ) -> int: ...
+
+    def credit(self, stream: int, count: int) -> None: ...
 
     def cancel(self, stream: int) -> None: ...
 

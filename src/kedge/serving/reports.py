@@ -87,6 +87,12 @@ class Reporter:
             journal.invocation(place, status, instances, model_us, overhead_us)
         self._meter.invocation(place, status, instances, model_us, overhead_us)
 
+    def measure(self, place: Place, container: str, name: str, value: float) -> None:
+        """As Meter.measure."""
+        if not self._roll_is_due:
+            self._begin_second()
+        self._meter.measure(place, container, name, value)
+
     def refusal(self, place: Place, code: str) -> None:
         """As Meter.refusal."""
         if not self._roll_is_due:

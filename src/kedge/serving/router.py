@@ -66,7 +66,16 @@ async def serve(
     tap = Tap(home.capture_socket, Random(os.urandom(16)).random)
     kept = Kept(folders_of(home.reports, number, settings.routers), None if settings.ephemeral else journal.MEMORY)
     feed = Feed(home.shadow_socket)
-    router = Router(number, SystemClock(), limits_of_process(), settings.body_limit_bytes, tap, kept, feed)
+    router = Router(
+        number,
+        SystemClock(),
+        limits_of_process(),
+        settings.body_limit_bytes,
+        tap,
+        kept,
+        feed,
+        settings.stream_timeout_s,
+    )
     client = TableClient(home.control_socket, home.routing_file, router.swap)
     client.load()
     router.front.start()

@@ -31,6 +31,7 @@ from kedge.serving.invocation import Invocation
 from kedge.serving.kept import Kept
 from kedge.serving.permission import Permission
 from kedge.serving.reports import Reporter
+from kedge.serving.streaming import StreamingInvocation
 from kedge.serving.table import RoutingTable
 from kedge.shadowing.feed import Feed
 from kedge.shadowing.mirror import Mirrors
@@ -39,10 +40,8 @@ from kedge.wire import sigv4
 SERVICE = "sagemaker"
 """The runtime signs as the API does."""
 _JSON = b"content-type: application/json\r\n"
-_LATER = {
-    "/async-invocations": "InvokeEndpointAsync",
-    "/invocations-response-stream": "InvokeEndpointWithResponseStream",
-}
+_STREAM = "/invocations-response-stream"
+_LATER = {"/async-invocations": "InvokeEndpointAsync"}
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +58,13 @@ class Router:
         tap: Tap,
         kept: Kept | None = None,
         feed: Feed | None = None,
+        stream_timeout_s: float = 480.0,
     ) -> None:
         """feed: takes what shadows answer; None where nothing is copied to them."""
         self._number = number
         self._clock = clock
         self._body_limit_bytes = body_limit_bytes
+        self._stream_timeout_s = stream_timeout_s
         self._table: RoutingTable | None = None
         self._ring: KeyRing | None = None
         self._seal_key = ""
@@ -107,6 +108,8 @@ class Router:
             path = inbound.path
             if path.startswith("/endpoints/") and inbound.method == "POST" and path.endswith("/invocations"):
                 self._invoke(inbound, path[len("/endpoints/") : -len("/invocations")], request_id)
+            elif path.startswith("/endpoints/") and inbound.method == "POST" and path.endswith(_STREAM):
+                self._invoke(inbound, path[len("/endpoints/") : -len(_STREAM)], request_id, stream=True)
             else:
                 self._other(inbound, path)
         except errors.ServiceError as error:
@@ -115,17 +118,22 @@ class Router:
             log.exception("request %s failed", request_id)
             inbound.respond(*answers.error(error, request_id))
 
-    def _invoke(self, inbound: Inbound, name: str, request_id: str) -> None:
+    def _invoke(self, inbound: Inbound, name: str, request_id: str, *, stream: bool = False) -> None:
         table = self._table
         if table is None:
             raise errors.ServiceUnavailable("This router has no routing table yet.")
         if "%" in name:
             name = unquote(name)
-        account, region = self._sender(inbound, table, name)
+        account, region = self._sender(inbound, table, name, stream=stream)
         route = self.fleet.find(account, region, name)
         if route is None:
             raise answers.no_endpoint(account, name)
-        Invocation(inbound, route, self.fleet, self._deadlines, self.reporter, request_id).start()
+        if stream:
+            StreamingInvocation(
+                inbound, route, self.fleet, self._deadlines, self.reporter, request_id, self._stream_timeout_s
+            ).start()
+        else:
+            Invocation(inbound, route, self.fleet, self._deadlines, self.reporter, request_id).start()
 
     def _sender(self, inbound: Inbound, table: RoutingTable, name: str, *, stream: bool = False) -> tuple[str, str]:
         """(account, region) whose endpoint `name` is meant. Raises what sigv4.verify and Permission.check raise."""
@@ -178,7 +186,8 @@ class Router:
                     raise answers.NoSuchPath(f"{operation} is not there yet; InvokeEndpoint is.")
         raise answers.NoSuchPath(
             f"{inbound.method[:16]} {path[:128]} is no operation of the inference port; "
-            "POST /endpoints/NAME/invocations is InvokeEndpoint."
+            f"POST /endpoints/NAME/invocations is InvokeEndpoint, /endpoints/NAME{_STREAM} is "
+            "InvokeEndpointWithResponseStream."
         )
 
     def health(self, *, local: bool = False) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Bytes of the router go into `receive`, which gives the requests that are whole; outcomes go into `answer`, and
 `outgoing` gives the bytes to send. A body that is coming in is credited as it is taken; one that goes out waits for
-the router's credit, and large ones take turns part by part while small ones pass them.
+the router's credit, and large ones take turns part by part while small ones pass them. An answer that the model gives
+part by part goes out by `part` as far as there is credit; nothing of it is kept here beyond that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 from kedge.serving import frames
 from kedge.serving.frames import Frame, FrameError, Kind
-from kedge.serving.runtimes.base import Answer, Busy, Invocation, InvocationError, Outcome, TooLarge
+from kedge.serving.runtimes.base import Answer, Busy, Invocation, InvocationError, TooLarge
 
 MAX_BODY_BYTES = 100 * 1024 * 1024
 MAX_BACKLOG_BYTES = 256 * 1024 * 1024
@@ -25,7 +26,8 @@ MAX_MESSAGE_CHARACTERS = 2048
 _CREDIT_STEP_BYTES = frames.WINDOW_BYTES // 4
 _FIELDS = ("content_type", "accept", "custom_attributes", "inference_id", "target_model", "request_id")
 _CONTAINER = "target_container"
-_TEXTS = frozenset((*_FIELDS, _CONTAINER))
+_ANSWER = "answer"
+_TEXTS = frozenset((*_FIELDS, _CONTAINER, _ANSWER))
 _TIMES = frozenset(("deadline_ms", "timeout_ms"))
 
 
@@ -41,6 +43,8 @@ class Arrived(NamedTuple):
     timeout_ms: float | None = None
     container: str = ""
     """The one of several containers that it is for, if it names one."""
+    in_parts: bool = False
+    """The answer is wanted part by part, as the model gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,15 @@ class Cancelled(NamedTuple):
     """Nobody waits for this request any more."""
 
     stream: int
+
+
+class Credited(NamedTuple):
+    """More of an answer that is given part by part may be sent."""
+
+    stream: int
+
+
+Event = Arrived | Cancelled | Credited
 
 
 @dataclass(slots=True)
@@ -97,6 +110,8 @@ class Peer:
         self._partial: dict[int, _Partial] = {}
         self._waiting: set[int] = set()
         self._sending: dict[int, _Sending] = {}
+        self._windows: dict[int, int] = {}
+        """Of answers that are given part by part and have begun: how many bytes may be sent."""
         self._sending_bytes = 0
         self._hello = frames.with_head(Kind.HELLO, 0, {"version": frames.VERSION, **hello})
         self._small: list[bytes] = [self._hello]
@@ -125,9 +140,9 @@ class Peer:
     def backlog_bytes(self) -> int:
         return self._small_bytes + self._sending_bytes
 
-    def receive(self, data: bytes) -> list[Arrived | Cancelled]:
+    def receive(self, data: bytes) -> list[Event]:
         """Raises FrameError when the peer does not speak the protocol: close the connection."""
-        events: list[Arrived | Cancelled] = []
+        events: list[Event] = []
         for frame in self._decoder.feed(data):
             if not self._greeted:
                 self._greet(frame)
@@ -140,6 +155,9 @@ class Peer:
             elif frame.kind is Kind.CREDIT:
                 if sending := self._sending.get(frame.stream):
                     sending.window += frame.credit()
+                elif frame.stream in self._windows:
+                    self._windows[frame.stream] += frame.credit()
+                    events.append(Credited(frame.stream))
             elif frame.kind is Kind.PING:
                 if not frame.flags & frames.ACK:
                     self._put(frames.frame(Kind.PING, frame.stream, frame.payload, frames.ACK))
@@ -147,11 +165,40 @@ class Peer:
                 raise FrameError(f"a router does not send {frame.kind.name}")
         return events
 
-    def answer(self, stream: int, outcome: Outcome | Failure) -> None:
-        """Ends the stream. A stream that was cancelled takes no answer."""
+    def awaits(self, stream: int) -> bool:
+        """Whether somebody still waits for (the rest of) this answer."""
+        return stream in self._waiting
+
+    def part(self, stream: int, head: bytes, part: bytes) -> bool:
+        """Send a part of an answer that goes on: `answer` or `end` comes after it. False while there is no credit.
+
+        head: of frames.response_head; it goes with the first part. part: at most PART_BYTES. Only while it is awaited.
+        """
+        window = self._windows.get(stream)
+        if window is None:
+            self._put(frames.frame(Kind.RESPONSE, stream, head + part))
+            window = frames.WINDOW_BYTES
+        elif window < len(part):
+            return False
+        else:
+            self._put(frames.frame(Kind.CHUNK, stream, part))
+        self._windows[stream] = window - len(part)
+        return True
+
+    def end(self, stream: int) -> None:
+        """After the last part."""
+        if stream in self._waiting:
+            self._waiting.remove(stream)
+            self._windows.pop(stream, None)
+            self._put(frames.frame(Kind.END, stream))
+
+    def answer(self, stream: int, outcome: Answer | InvocationError | Failure) -> None:
+        """Ends the stream; after parts of it only an error can. A stream that was cancelled takes no answer."""
         if stream not in self._waiting:
             return
         self._waiting.remove(stream)
+        if self._windows:
+            self._windows.pop(stream, None)
         if type(outcome) is Answer and self.backlog_bytes + len(outcome.body) > MAX_BACKLOG_BYTES:
             outcome = Busy(f"Answers of more than {MAX_BACKLOG_BYTES} bytes wait for this router to take them.")
         if not isinstance(outcome, Answer):
@@ -228,7 +275,7 @@ class Peer:
             raise FrameError(f"version {head.get('version')!r}; this is {frames.VERSION}")
         self._greeted = True
 
-    def _request(self, frame: Frame, events: list[Arrived | Cancelled]) -> None:
+    def _request(self, frame: Frame, events: list[Event]) -> None:
         head, body = frame.head()
         stream = frame.stream
         if stream == 0 or stream in self._partial or stream in self._waiting or stream in self._sending:
@@ -250,7 +297,7 @@ class Peer:
             self._partial[stream] = _Partial(head, [body], len(body), len(body))
             self.partial_bytes += len(body)
 
-    def _part(self, frame: Frame, events: list[Arrived | Cancelled]) -> None:
+    def _part(self, frame: Frame, events: list[Event]) -> None:
         partial = self._partial.get(frame.stream)
         if partial is None:  # refused or cancelled while its parts were under way
             return
@@ -276,7 +323,7 @@ class Peer:
             self._put(frames.credit(frame.stream, partial.uncredited))
             partial.uncredited = 0
 
-    def _arrived(self, stream: int, head: dict[str, Any], body: bytes, events: list[Arrived | Cancelled]) -> None:
+    def _arrived(self, stream: int, head: dict[str, Any], body: bytes, events: list[Event]) -> None:
         self._waiting.add(stream)
         get = head.get
         request = Invocation(
@@ -288,10 +335,12 @@ class Peer:
             get("target_model", ""),
             get("request_id", ""),
         )
-        events.append(Arrived(stream, request, get("deadline_ms"), get("timeout_ms"), get(_CONTAINER, "")))
+        in_parts = get(_ANSWER) == frames.IN_PARTS
+        events.append(Arrived(stream, request, get("deadline_ms"), get("timeout_ms"), get(_CONTAINER, ""), in_parts))
 
-    def _cancel(self, stream: int, events: list[Arrived | Cancelled]) -> None:
+    def _cancel(self, stream: int, events: list[Event]) -> None:
         self._forget(stream)
+        self._windows.pop(stream, None)
         if sending := self._sending.pop(stream, None):
             self._sending_bytes -= len(sending.body)
         if stream in self._waiting:

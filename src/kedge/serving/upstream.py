@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from kedge.serving.asking import Waiting, Wire
+from kedge.serving.asking import Streaming, Waiting, Wire
 from kedge.serving.meter import Place
 from kedge.serving.table import Instance
 
@@ -51,10 +51,17 @@ class Upstream:
         """Whether it answers several requests in one batch; only while `ready`."""
         return self._wire is not None and self._wire.joinable
 
-    def send(self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int) -> int:
-        """Send one request and return its stream. Only while `ready`. head: of `encoded_head`."""
+    def send(
+        self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int, streaming: Streaming | None = None
+    ) -> int:
+        """Send one request and return its stream. Only while `ready`. head: of `encoded_head`; the rest as Wire.send"""
         assert self._wire is not None
-        return self._wire.send(waiting, head, body, limit_bytes)
+        return self._wire.send(waiting, head, body, limit_bytes, streaming)
+
+    def credit(self, stream: int, count: int) -> None:
+        """As Wire.credit."""
+        if self._wire is not None:
+            self._wire.credit(stream, count)
 
     def cancel(self, stream: int) -> None:
         """Nobody waits for this answer any more."""

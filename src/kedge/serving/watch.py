@@ -38,8 +38,11 @@ class Watch:
         self._steps = 0
         self._seen = 0
         self._since_s = 0.0
+        self._stream_since_s: float | None = None
+        self._streams = False
         self.holds_up = False
-        """At the last look: the batch has made no progress for so long that nobody should wait behind it."""
+        """At the last look: the batch has made no progress, or has been at one stream, for so long that nobody should
+        wait behind it."""
 
     def begin(self, batch: Sequence[Job[Any]]) -> None:
         self._steps += 1
@@ -48,6 +51,11 @@ class Watch:
     def step(self) -> None:
         """Some of the batch are answered."""
         self._steps += 1
+
+    def stream(self, *, goes_on: bool) -> None:
+        """An answer of the batch is being given part by part, each of which is a step; or no longer."""
+        self._steps += 1
+        self._streams = goes_on
 
     def end(self) -> None:
         self._batch = ()
@@ -58,13 +66,18 @@ class Watch:
         now_s: on any clock, the same at every call.
         """
         batch, steps = self._batch, self._steps
+        if not self._streams:
+            self._stream_since_s = None
+        elif self._stream_since_s is None:
+            self._stream_since_s = now_s
+        longest_s = max([LEAST_S, *(job.timeout_s for job in batch)])
+        patience_s = max(LEAST_S, min(HAND_BACK_S, longest_s / 2))
         if not batch or steps != self._seen:
             self._seen, self._since_s = steps, now_s
-            self.holds_up = False
+            self.holds_up = self._stream_since_s is not None and now_s - self._stream_since_s >= patience_s
             return None
         waited_s = now_s - self._since_s
-        longest_s = max(LEAST_S, *(job.timeout_s for job in batch))
-        self.holds_up = waited_s >= max(LEAST_S, min(HAND_BACK_S, longest_s / 2))
+        self.holds_up = waited_s >= patience_s
         if waited_s < longest_s:
             return None
         return Stuck(waited_s, len(batch))

@@ -31,9 +31,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from kedge.serving import memory, runtimes
+from kedge.serving import frames, memory, runtimes
 from kedge.serving.compiled import following
-from kedge.serving.runtimes.base import Busy, LoadError, ModelFailure, Runtime, last_line
+from kedge.serving.runtimes.base import (
+    Answer,
+    Busy,
+    InvocationError,
+    LoadError,
+    ModelFailure,
+    Runtime,
+    Streamed,
+    as_outcome,
+    last_line,
+)
 from kedge.serving.streams import MAX_BODY_BYTES
 from kedge.serving.watch import Unserviceable, Watch
 from kedge.serving.work import MAX_REQUESTS, Job, Work
@@ -55,6 +65,8 @@ log = logging.getLogger(__name__)
 
 _QUICK_S = 100e-6
 """A batch that takes less is a quick one."""
+_LOOK_S = 0.5
+"""How long the model's thread waits for a slow reader before it says that this is not the model's doing."""
 _QUICK_EACH_S = 50e-6
 """So are the answers within a batch, of any length, when one takes less than this on the mean."""
 
@@ -219,13 +231,51 @@ def run_batch(runtime: Runtime, batch: list[Job[Connection]], io: WorkerIo, watc
     try:
         for outcomes in runtime.answer([job.request for job in batch]):
             open_jobs.difference_update(index for index, _ in outcomes)
+            answers: list[tuple[Job[Connection], Answer | InvocationError]] = []
+            streams: list[tuple[Job[Connection], Streamed]] = []
+            for index, outcome in outcomes:
+                if isinstance(outcome, Streamed):
+                    streams.append((batch[index], outcome))
+                else:
+                    answers.append((batch[index], outcome))
             hold = io.may_hold and (bool(open_jobs) or (io.more_wait and time.monotonic() < quick_until_s))
-            io.answer([(batch[index], outcome) for index, outcome in outcomes], hold=hold)
+            io.answer(answers, hold=hold and not streams)
             watch.step()
+            for job, streamed in streams:
+                send_parts(job, streamed, io, watch)
     except BaseException:
         log.exception("the runtime raised")
     if open_jobs:
         io.answer((batch[index], ModelFailure("The runtime gave no answer.")) for index in open_jobs)
+
+
+def send_parts(job: Job[Connection], streamed: Streamed, io: WorkerIo, watch: Watch) -> None:
+    """Each part as soon as the model gives it, and no sooner than the reader takes it. Ends with its last reader."""
+    head = frames.response_head(streamed.status, streamed.content_type, streamed.custom_attributes)
+    watch.stream(goes_on=True)
+    begun = False
+    try:
+        for part in streamed.parts:
+            for start in range(0, len(part), frames.PART_BYTES):
+                piece = part[start : start + frames.PART_BYTES]
+                while (sent := io.part(job, head, piece, _LOOK_S)) is None:
+                    watch.step()
+                if not sent:
+                    return
+                begun = True
+            watch.step()
+        if begun:
+            io.end(job)
+        else:
+            io.answer([(job, Answer(b"", streamed.content_type, streamed.custom_attributes, streamed.status))])
+    except BaseException as error:  # noqa: BLE001 (as_outcome logs it)
+        io.answer([(job, as_outcome(error))])
+    finally:
+        try:
+            streamed.parts.close()
+        except BaseException:
+            log.exception("a stream could not be closed")
+        watch.stream(goes_on=False)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

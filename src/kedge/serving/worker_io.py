@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kedge.serving.frames import FrameError
-from kedge.serving.runtimes.base import Busy, Outcome
-from kedge.serving.streams import Arrived, Peer
+from kedge.serving.runtimes.base import Answer, Busy, InvocationError
+from kedge.serving.streams import Arrived, Cancelled, Peer
 from kedge.serving.watch import Backstop, Stuck, Unserviceable, Watch
 from kedge.serving.work import Job, Work
 
@@ -51,6 +51,9 @@ class Connection:
         self.identity = identity_of(sock.fileno())
         self.peer = peer
         self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        """For the model's thread when it waits to send more of an answer: there is credit, or nobody waits for it."""
+        self.closed = False
         self._unsent = memoryview(b"")
 
     def push(self) -> bool:
@@ -169,7 +172,9 @@ class WorkerIo:
         """Whether further requests are here, to be answered after those that the model has."""
         return self._work.has_waiting
 
-    def answer(self, outcomes: Iterable[tuple[Job[Connection], Outcome]], *, hold: bool = False) -> None:
+    def answer(
+        self, outcomes: Iterable[tuple[Job[Connection], Answer | InvocationError]], *, hold: bool = False
+    ) -> None:
         """Called by the model's thread, which sends by itself: a hand-over would cost more than the sending.
 
         hold: more answers follow within microseconds, and shall go out together. Should they not follow after all, the
@@ -190,6 +195,45 @@ class WorkerIo:
                     self._to_write.append(connection)
                     self.wake()
         if self._holds_up:
+            self.wake()
+
+    def part(self, job: Job[Connection], head: bytes, part: bytes, within_s: float) -> bool | None:
+        """Called by the model's thread: send a part of an answer that goes on. head, part: as for Peer.part.
+
+        True when it is sent, False when nobody waits for it any more, None when its reader took too little for so long.
+        """
+        connection = job.source
+        with connection.lock:
+            if not self._takes(connection, job.stream):
+                return False
+            if not connection.peer.part(job.stream, head, part):
+                connection.changed.wait(within_s)
+                if not self._takes(connection, job.stream):
+                    return False
+                if not connection.peer.part(job.stream, head, part):
+                    return None
+            left = connection.push()
+        self._write_later(connection, left=left)
+        return True
+
+    def end(self, job: Job[Connection]) -> None:
+        """Called by the model's thread after the last part."""
+        connection = job.source
+        with connection.lock:
+            if not self._takes(connection, job.stream):
+                return
+            connection.peer.end(job.stream)
+            left = connection.push()
+        self._write_later(connection, left=left)
+        if self._holds_up:
+            self.wake()
+
+    def _takes(self, connection: Connection, stream: int) -> bool:
+        return not connection.closed and connection.peer.awaits(stream)
+
+    def _write_later(self, connection: Connection, *, left: bool) -> None:
+        if left:
+            self._to_write.append(connection)
             self.wake()
 
     def _release(self) -> Iterator[Connection]:
@@ -359,7 +403,10 @@ class WorkerIo:
                 deadline_s = None if event.deadline_ms is None else time.monotonic() + event.deadline_ms / 1000
                 timeout_s = math.inf if event.timeout_ms is None else event.timeout_ms / 1000
                 jobs.append(Job(connection, event.stream, event.request, deadline_s, timeout_s))
-            else:
+                continue
+            with connection.lock:
+                connection.changed.notify_all()
+            if isinstance(event, Cancelled):
                 # Of the same read, it is not in the queue yet.
                 jobs = [job for job in jobs if job.stream != event.stream]
                 self._work.cancel(connection, event.stream)
@@ -402,6 +449,8 @@ class WorkerIo:
         with connection.lock:
             waiting = connection.peer.waiting
             connection.socket.close()
+            connection.closed = True
+            connection.changed.notify_all()
         for stream in waiting:
             self._work.cancel(connection, stream)
         if self._stopping:

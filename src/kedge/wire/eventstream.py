@@ -11,6 +11,7 @@ Source: Smithy's "Amazon Event Stream specification".
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Mapping
 from datetime import datetime
@@ -24,6 +25,7 @@ MAX_HEADERS_BYTES = 128 * 1024
 Header = str | bytes | bool | int | datetime | UUID
 """An int is written with 32 bits where it fits, else with 64."""
 
+_LENGTHS = struct.Struct(">II")
 _TRUE, _FALSE, _INT, _LONG, _BYTES, _TEXT, _TIME, _UUID = 0, 1, 4, 5, 6, 7, 8, 9
 
 
@@ -35,6 +37,21 @@ def message(headers: Mapping[str, Header], payload: bytes) -> bytes:
     prelude = (len(head) + len(payload) + 16).to_bytes(4, "big") + len(head).to_bytes(4, "big")
     framed = prelude + zlib.crc32(prelude).to_bytes(4, "big") + head + payload
     return framed + zlib.crc32(framed).to_bytes(4, "big")
+
+
+class Framed:
+    """Events of one kind that differ in nothing but their payload: what is the same for all is made once."""
+
+    def __init__(self, event_type: str, content_type: str) -> None:
+        named = {":message-type": "event", ":event-type": event_type, ":content-type": content_type}
+        self._head = b"".join(_header(name, value) for name, value in named.items())
+
+    def __call__(self, payload: bytes) -> bytes:
+        """payload: at most MAX_PAYLOAD_BYTES."""
+        head = self._head
+        prelude = _LENGTHS.pack(len(head) + len(payload) + 16, len(head))
+        start = b"%s%s%s" % (prelude, zlib.crc32(prelude).to_bytes(4, "big"), head)
+        return b"%s%s%s" % (start, payload, zlib.crc32(payload, zlib.crc32(start)).to_bytes(4, "big"))
 
 
 def event(event_type: str, content_type: str, payload: bytes, headers: Mapping[str, Header] | None = None) -> bytes:

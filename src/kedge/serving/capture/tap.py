@@ -88,6 +88,20 @@ class Stream:
             self.taken += 1
             self._tap.put(self.feed, request_id, headers, request, content_type, answer)
 
+    def draws(self) -> bool:
+        """Whether the next answer, which comes part by part, is to be kept for `keep`."""
+        return is_sampled(self._percent, self._draw())
+
+    def keep(
+        self, request_id: str, headers: Mapping[str, str], request: bytes, content_type: str, answer: bytes | None
+    ) -> None:
+        """One that was drawn. answer: None where it was too large to be kept: a dropped record."""
+        self.taken += 1
+        if answer is None:
+            self.dropped += 1
+        else:
+            self._tap.put(self.feed, request_id, headers, request, content_type, answer)
+
     def become(self, source: Source) -> None:
         """It is captured so from now on."""
         self.feed = Feed(self, source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,19 @@ class Answer(NamedTuple):
     content_type: str
     custom_attributes: str = ""
     status: int = 200
+
+
+class Streamed(NamedTuple):
+    """An answer that comes part by part. What it raises on the way ends it; whoever leaves it early closes `parts`."""
+
+    parts: Generator[bytes]
+    content_type: str
+    custom_attributes: str = ""
+    status: int = 200
+
+    def whole(self) -> Answer:
+        """All of it. Raises what the model raises."""
+        return Answer(b"".join(self.parts), self.content_type, self.custom_attributes, self.status)
 
 
 class InvocationError(Exception):
@@ -71,7 +84,7 @@ class LoadError(Exception):
     """The artifact cannot be served; the message is a sentence that says why and what would be right."""
 
 
-Outcome = Answer | InvocationError
+Outcome = Answer | Streamed | InvocationError
 Outcomes = list[tuple[int, Outcome]]
 """(index into the batch, outcome)"""
 

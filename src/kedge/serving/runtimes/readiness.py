@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kedge.serving.runtimes import likeness
-from kedge.serving.runtimes.base import Answer, Invocation, InvocationError, LoadError, Outcome, Runtime
+from kedge.serving.runtimes.base import (
+    Answer,
+    Invocation,
+    InvocationError,
+    LoadError,
+    Outcome,
+    Runtime,
+    Streamed,
+    as_outcome,
+)
 
 FOLDER = "probe"
 MAX_PROBE_BYTES = 6 * 1024 * 1024
@@ -41,6 +50,11 @@ class Sample:
     def check(self, outcome: Outcome | None) -> None:
         """Raises LoadError for an error, for no answer, and for another answer than response_file holds."""
         name = f"{FOLDER}/{self.request_file.name}"
+        if isinstance(outcome, Streamed):
+            try:
+                outcome = outcome.whole()
+            except BaseException as error:  # noqa: BLE001 (as_outcome logs it)
+                outcome = as_outcome(error)
         if outcome is None or isinstance(outcome, InvocationError):
             said = "nothing" if outcome is None else f"{outcome.status}: {outcome.message[:512]}"
             raise LoadError(f"The model was loaded, but answered {name} with {said}")

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
-from kedge.serving.runtimes import defaults, images, payload, tabular
-from kedge.serving.runtimes.base import Answer, Invocation, LoadError, ModelFailure, Outcomes, last_line
+from kedge.serving.runtimes import defaults, images, parts, payload, tabular
+from kedge.serving.runtimes.base import Answer, Invocation, LoadError, ModelFailure, Outcomes, Streamed, last_line
 from kedge.serving.runtimes.context import Context
 from kedge.serving.runtimes.steps import in_steps
 
@@ -92,9 +92,11 @@ class ScriptRuntime:
             return self._defaults.predict(data, self._model)
         return handler(data, self._model, call or Context(Invocation(b""), self._model_dir))
 
-    def _output(self, prediction: object, call: Context) -> Answer:
+    def _output(self, prediction: object, call: Context) -> Answer | Streamed:
         handler = self._handlers.get("output_fn")
         if handler is None:
+            if parts.is_stream(prediction):
+                return self._respond(prediction, call)
             kind = payload.negotiate(call.request.accept, self._default_accept)
             return self._respond((payload.encode(self._defaults.plain(prediction), kind), kind), call)
         return self._respond(handler(prediction, self._accept(call), call), call)
@@ -110,15 +112,22 @@ class ScriptRuntime:
         accept = call.request.accept
         return self._default_accept if accept in ("", "*/*") else accept
 
-    def _respond(self, result: object, call: Context) -> Answer:
-        """What output_fn and transform_fn may give: a body, or (body, content type); the context may set the rest."""
+    def _respond(self, result: object, call: Context) -> Answer | Streamed:
+        """What output_fn and transform_fn may give: a body, or (body, content type); the context may set the rest.
+
+        A body that is an iterator of bytes or text is streamed. Its first part is waited for: what the model raises
+        until then is an ordinary error, and what it says to the context counts.
+        """
         kind: object = None
         if isinstance(result, tuple) and len(result) == 2:
             result, kind = result
+        stream = parts.begun(result) if parts.is_stream(result) else None
         kind = call.response_content_type or kind or self._answered_in(call)
         if not isinstance(kind, str) or not kind.isascii() or not kind.isprintable():
             raise ModelFailure(f"The script's content type is {kind!r}; it has to be printable ASCII.")
-        body = _as_bytes(result)
+        if stream is not None and 200 <= call.status < 300:
+            return Streamed(stream, kind, call.response_custom_attributes, call.status)
+        body = _as_bytes(result) if stream is None else b"".join(stream)
         if call.status >= 400:
             raise ModelFailure(body[:2048].decode(errors="replace") or call.phrase, call.status)
         return Answer(body, kind, call.response_custom_attributes, call.status)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from kedge.serving.runtimes import joining
-from kedge.serving.runtimes.base import Answer, Outcome, Outcomes, as_outcome
+from kedge.serving.runtimes.base import Answer, Outcome, Outcomes, Streamed, as_outcome
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ def in_steps(
     calls: Sequence[Call],
     decode: Callable[[Call], object],
     predict: Callable[[object, Call | None], object],
-    encode: Callable[[object, Call], Answer],
+    encode: Callable[[object, Call], Answer | Streamed],
     *,
     joinable: bool,
 ) -> Iterator[Outcomes]:
@@ -64,7 +64,10 @@ def in_steps(
 
 
 def _alone(
-    call: Call, data: object, predict: Callable[[object, Call], object], encode: Callable[[object, Call], Answer]
+    call: Call,
+    data: object,
+    predict: Callable[[object, Call], object],
+    encode: Callable[[object, Call], Answer | Streamed],
 ) -> Outcome:
     try:
         return encode(predict(data, call), call)
