@@ -72,6 +72,7 @@ from kedge.objects.files import Objects
 from kedge.objects.index import IndexRefused
 from kedge.objects.vault import Vault
 from kedge.registry import operations as registry_operations
+from kedge.scaling import Scaling
 from kedge.serving import runtimes
 from kedge.serving.capture.forgetting import forget
 from kedge.serving.passthrough import Passthrough
@@ -87,7 +88,9 @@ from kedge.wire.gateway import Gateway, Operation
 from kedge.wire.http import Request, Response
 from kedge.wire.models import Models
 
-SERVICES = ("sagemaker", "sagemaker-runtime", "s3", "sts", "iam", "kms", "cloudwatch", "logs", "sns")
+SERVICES = (
+    "sagemaker", "sagemaker-runtime", "s3", "sts", "iam", "kms", "cloudwatch", "logs", "sns", "application-autoscaling",
+)  # fmt: skip
 THREADS = 16
 """Plain operations that run at once; each holds a store connection for a few milliseconds."""
 READING_THREADS = 4
@@ -99,7 +102,12 @@ log = logging.getLogger(__name__)
 
 
 def operations(
-    keys: KeyRing, machine: Machine, key_store: KeyStore, telemetry: Telemetry, messaging: Messaging
+    keys: KeyRing,
+    machine: Machine,
+    key_store: KeyStore,
+    telemetry: Telemetry,
+    messaging: Messaging,
+    scaling: Scaling,
 ) -> dict[str, Operation]:
     """Everything that can be asked, by "service.Operation"."""
     return {
@@ -112,6 +120,7 @@ def operations(
         **kms_operations.operations(key_store),
         **telemetry.operations(),
         **messaging.operations(),
+        **scaling.operations(),
     }
 
 
@@ -179,6 +188,10 @@ class App:
             settings, home, self.store, self.clock, self.engine, self.lease, lambda: self.push.routers, node_id(home)
         )
         self.messaging = Messaging(settings, home, self.store, self.clock, self.lease)
+        self.scaling = Scaling(
+            self.store, self.clock, self.lease("autoscaling"), self.telemetry.metrics.read, self.telemetry.recent,
+            self.engine.capacity, lambda: self.push.routers >= settings.routers,
+        )  # fmt: skip
         self.controller = Controller(
             self.store, self.engine, self.objects, self.push, settings, home, self.clock, self.changed,
             lambda: [self.root, *self.known.current().keys], self.lease("endpoints"),
@@ -198,7 +211,7 @@ class App:
         self.authorization = Authorization(self.known, openness.facts)
         models = Models(SERVICES, settings.s3_domain)
         guarded = self.authorization.guarded(
-            operations(self.keys, machine, self.key_store, self.telemetry, self.messaging)
+            operations(self.keys, machine, self.key_store, self.telemetry, self.messaging, self.scaling)
         )
         self.gateway = Gateway(
             models,
@@ -361,7 +374,7 @@ class App:
             ),
             *(
                 asyncio.create_task(each, name=name)
-                for name, each in (*self.telemetry.loops(), *self.messaging.loops())
+                for name, each in (*self.telemetry.loops(), *self.messaging.loops(), *self.scaling.loops())
             ),
             asyncio.create_task(keep_link(self.home, "control", task_id, listener), name="link"),
         ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from kedge.alarms import transition
+from kedge.autoscaling import asking
 from kedge.clock import Clock
 from kedge.config import Settings
 from kedge.events import delivery
@@ -39,7 +40,7 @@ class Messaging:
             store,
             clock,
             self._lease,
-            {"sns": publishing.carry_out, "autoscaling": delivery.nothing_scales},
+            {"sns": publishing.carry_out, "autoscaling": asking.carry_out},
             {"cloudwatch": transition.told},
         )
         outgoing = Outgoing(addresses.parse(settings.subscriber_addresses), settings.subscriber_ca)

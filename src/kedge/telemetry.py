@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedge.alarms import operations as alarm_operations
 from kedge.alarms.controller import Controller as AlarmController
+from kedge.autoscaling.concurrency import Recent
 from kedge.clock import Clock
 from kedge.compute.processes import LocalEngine
 from kedge.config import SettingError, Settings, header_pairs
@@ -71,7 +72,10 @@ class Telemetry:
         self.tally = Tally()
         self._threads = ThreadPoolExecutor(METERING_THREADS, thread_name_prefix="metering")
         totals = Totals(clock)
-        self._intake = Intake(self.metrics, clock, self._threads, (self.tally.take, totals.take))
+        self.recent = Recent(clock)
+        """By which autoscaling follows the last seconds."""
+        taken = (self.tally.take, totals.take, self.recent.take)
+        self._intake = Intake(self.metrics, clock, self._threads, taken)
         self._idle = Idle(self.metrics, clock, self._threads, self._served)
         self._instances = Instances(self.metrics, self._threads, engine.usage, totals.take_usage)
         self._reports = ReportServer(home.report_socket, self._intake.take)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from kedge.autoscaling import asking
 from kedge.clock import HandClock
-from kedge.events.delivery import FAILED, KEEP_FAILED, MOST_ATTEMPTS, Deliveries, nothing_scales, prune_failed
+from kedge.events.delivery import FAILED, KEEP_FAILED, MOST_ATTEMPTS, Deliveries, prune_failed
 from kedge.events.records import QUEUE, Action, Outcome, write
 from kedge.store.lease import Lease
 from kedge.store.store import Author, Scope, Store
@@ -39,7 +40,7 @@ class World:
             tx.insert(HERE, records.SUBSCRIPTION, SUBSCRIPTION, {**document, "State": records.CONFIRMED}, "alerts")
         self.deliveries = Deliveries(
             store, self.clock, self.lease,
-            {"sns": publishing.carry_out, "autoscaling": nothing_scales, "broken": self.broken},
+            {"sns": publishing.carry_out, "autoscaling": asking.carry_out, "broken": self.broken},
             {"cloudwatch": self.tell},
         )  # fmt: skip
         self.defect: Exception | None = RuntimeError("a defect")
@@ -98,7 +99,10 @@ def test_an_action_on_a_topic_is_published(world: World) -> None:
     [
         ("nonsense", "is not an ARN"),
         ("arn:aws:lambda:us-east-1:000000000000:function:f", "Nothing here carries out arn:aws:lambda"),
-        ("arn:aws:autoscaling:us-east-1:000000000000:scalingPolicy:x", "There are no scaling policies here yet"),
+        (
+            "arn:aws:autoscaling:us-east-1:000000000000:scalingPolicy:x",
+            "There is no scaling policy arn:aws:autoscaling",
+        ),
         (TOPIC + "x", "Topic does not exist"),
         ("arn:aws:sns:us-east-1::alerts", "Invalid parameter"),
         (f"{TOPIC}:more", "Topic does not exist"),

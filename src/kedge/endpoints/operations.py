@@ -13,11 +13,11 @@ from typing import Any
 from kedge import listing
 from kedge.call import Call
 from kedge.compute.base import Capacity
-from kedge.endpoints import capture, configs, deployment_config, guards, shifting
+from kedge.endpoints import capture, configs, deployment_config, guards, scaling, shifting
 from kedge.endpoints.descriptions import Warn, arn_of, description, silent
 from kedge.endpoints.events import announce, announce_deployment
-from kedge.endpoints.fleets import Kinds, check_fits, check_weights, claimed, coming, new_fleet, retained
-from kedge.endpoints.records import KIND, Endpoint, Fleet, Status, Variant
+from kedge.endpoints.fleets import Kinds, coming, new_fleet, retained
+from kedge.endpoints.records import KIND, Endpoint, Fleet, Status
 from kedge.endpoints.waiter import is_waiter
 from kedge.errors import ValidationFailed
 from kedge.store.store import Author, Resource, Transaction
@@ -56,7 +56,7 @@ def create_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
             pending=fleet,
             deployment=request.get("DeploymentConfig"),
         )
-        _check_room(machine, tx, fleet, coming(endpoint))
+        scaling.check_room(tx, fleet, coming(endpoint), machine.capacity)
         made = tx.insert(call.scope, KIND, name.lower(), endpoint.document(), Status.CREATING)
         attach(tx, call.scope, endpoint_arn, request.get("Tags", []))
         announce(tx, made)
@@ -76,12 +76,13 @@ def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
             fleet = retained(fleet, endpoint.live, {each["VariantPropertyType"] for each in excluded})
         deployment_config.check(policy, endpoint.live, fleet)
         deployment_config.check_alarms(policy, partial(guards.state_of, tx, call.scope))
+        scaling.check_scaled(tx, resource, fleet)
         changed = replace(
             endpoint, pending=fleet, fleets=fleet.number, failure_reason="", deployment=policy or endpoint.deployment
         )
         if policy:
             changed = shifting.begun(changed, policy, call.now.timestamp())
-        _check_room(machine, tx, fleet, coming(changed))
+        scaling.check_room(tx, fleet, coming(changed), machine.capacity)
         updated = tx.update(resource, changed.document(), Status.UPDATING)
         announce(tx, updated)
         if policy:
@@ -92,14 +93,7 @@ def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
 def update_weights_and_capacities(machine: Machine, call: Call, request: Mapping[str, Any]) -> Answer:
     with _transaction(call) as tx:
         resource, endpoint = _changeable(call, tx, request["EndpointName"])
-        assert endpoint.live is not None, "an endpoint in service has a fleet"
-        wanted = _wanted(endpoint, request["DesiredWeightsAndCapacities"])
-        variants = tuple(_changed(v, wanted.get(v.name, {})) for v in endpoint.live.variants)
-        live = replace(endpoint.live, variants=variants)
-        more = [(v, v.desired_count - v.current_count) for v in variants if v.desired_count > v.current_count]
-        _check_room(machine, tx, live, more)
-        changed = replace(endpoint, live=live, failure_reason="")
-        announce(tx, tx.update(resource, changed.document(), Status.UPDATING))
+        scaling.resize(tx, resource, _wanted(endpoint, request["DesiredWeightsAndCapacities"]), machine.capacity)
     return {"EndpointArn": _arn(call, resource.name)}
 
 
@@ -141,33 +135,15 @@ def _fleet(machine: Machine, call: Call, tx: Transaction, number: int, config_na
     return new_fleet(number, config.document, models, machine.kinds, call.now.timestamp(), rules)
 
 
-def _check_room(machine: Machine, tx: Transaction, fleet: Fleet, more: list[tuple[Variant, int]]) -> None:
-    """more: instances that the fleet needs and that nobody claims yet.
-
-    Raises ValidationFailed for weights that no request follows, ResourceLimitExceeded for want of room.
-
-    Writers take turns, so two requests cannot both take the last room. A fleet that will never start needs none.
-    """
-    check_weights(fleet)
-    if not more or fleet.problem:
-        return
-    taken = [
-        claim
-        for each in tx.list(None, KIND).items
-        for claim in claimed(Endpoint.of(each.document), Status(each.status))
-    ]
-    check_fits(more, taken, machine.capacity())
-
-
-def _wanted(endpoint: Endpoint, given: list[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def _wanted(endpoint: Endpoint, given: list[Mapping[str, Any]]) -> dict[str, scaling.Size]:
     """What W&C asks for, by variant. Raises ValidationFailed."""
     assert endpoint.live is not None
-    wanted: dict[str, Mapping[str, Any]] = {}
+    wanted: dict[str, scaling.Size] = {}
     for each in given:
         name = each["VariantName"]
         if name in wanted:
             raise ValidationFailed(f'The variant name "{name}" was non-unique within the request.')
-        wanted[name] = each
+        wanted[name] = scaling.Size(each.get("DesiredInstanceCount"), each.get("DesiredWeight"))
         if "ServerlessUpdateConfig" in each:
             raise ValidationFailed(f'The variant "{name}" is not serverless; ServerlessUpdateConfig cannot be used.')
         if each.get("DesiredInstanceCount") == 0:
@@ -179,14 +155,6 @@ def _wanted(endpoint: Endpoint, given: list[Mapping[str, Any]]) -> dict[str, Map
             f'The variant name(s) "{names}" is/are not present within endpoint configuration "{endpoint.config}".'
         )
     return wanted
-
-
-def _changed(variant: Variant, wanted: Mapping[str, Any]) -> Variant:
-    return replace(
-        variant,
-        desired_weight=wanted.get("DesiredWeight", variant.desired_weight),
-        desired_count=wanted.get("DesiredInstanceCount", variant.desired_count),
-    )
 
 
 def _transaction(call: Call) -> AbstractContextManager[Transaction]:

@@ -38,11 +38,6 @@ CarryOut = Callable[[Transaction, Action], Outcome]
 log = logging.getLogger(__name__)
 
 
-def nothing_scales(_tx: Transaction, action: Action) -> Outcome:
-    """For scaling policies, as long as there are none."""
-    return Outcome(False, f"There are no scaling policies here yet, so {action.target_arn} cannot be run.")
-
-
 class Deliveries:
     def __init__(
         self,

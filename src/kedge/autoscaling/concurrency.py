@@ -1,0 +1,76 @@
+"""The concurrent requests of the last seconds, as routers report them, and the variants that a request waits for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from kedge.autoscaling.windows import KEPT_S
+from kedge.clock import Clock
+from kedge.serving.meter import Frame, VariantPlace
+
+FRESH_S = 2.5
+"""A router that has something to do says so every second; one that has said nothing for so long has nothing to do."""
+
+
+class Recent:
+    """`take` is told of each report, on the loop's thread; the rest is asked by the thread that decides."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._now: dict[VariantPlace, dict[str, tuple[float, int]]] = {}
+        """By router: when it reported, and how many requests."""
+        self._samples: dict[VariantPlace, deque[float | None]] = {}
+        self._sampled_at_s: int | None = None
+        self.wanted: dict[VariantPlace, float] = {}
+        """Variants for which a request waits that have no instance, and when that was heard last."""
+        self.on_wanted: Callable[[], None] = lambda: None
+
+    def take(self, frame: Frame) -> None:
+        now_s = self._clock.monotonic_s()
+        wanted = False
+        for place, requests, instances in frame.concurrent:
+            self._now.setdefault(place, {})[frame.boot] = (now_s, requests)
+            if requests and not instances:
+                wanted = True
+                self.wanted[place] = now_s
+        if wanted:
+            self.on_wanted()
+
+    def sample(self, places: set[VariantPlace], *, heard: bool) -> None:
+        """Once a second. places: that are followed. heard: whether every router is connected."""
+        second = int(self._clock.monotonic_s())
+        if self._sampled_at_s == second:
+            return
+        missed = 0 if self._sampled_at_s is None else min(KEPT_S, second - self._sampled_at_s - 1)
+        self._sampled_at_s = second
+        for gone in self._samples.keys() - places:
+            del self._samples[gone]
+        for place in places:
+            samples = self._samples.setdefault(place, deque(maxlen=KEPT_S))
+            samples.extend([None] * missed)
+            samples.append(float(self.requests(place)) if heard else None)
+        self._forget()
+
+    def requests(self, place: VariantPlace) -> int:
+        """At an instance, or waiting for one, by what was heard last."""
+        fresh_s = self._clock.monotonic_s() - FRESH_S
+        return sum(count for at_s, count in list(self._now.get(place, {}).values()) if at_s >= fresh_s)
+
+    def samples(self, place: VariantPlace) -> list[float | None]:
+        return list(self._samples.get(place, ()))
+
+    def waited_for(self) -> list[VariantPlace]:
+        """Variants without an instance for which requests wait now."""
+        fresh_s = self._clock.monotonic_s() - FRESH_S
+        return [place for place, at_s in list(self.wanted.items()) if at_s >= fresh_s]
+
+    def _forget(self) -> None:
+        """What was heard so long ago that it says nothing any more."""
+        fresh_s = self._clock.monotonic_s() - FRESH_S
+        for place, heard in list(self._now.items()):
+            if all(at_s < fresh_s for at_s, _ in heard.values()):
+                self._now.pop(place, None)
+        for place, at_s in list(self.wanted.items()):
+            if at_s < fresh_s:
+                self.wanted.pop(place, None)

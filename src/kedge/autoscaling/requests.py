@@ -1,0 +1,109 @@
+"""What the operations share: who acts, what they find, and pages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kedge.autoscaling.errors import InvalidNextToken, ObjectNotFound
+from kedge.autoscaling.records import TARGET, Target
+from kedge.autoscaling.resource import Scalable
+from kedge.call import Call
+from kedge.endpoints.descriptions import arn_of
+from kedge.endpoints.records import KIND, Endpoint, Status
+from kedge.errors import ValidationFailed
+from kedge.listing import opened, sealed
+from kedge.store.listing import SortBy
+from kedge.store.records import Author, Resource
+from kedge.store.transaction import Transaction
+
+MOST_RESULTS = 50
+
+Request = Mapping[str, Any]
+Result = dict[str, Any]
+Handler = Callable[[Call, Request], Result]
+
+
+def author(call: Call) -> Author:
+    return Author(call.caller.arn, call.request_id, call.now)
+
+
+def require(call: Call, scalable: Scalable) -> None:
+    """Whoever has a variant scaled has to be allowed to scale it. Raises AccessDenied."""
+    endpoint = arn_of(call.scope.region, call.scope.account, scalable.endpoint)
+    call.require(call, "sagemaker:UpdateEndpointWeightsAndCapacities", endpoint, {})
+
+
+def endpoint_of(call: Call, tx: Transaction, scalable: Scalable) -> Endpoint:
+    """The endpoint, which has the variant. Raises ValidationFailed."""
+    resource = tx.get(call.scope, KIND, scalable.endpoint.lower())
+    where = arn_of(call.scope.region, call.scope.account, scalable.endpoint)
+    if resource is None or resource.status == Status.DELETING:
+        raise ValidationFailed(f'Could not find endpoint "{where}".')
+    if resource.status == Status.FAILED:
+        raise ValidationFailed(f'Endpoint "{where}" has status Failed; it cannot be scaled.')
+    endpoint = Endpoint.of(resource.document)
+    fleet = endpoint.live or endpoint.pending
+    if fleet is None or fleet.variant(scalable.variant) is None:
+        raise ValidationFailed(f'Endpoint "{where}" has no variant "{scalable.variant}".')
+    return endpoint
+
+
+def target_of(call: Call, tx: Transaction, scalable: Scalable) -> Resource:
+    """Raises ObjectNotFound."""
+    found = tx.get(call.scope, TARGET, scalable.key)
+    if found is None:
+        raise ObjectNotFound(f"No scalable target registered for {scalable.said()}")
+    endpoint = tx.get(call.scope, KIND, scalable.endpoint.lower())
+    if endpoint is None or endpoint.document["uid"] != Target.of(found.document).uid:
+        raise ObjectNotFound(f"No scalable target registered for {scalable.said()}")
+    return found
+
+
+def page(
+    call: Call,
+    request: Request,
+    kind: str,
+    prefix: str,
+    fits: Callable[[Resource], bool] = lambda _: True,
+    *,
+    sort_by: SortBy = "name",
+) -> tuple[list[Resource], Result]:
+    """(resources of one page, {"NextToken": ...} unless it is the last). Newest first when sorted by time.
+
+    Raises ValidationFailed, InvalidNextToken.
+    """
+    limit = request.get("MaxResults", MOST_RESULTS)
+    if not 1 <= limit <= MOST_RESULTS:
+        raise ValidationFailed(f"MaxResults is {limit}; it has to be 1 to {MOST_RESULTS}.")
+    question = _question(call, kind, request)
+    after: str | None = None
+    found: list[Resource] = []
+    try:
+        if request.get("NextToken"):
+            after = opened(request["NextToken"], question)
+        while True:
+            some = call.store.list(
+                call.scope,
+                kind,
+                name_prefix=prefix,
+                sort_by=sort_by,
+                descending=sort_by != "name",
+                limit=limit - len(found),
+                after=after,
+            )
+            found += [each for each in some.items if fits(each)]
+            after = some.next
+            if after is None or len(found) == limit:
+                break
+    except ValidationFailed as error:
+        raise InvalidNextToken(error.message) from None
+    return found, {} if after is None else {"NextToken": sealed(after, question)}
+
+
+def _question(call: Call, kind: str, request: Request) -> str:
+    asked = {name: str(value) for name, value in request.items() if name not in ("NextToken", "MaxResults")}
+    whole = [call.scope.account, call.scope.region, kind, sorted(asked.items())]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:32]

@@ -1,0 +1,85 @@
+"""What can be scaled: a ResourceId and a ScalableDimension, read. PURE."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kedge.errors import ValidationFailed
+
+NAMESPACE = "sagemaker"
+INSTANCES = "sagemaker:variant:DesiredInstanceCount"
+FORMS: Mapping[str, re.Pattern[str]] = {
+    INSTANCES: re.compile(r"endpoint/(?P<endpoint>[a-zA-Z0-9-]{1,63})/variant/(?P<variant>[a-zA-Z0-9-]{1,63})"),
+}
+"""How the ResourceId of a dimension is written."""
+LATER = {
+    "sagemaker:variant:DesiredProvisionedConcurrency": "the provisioned concurrency of serverless variants",
+    "sagemaker:inference-component:DesiredCopyCount": "the copies of inference components",
+}
+"""Dimensions of the namespace that Kedge does not scale."""
+
+
+@dataclass(frozen=True)
+class Scalable:
+    id: str
+    """ResourceId, as its owner writes it."""
+    dimension: str
+    endpoint: str
+    variant: str
+
+    @property
+    def key(self) -> str:
+        """The same for the same variant: names of endpoints differ by more than their case."""
+        return f"endpoint/{self.endpoint.lower()}/variant/{self.variant}|{self.dimension}"
+
+    def said(self) -> str:
+        """As AWS's messages name it."""
+        return f"service namespace: {NAMESPACE}, resource ID: {self.id}, scalable dimension: {self.dimension}"
+
+
+def check_namespace(request: Mapping[str, Any]) -> None:
+    """Raises ValidationFailed."""
+    given = request["ServiceNamespace"]
+    if given != NAMESPACE:
+        raise ValidationFailed(f'ServiceNamespace is "{given}"; Kedge scales resources of "{NAMESPACE}" alone.')
+
+
+def of(request: Mapping[str, Any]) -> Scalable:
+    """What a request names in full. Raises ValidationFailed."""
+    check_namespace(request)
+    return parse(request["ResourceId"], request["ScalableDimension"])
+
+
+def parse(resource_id: str, dimension: str) -> Scalable:
+    """Raises ValidationFailed."""
+    check_dimension(dimension)
+    found = FORMS[dimension].fullmatch(resource_id)
+    if found is None:
+        raise ValidationFailed(
+            f'ResourceId is "{resource_id}"; for {dimension} it has to be endpoint/NAME/variant/NAME.'
+        )
+    return Scalable(resource_id, dimension, found["endpoint"], found["variant"])
+
+
+def check_dimension(dimension: str) -> None:
+    """Raises ValidationFailed."""
+    if dimension in LATER:
+        raise ValidationFailed(f"ScalableDimension is {dimension}: {LATER[dimension]} cannot be scaled by Kedge yet.")
+    if dimension not in FORMS:
+        raise ValidationFailed(f"ScalableDimension is {dimension}; for namespace {NAMESPACE} it has to be {INSTANCES}.")
+
+
+def prefix(request: Mapping[str, Any]) -> str:
+    """What the keys begin with of all that a Describe request asks for, "" for every one. Raises ValidationFailed."""
+    check_namespace(request)
+    resource_id, dimension = request.get("ResourceId"), request.get("ScalableDimension")
+    if dimension is not None:
+        check_dimension(dimension)
+        if resource_id is None:
+            raise ValidationFailed("ScalableDimension is given without a ResourceId; both have to be given, or none.")
+    if resource_id is None:
+        return ""
+    return f"{parse(resource_id, dimension or INSTANCES).key}|"

@@ -1,0 +1,118 @@
+"""How many instances and which weight a variant of a fleet that serves should have, changed in one place.
+
+A caller asks for it by UpdateEndpointWeightsAndCapacities, autoscaling by `scale`. Either writes what is wanted, and
+the controller brings it about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from kedge.autoscaling.records import TARGET, Target
+from kedge.compute.base import Capacity
+from kedge.endpoints.descriptions import arn_of
+from kedge.endpoints.events import announce
+from kedge.endpoints.fleets import check_fits, check_weights, claimed
+from kedge.endpoints.records import KIND, Endpoint, Fleet, Status, Variant
+from kedge.errors import ValidationFailed
+from kedge.store.records import Resource, Scope
+from kedge.store.transaction import Transaction
+
+Room = Callable[[], Capacity]
+"""What this machine lends."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """None stays as it is."""
+
+    count: int | None = None
+    weight: float | None = None
+
+
+class Unscalable(ValidationFailed):
+    """The endpoint cannot be scaled as it is now; later it may."""
+
+
+def resize(tx: Transaction, resource: Resource, sizes: Mapping[str, Size], room: Room) -> Resource:
+    """The endpoint with what is wanted of it now, and Updating. sizes: by variant of its live fleet.
+
+    resource: of an endpoint in service, as it is in `tx`. Raises ValidationFailed when no variant would take requests,
+    ResourceLimitExceeded when the machine has no room.
+    """
+    endpoint = Endpoint.of(resource.document)
+    assert endpoint.live is not None, "an endpoint in service has a fleet"
+    variants = tuple(_resized(each, sizes.get(each.name, Size())) for each in endpoint.live.variants)
+    live = replace(endpoint.live, variants=variants)
+    more = [(v, v.desired_count - v.current_count) for v in variants if v.desired_count > v.current_count]
+    check_room(tx, live, more, room)
+    changed = replace(endpoint, live=live, failure_reason="")
+    after = tx.update(resource, changed.document(), Status.UPDATING)
+    announce(tx, after)
+    return after
+
+
+def scale(tx: Transaction, scope: Scope, name: str, variant: str, count: int, room: Room) -> Resource:
+    """The endpoint `name` with so many instances of `variant` wanted. Raises Unscalable, ResourceLimitExceeded."""
+    resource = tx.get(scope, KIND, name.lower())
+    if resource is None:
+        raise Unscalable(f'Could not find endpoint "{arn_of(scope.region, scope.account, name)}".')
+    if resource.status != Status.IN_SERVICE:
+        raise Unscalable(
+            f'Endpoint "{arn_of(scope.region, scope.account, name)}" has status {resource.status}; it can be scaled '
+            f"while it is {Status.IN_SERVICE.value} alone."
+        )
+    live = Endpoint.of(resource.document).live
+    if live is None or live.variant(variant) is None:
+        raise Unscalable(f'Endpoint "{arn_of(scope.region, scope.account, name)}" has no variant "{variant}".')
+    return resize(tx, resource, {variant: Size(count)}, room)
+
+
+def check_room(tx: Transaction, fleet: Fleet, more: Sequence[tuple[Variant, int]], room: Room) -> None:
+    """more: instances that the fleet needs and that nobody claims yet.
+
+    Raises ValidationFailed for weights that no request follows, ResourceLimitExceeded for want of room.
+
+    Writers take turns, so two requests cannot both take the last room. A fleet that will never start needs none.
+    """
+    check_weights(fleet)
+    if not more or fleet.problem:
+        return
+    taken = [
+        claim
+        for each in tx.list(None, KIND).items
+        for claim in claimed(Endpoint.of(each.document), Status(each.status))
+    ]
+    check_fits(more, taken, room())
+
+
+def check_scaled(tx: Transaction, resource: Resource, fleet: Fleet) -> None:
+    """Raises ValidationFailed where an update to `fleet` would take away, or change, what autoscaling scales."""
+    before = Endpoint.of(resource.document)
+    prefix = f"endpoint/{resource.name}/variant/"
+    for each in tx.list(resource.scope, TARGET, name_prefix=prefix).items:
+        target = Target.of(each.document)
+        if target.uid != before.uid:
+            continue
+        name = target.scalable.variant
+        old = before.live.variant(name) if before.live else None
+        new = fleet.variant(name)
+        if new is None:
+            change = "has no such variant"
+        elif old is not None and new.instance_type != old.instance_type:
+            change = f"changes its instance type from {old.instance_type} to {new.instance_type}"
+        else:
+            continue
+        raise ValidationFailed(
+            f'Variant "{name}" is scaled by Application Auto Scaling, and endpoint configuration "{fleet.config}" '
+            f"{change}. Deregister the scalable target {target.resource_id} first."
+        )
+
+
+def _resized(variant: Variant, size: Size) -> Variant:
+    return replace(
+        variant,
+        desired_count=variant.desired_count if size.count is None else size.count,
+        desired_weight=variant.desired_weight if size.weight is None else size.weight,
+    )
