@@ -14,7 +14,6 @@ from pathlib import Path
 from kedge.app import App
 from kedge.config import Settings
 from kedge.home import open_home
-from kedge.serving import routing
 
 PAGE = Path(__file__).parent.parent / "docs" / "supported-operations.md"
 
@@ -35,7 +34,7 @@ def supported() -> dict[str, set[str]]:
         app = App(settings, home)
         try:
             names = app.gateway.operation_names
-            # A router takes invocations and says itself which ones it does not have yet.
+            # Routers take these.
             invocations = set(app.gateway.models.services["sagemaker-runtime"].operation_names)
         finally:
             app.threads.shutdown()
@@ -43,7 +42,7 @@ def supported() -> dict[str, set[str]]:
             app.telemetry.close()
             app.store.close()
             shutil.rmtree(home.run, ignore_errors=True)
-    found = {"sagemaker-runtime": invocations - set(routing._LATER.values())}
+    found = {"sagemaker-runtime": invocations}
     for key in names:
         service, _, name = key.partition(".")
         found.setdefault(service, set()).add(name)

@@ -10,7 +10,7 @@ import kedge
 SOURCE = Path(kedge.__file__).parent
 
 LAYER_0 = {"errors", "arn", "clock", "config", "core", "home", "tls", ""}
-COMPOSITION = {"app", "telemetry", "messaging", "scaling", "node", "testing", "__main__"}
+COMPOSITION = {"app", "telemetry", "messaging", "scaling", "offline", "node", "testing", "__main__"}
 FAST = ("serving.router", "node", "compute.forkserver")
 """Processes that have to start fast or stay clean: what they may never import, directly or through our own modules."""
 HEAVY = {"botocore", "boto3", "sqlalchemy", "uvicorn"}

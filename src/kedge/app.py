@@ -71,10 +71,12 @@ from kedge.objects.browser import Browser, Parts
 from kedge.objects.files import Objects
 from kedge.objects.index import IndexRefused
 from kedge.objects.vault import Vault
+from kedge.offline import Offline
 from kedge.registry import operations as registry_operations
 from kedge.scaling import Scaling
 from kedge.serving import runtimes
 from kedge.serving.capture.forgetting import forget
+from kedge.serving.handover import Receiving
 from kedge.serving.passthrough import Passthrough
 from kedge.serving.push import TablePush
 from kedge.serving.runtimes import images
@@ -108,6 +110,7 @@ def operations(
     telemetry: Telemetry,
     messaging: Messaging,
     scaling: Scaling,
+    offline: Offline,
 ) -> dict[str, Operation]:
     """Everything that can be asked, by "service.Operation"."""
     return {
@@ -121,6 +124,7 @@ def operations(
         **telemetry.operations(),
         **messaging.operations(),
         **scaling.operations(),
+        **offline.operations(),
     }
 
 
@@ -192,10 +196,11 @@ class App:
             self.store, self.clock, self.lease("autoscaling"), self.telemetry.metrics.read, self.telemetry.recent,
             self.engine.capacity, lambda: self.push.routers >= settings.routers,
         )  # fmt: skip
+        self.offline = Offline(self.store, self.objects, self.telemetry, self.engine, self.clock, self.lease)
         self.controller = Controller(
             self.store, self.engine, self.objects, self.push, settings, home, self.clock, self.changed,
             lambda: [self.root, *self.known.current().keys], self.lease("endpoints"),
-            lambda: self.known.current().directory,
+            lambda: self.known.current().directory, self.offline.busy,
         )  # fmt: skip
         sizes = capacity.known_types(settings)
         machine = Machine(
@@ -211,7 +216,7 @@ class App:
         self.authorization = Authorization(self.known, openness.facts)
         models = Models(SERVICES, settings.s3_domain)
         guarded = self.authorization.guarded(
-            operations(self.keys, machine, self.key_store, self.telemetry, self.messaging, self.scaling)
+            operations(self.keys, machine, self.key_store, self.telemetry, self.messaging, self.scaling, self.offline)
         )
         self.gateway = Gateway(
             models,
@@ -224,6 +229,7 @@ class App:
             apart=dict.fromkeys(WIDE_READS, self.reading),
             strict=settings.strict_results,
         )
+        self.receiving = Receiving(home.queue_socket, self.gateway.answer)
         self.site = Browser(
             self.gateway,
             Parts(
@@ -332,6 +338,8 @@ class App:
         self.objects.events.on_event(happened.notify)
         await self.push.start()
         await self.telemetry.start()
+        self.offline.start()
+        await self.receiving.start()
         self.messaging.start(self.settings.public_url or ports.url(listener, tls=bool(self.settings.tls_cert)))
         server = uvicorn.Server(
             uvicorn.Config(
@@ -374,7 +382,12 @@ class App:
             ),
             *(
                 asyncio.create_task(each, name=name)
-                for name, each in (*self.telemetry.loops(), *self.messaging.loops(), *self.scaling.loops())
+                for name, each in (
+                    *self.telemetry.loops(),
+                    *self.messaging.loops(),
+                    *self.scaling.loops(),
+                    *self.offline.loops(),
+                )
             ),
             asyncio.create_task(keep_link(self.home, "control", task_id, listener), name="link"),
         ]
@@ -389,6 +402,8 @@ class App:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            await self.receiving.stop()
+            await self.offline.close()
             await self.messaging.close()
             await self.controller.close()
             await self.push.stop()

@@ -38,7 +38,11 @@ class ValidationFailed(ServiceError):
     """A value that the service refuses; the message names it."""
 
     code, status = "ValidationException", 400
-    elsewhere = {"query": ("ValidationError", 400), "s3": ("InvalidArgument", 400)}
+    elsewhere = {
+        "query": ("ValidationError", 400),
+        "rest-json": ("ValidationError", 400),  # the SageMaker runtimes' name for it
+        "s3": ("InvalidArgument", 400),
+    }
 
 
 class InvalidParameter(ValidationFailed):

@@ -21,8 +21,8 @@
     DIR/tls/                       ca.pem, ca.key, server.pem, server.key
     DIR/topics/                    key and certificate that messages of topics are signed with (topics/signing.py)
     DIR/log/                       control.log, router-0.log, capture.log, forkserver.log, supervisor.log
-    RUN/                           Unix sockets: supervisor.sock, control.sock, router-0.sock, capture.sock, i/ID/sock,
-                                   views/
+    RUN/                           Unix sockets: supervisor.sock, control.sock, router-0.sock, capture.sock, queue.sock,
+                                   i/ID/sock, views/
 
 RUN is not under DIR: a socket's path has at most 107 bytes (103 on macOS), whatever the data directory's is. It is a
 folder of mode 0700 below /tmp, or below KEDGE_RUN_DIR, named by a hash of DIR.
@@ -154,6 +154,11 @@ class Home:
     def shadow_socket(self) -> Path:
         """Where routers hand what shadows answered to the capture process, to be compared."""
         return self.run / "shadow.sock"
+
+    @property
+    def queue_socket(self) -> Path:
+        """Where routers hand over asynchronous invocations (serving/handover.py)."""
+        return self.run / "queue.sock"
 
     def router_socket(self, number: int) -> Path:
         """Plain HTTP for the control process, which passes on what reached the API port."""

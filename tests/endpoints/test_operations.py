@@ -327,7 +327,18 @@ async def test_a_stored_deployment_counts_when_it_is_retained(world: World):
 
 
 FEATURES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    ({"AsyncInferenceConfig": {"OutputConfig": {}}}, {}, "AsyncInferenceConfig"),
+    (
+        {
+            "AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/out"}},
+            "DataCaptureConfig": {
+                "InitialSamplingPercentage": 100,
+                "DestinationS3Uri": "s3://b/captured",
+                "CaptureOptions": [{"CaptureMode": "Input"}],
+            },
+        },
+        {},
+        "data capture of asynchronous inference",
+    ),
     ({"ExplainerConfig": {"ClarifyExplainerConfig": {}}}, {}, "ExplainerConfig"),
     ({"KmsKeyId": "k"}, {}, "KmsKeyId"),
     ({}, {"ManagedInstanceScaling": {"Status": "ENABLED"}}, "ManagedInstanceScaling"),

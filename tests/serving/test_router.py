@@ -730,7 +730,7 @@ async def test_waiting_requests_follow_the_table(workers, tmp_path):
         ("GET /", 404, "is no operation of the inference port"),
         ("GET /endpoints/an-endpoint/invocations", 404, "is no operation"),
         ("POST /endpoints/an-endpoint/invocations/", 404, "is no operation"),
-        ("POST /endpoints/an-endpoint/async-invocations", 404, "InvokeEndpointAsync is not there yet"),
+        ("POST /endpoints/an-endpoint/async-invocations", 404, "is no operation"),
         ("POST /endpoints/a%2Db/invocations-response-stream", 400, "Endpoint a-b of account"),
         ("POST /endpoints/a%2Db/invocations", 400, "Endpoint a-b of account"),
         ("POST /endpoints//invocations", 400, "not found"),

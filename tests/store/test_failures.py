@@ -97,7 +97,7 @@ def test_a_transaction_inside_a_transaction_is_a_mistake(store: Store) -> None:
 def test_a_database_of_a_newer_kedge_is_refused(url: str, store: Store) -> None:
     with store._writing() as connection:
         connection.execute(text("UPDATE kedge_schema SET version = 99"))
-    with pytest.raises(ServiceUnavailable, match="version 99 and this Kedge knows versions up to 2"):
+    with pytest.raises(ServiceUnavailable, match="version 99 and this Kedge knows versions up to 3"):
         Store(url)
 
 
@@ -108,11 +108,12 @@ def test_an_older_database_is_migrated_once(tmp_path: Path) -> None:
         assert schema.prepare(connection, []) == 1
     for _ in range(2):
         with engine.begin() as connection:
-            assert schema.prepare(connection, [lambda c: ran.append("to 2"), lambda c: ran.append("to 3")]) == 3
+            steps = [lambda c, to=to: ran.append(f"to {to}") for to in (2, 3, 4)]
+            assert schema.prepare(connection, steps) == 4
     with engine.begin() as connection, pytest.raises(schema.NewerSchema):
         schema.prepare(connection)
     engine.dispose()
-    assert ran == ["to 2", "to 3"]
+    assert ran == ["to 2", "to 3", "to 4"]
 
 
 def test_a_database_from_before_there_were_queues_gets_them(tmp_path: Path) -> None:
@@ -125,6 +126,22 @@ def test_a_database_from_before_there_were_queues_gets_them(tmp_path: Path) -> N
     with store.transaction(AUTHOR) as tx:
         tx.put("mail", ["a"], {})
         assert tx.waiting("mail", "a") == 1
+    store.close()
+
+
+def test_queues_from_before_entries_could_expire_go_on(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/kedge.db")
+    with engine.begin() as connection:
+        schema.prepare(connection, schema.MIGRATIONS[:1])
+        connection.execute(text("DROP INDEX queued_by_expiry"))
+        connection.execute(text("ALTER TABLE queued DROP COLUMN expires_at"))
+        connection.execute(text("INSERT INTO payload VALUES ('p', 0, '{}')"))
+        connection.execute(text("INSERT INTO queued VALUES (1, 'mail', 'a', 'p', 0, 0)"))
+    engine.dispose()
+    store = Store(tmp_path / "kedge.db")
+    (entry,) = store.due("mail", "a", AUTHOR.at, 10)
+    assert entry.expires_at is None
+    assert store.overdue("mail", AUTHOR.at, 10) == []
     store.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from kedge.store import schema
-from kedge.store.store import Author, Store
+from kedge.store.store import Author, Backlog, Store
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -97,3 +97,26 @@ def test_what_is_undone_was_never_put(store: Store) -> None:
     assert told == [True]
     store.wipe()
     assert rows(store) == [0, 0, 0]
+
+
+def test_what_expires_is_told_and_stays_until_somebody_forgets_it(store: Store) -> None:
+    with store.transaction(Author("test", "", T0)) as tx:
+        tx.put("mail", ["a"], {"body": "short"}, expires=at(10))
+        tx.put("mail", ["b"], {"body": "long"}, expires=at(100))
+        tx.put("mail", ["b"], {"body": "for ever"})
+    assert store.overdue("mail", at(9), 10) == []
+    (entry,) = store.overdue("mail", at(10), 10)
+    assert (entry.body["body"], entry.expires_at) == ("short", at(10))
+    assert [entry.body["body"] for entry in store.overdue("mail", at(100), 10)] == ["short", "long"]
+    with store.transaction(Author("test", "", at(100))) as tx:
+        tx.forget(entry)
+    assert [entry.body["body"] for entry in store.overdue("mail", at(100), 10)] == ["long"]
+
+
+def test_backlogs_count_what_is_due_and_what_is_not(store: Store) -> None:
+    put(store, ["a"], "one", 1)
+    put(store, ["a", "b"], "two", 2)
+    with store.transaction(Author("test", "", at(2))) as tx:
+        tx.postpone(store.due("mail", "a", at(2), 1)[0], at(50))
+    assert store.backlogs("mail") == {"a": Backlog(2, at(1)), "b": Backlog(1, at(2))}
+    assert store.backlogs("other") == {}

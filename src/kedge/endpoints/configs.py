@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kedge import arn
+from kedge.async_inference import config as asynchronous
 from kedge.call import Call
 from kedge.documents import Kind
 from kedge.endpoints import capture
@@ -51,6 +52,7 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
     if shadow:
         _check_shadowed(request)
     capture.check(request.get("DataCaptureConfig"), request.get("Tags", []))
+    asynchronous.check(request.get(asynchronous.MEMBER))
     document = {member: request[member] for member in STORED if member in request}
     for member in ("ProductionVariants", "ShadowProductionVariants"):
         if member in document:

@@ -68,11 +68,14 @@ class Controller:
         keys: Callable[[], Iterable[AccessKey]],
         lease: Lease,
         directory: Callable[[], Directory] = Directory,
+        busy: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         """changed: notified after every commit of `store`. keys: the access keys that routers have to know.
 
-        directory: what their owners may do. lease: what the node has to hold to drive endpoints.
+        directory: what their owners may do. lease: what the node has to hold to drive endpoints. busy: instances that
+        have to stay because they are at work of which no router knows.
         """
+        self._busy = busy
         self._store, self._engine, self._objects = store, engine, objects
         self._settings, self._home, self._clock, self._changed = settings, home, clock, changed
         self._lease = lease
@@ -117,7 +120,7 @@ class Controller:
         resources, cached, ringing = await asyncio.to_thread(self._load)
         tasks = {task.id: task for task in await self._engine.observe() if UID in task.labels}
         await self._collect(resources, tasks)
-        routed = self.publisher.routed(tasks)
+        routed = self.publisher.routed(tasks) | self._busy()
         rested = self._rested(tasks)
         uids = {resource.document["uid"] for resource in resources}
         for stop in strays(tasks, uids, routed):

@@ -12,15 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from kedge.compute.base import Capacity
-from kedge.endpoints import shifting
+from kedge.endpoints import capture, shifting
 from kedge.endpoints.records import Container, Endpoint, Fleet, Status, Variant
 from kedge.errors import ResourceLimitExceeded, ValidationFailed
 from kedge.models.records import Servable, servable
 from kedge.serving.runtimes import images
 
 ROUTING_STRATEGIES = ("RANDOM", "LEAST_OUTSTANDING_REQUESTS")
-ECHOED = ("MetricsConfig", "CrossRegionTrafficConfig")
+ECHOED = ("AsyncInferenceConfig", "MetricsConfig", "CrossRegionTrafficConfig")
 ECHOED_OF_VARIANT = ("ManagedInstanceScaling", "RoutingConfig", "CapacityReservationConfig")
+_NO_CAPTURE = {"EnableCapture": False}
 _GIB = 1024**3
 
 
@@ -69,7 +70,8 @@ def new_fleet(
     for given in [*config["ProductionVariants"], *shadows]:
         variant, problem = _variant(given, models, kinds)
         variants.append(variant)
-        problems.append(problem or (_not_shadowed(variant) if shadows else ""))
+        unfit = (_not_shadowed(variant) if shadows else "") or _not_asynchronous(config, variant)
+        problems.append(problem or unfit)
     return Fleet(
         number=number,
         config=config["EndpointConfigName"],
@@ -91,12 +93,13 @@ def unserved(config: Mapping[str, Any]) -> str:
         return f'Endpoint config "{name}" asks for {what}, which this release of Kedge stores but does not do.'
 
     for member, what in (
-        ("AsyncInferenceConfig", "asynchronous inference"),
         ("ExplainerConfig", "explanations"),
         ("KmsKeyId", "an encrypted volume"),
     ):
         if config.get(member):
             return sentence(f"{what} ({member})")
+    if config.get("AsyncInferenceConfig") and capture.is_enabled(config.get("DataCaptureConfig", _NO_CAPTURE)):
+        return sentence("data capture of asynchronous inference (DataCaptureConfig)")
     for variant in [*config["ProductionVariants"], *config.get("ShadowProductionVariants", [])]:
         if what := _unserved_variant(variant):
             return sentence(f"{what} on variant {variant['VariantName']}")
@@ -109,6 +112,18 @@ def _not_shadowed(variant: Variant) -> str:
         return (
             f'Model "{variant.model}" of variant {variant.name} has several containers, or loads models by name; an '
             "endpoint with a shadow variant serves models of one container with one model."
+        )
+    return ""
+
+
+def _not_asynchronous(config: Mapping[str, Any], variant: Variant) -> str:
+    """InvokeEndpointAsync has no member that names a model or a container."""
+    if not config.get("AsyncInferenceConfig"):
+        return ""
+    if variant.direct or any(each.models for each in variant.containers):
+        return (
+            f'Model "{variant.model}" of variant {variant.name} takes requests that name a model or a container, which '
+            "asynchronous invocations cannot."
         )
     return ""
 

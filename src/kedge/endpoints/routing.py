@@ -18,6 +18,7 @@ from kedge.serving.meter import VariantPlace
 from kedge.store.records import Resource
 
 TIMEOUT_NAMES = ("SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", "SAGEMAKER_MODEL_SERVER_TIMEOUT")
+ASYNC_CONFIG = "AsyncInferenceConfig"
 BODY_LIMIT_NAME = "SAGEMAKER_MAX_PAYLOAD_IN_MB"
 RETRIES_NAME = "KEDGE_RETRIES"
 MAX_TIMEOUT_S = 3600.0
@@ -92,6 +93,7 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         retries=retries,
         capture=capture_of(main),
         metrics_by=metrics_by(endpoint, main),
+        asynchronous=is_asynchronous(main),
         shadow=shadows[0] if shadows else None,
     )
 
@@ -124,7 +126,11 @@ def served(resources: Iterable[Resource]) -> Iterator[Served]:
                 if variant.name not in told:
                     told.add(variant.name)
                     place = VariantPlace(resource.scope.account, resource.scope.region, endpoint.name, variant.name)
-                    yield Served(place, config, fleet.created_at_s)
+                    yield Served(place, config, fleet.created_at_s, asynchronous=is_asynchronous(fleet))
+
+
+def is_asynchronous(fleet: Fleet) -> bool:
+    return ASYNC_CONFIG in fleet.echo
 
 
 def _serving(resource: Resource) -> tuple[Endpoint, list[Fleet]]:

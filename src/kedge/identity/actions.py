@@ -114,7 +114,8 @@ def _sagemaker(action: str, operation: str, asked: Asked) -> list[Need]:
     if "ResourceArn" in given:
         return [Need(action, _as_written(given["ResourceArn"]), context)]
     if operation.startswith("Invoke"):
-        return [Need("sagemaker:InvokeEndpoint", asked.arn("sagemaker", f"endpoint/{given['EndpointName'].lower()}"))]
+        invoked = action if operation == "InvokeEndpointAsync" else "sagemaker:InvokeEndpoint"
+        return [Need(invoked, asked.arn("sagemaker", f"endpoint/{given['EndpointName'].lower()}"))]
     if "ModelPackage" in operation:
         return _model_packages(action, operation, asked, context)
     names = _KINDS.get(operation, (f"{_VERB.sub('', operation, count=1)}Name",))

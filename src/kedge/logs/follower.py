@@ -16,10 +16,11 @@ from kedge.clock import Clock
 from kedge.compute import ended
 from kedge.compute.records import OUTPUT, RECORD, read_task
 from kedge.home import Home
-from kedge.logs import lines, names, records
-from kedge.logs.records import KIND, as_ms
+from kedge.logs import lines, names
+from kedge.logs.platform import group_number
+from kedge.logs.records import as_ms
 from kedge.logs.store import LogStore, Mark
-from kedge.store.records import AlreadyExists, Author, Scope
+from kedge.store.records import Author, Scope
 from kedge.store.store import Store
 
 PERIOD_S = 0.5
@@ -162,13 +163,5 @@ class Follower:
 
     def _group(self, source: Source) -> int:
         """The group's number; it is made with the first line, and anew when it was deleted."""
-        found = self._store.get(source.scope, KIND, source.group)
-        if found is None:
-            author = Author("kedge", f"output of {source.name}", self._clock.now())
-            try:
-                with self._store.transaction(author) as tx:
-                    return tx.insert(source.scope, KIND, source.group, records.document()).id
-            except AlreadyExists:
-                found = self._store.get(source.scope, KIND, source.group)
-        assert found is not None, "it was there a moment ago"
-        return found.id
+        author = Author("kedge", f"output of {source.name}", self._clock.now())
+        return group_number(self._store, source.scope, source.group, author)

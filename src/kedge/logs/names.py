@@ -9,3 +9,8 @@ def endpoint_group(endpoint: str) -> str:
 
 def instance_stream(variant: str, instance: str) -> str:
     return f"{variant}/{instance}"
+
+
+def data_log_stream(variant: str, instance: str) -> str:
+    """What the platform says of the asynchronous invocations that an instance had."""
+    return f"{instance_stream(variant, instance)}/data-log"

@@ -52,7 +52,9 @@ class Idle:
 
     def _fill(self, start: int, end: int) -> None:
         data: list[Datum] = []
-        for place, config, since_s in self._served():
+        for place, config, since_s, asynchronous in self._served():
+            if asynchronous:
+                continue
             first = max(start, int(since_s // 60) * 60)
             if first >= end:
                 continue

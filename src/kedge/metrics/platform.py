@@ -55,6 +55,8 @@ class Served(NamedTuple):
     config: str
     """Its endpoint config, where its metrics are told by that, too; else ""."""
     since_s: float
+    asynchronous: bool = False
+    """Its requests come by a queue; SageMaker has other metrics for those."""
 
 
 @dataclass

@@ -76,6 +76,13 @@ def no_endpoint(account: str, name: str) -> errors.RuntimeValidationError:
     return errors.RuntimeValidationError(f"Endpoint {name} of account {account} not found.")
 
 
+def only_asynchronous(endpoint: str) -> errors.RuntimeValidationError:
+    return errors.RuntimeValidationError(
+        f"Endpoint {endpoint} was made for asynchronous inference (AsyncInferenceConfig); it takes InvokeEndpointAsync "
+        "only."
+    )
+
+
 def no_variant(endpoint: str, variant: str) -> errors.RuntimeValidationError:
     return errors.RuntimeValidationError(f'Variant "{variant}" is not a production variant of endpoint "{endpoint}".')
 

@@ -29,6 +29,7 @@ from kedge.home import Home, HomeError, open_home
 from kedge.loop import run_on_fastest_loop
 from kedge.serving import journal
 from kedge.serving.capture.tap import Tap
+from kedge.serving.handover import Handover
 from kedge.serving.inbound import Limits
 from kedge.serving.kept import Kept, folders_of
 from kedge.serving.push import TableClient
@@ -66,6 +67,7 @@ async def serve(
     tap = Tap(home.capture_socket, Random(os.urandom(16)).random)
     kept = Kept(folders_of(home.reports, number, settings.routers), None if settings.ephemeral else journal.MEMORY)
     feed = Feed(home.shadow_socket)
+    handover = Handover(home.queue_socket)
     router = Router(
         number,
         SystemClock(),
@@ -74,6 +76,7 @@ async def serve(
         tap,
         kept,
         feed,
+        handover,
         settings.stream_timeout_s,
     )
     client = TableClient(home.control_socket, home.routing_file, router.swap)

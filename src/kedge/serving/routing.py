@@ -26,6 +26,7 @@ from kedge.serving.capture.tap import Tap
 from kedge.serving.deadlines import Deadlines
 from kedge.serving.fleet import Fleet
 from kedge.serving.front import Front
+from kedge.serving.handover import Handover
 from kedge.serving.inbound import Inbound, Limits
 from kedge.serving.invocation import Invocation
 from kedge.serving.kept import Kept
@@ -41,7 +42,7 @@ SERVICE = "sagemaker"
 """The runtime signs as the API does."""
 _JSON = b"content-type: application/json\r\n"
 _STREAM = "/invocations-response-stream"
-_LATER = {"/async-invocations": "InvokeEndpointAsync"}
+_ASYNC = "/async-invocations"
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +59,12 @@ class Router:
         tap: Tap,
         kept: Kept | None = None,
         feed: Feed | None = None,
+        handover: Handover | None = None,
         stream_timeout_s: float = 480.0,
     ) -> None:
         """feed: takes what shadows answer; None where nothing is copied to them."""
         self._number = number
+        self._handover = handover
         self._clock = clock
         self._body_limit_bytes = body_limit_bytes
         self._stream_timeout_s = stream_timeout_s
@@ -110,6 +113,8 @@ class Router:
                 self._invoke(inbound, path[len("/endpoints/") : -len("/invocations")], request_id)
             elif path.startswith("/endpoints/") and inbound.method == "POST" and path.endswith(_STREAM):
                 self._invoke(inbound, path[len("/endpoints/") : -len(_STREAM)], request_id, stream=True)
+            elif self._handover is not None and inbound.method == "POST" and path.endswith(_ASYNC):
+                self._hand_over(self._handover, inbound, request_id)
             else:
                 self._other(inbound, path)
         except errors.ServiceError as error:
@@ -128,6 +133,8 @@ class Router:
         route = self.fleet.find(account, region, name)
         if route is None:
             raise answers.no_endpoint(account, name)
+        if route.endpoint.asynchronous:
+            raise answers.only_asynchronous(name)
         if stream:
             StreamingInvocation(
                 inbound, route, self.fleet, self._deadlines, self.reporter, request_id, self._stream_timeout_s
@@ -135,11 +142,25 @@ class Router:
         else:
             Invocation(inbound, route, self.fleet, self._deadlines, self.reporter, request_id).start()
 
+    def _hand_over(self, handover: Handover, inbound: Inbound, request_id: str) -> None:
+        """To control, which looks at the signature again, and at what the caller may do."""
+        table = self._table
+        if table is not None and table.auth_required:
+            self._verified(inbound, self._clock.now())
+        handover.take(inbound, request_id)
+
     def _sender(self, inbound: Inbound, table: RoutingTable, name: str, *, stream: bool = False) -> tuple[str, str]:
         """(account, region) whose endpoint `name` is meant. Raises what sigv4.verify and Permission.check raise."""
         if not table.auth_required:
             return self._claimed(inbound, table)
-        ring, now = self._ring, self._clock.now()
+        now = self._clock.now()
+        caller = self._verified(inbound, now)
+        self._check(caller, inbound, name, now, stream=stream)
+        return caller.account, caller.region
+
+    def _verified(self, inbound: Inbound, now: datetime) -> Caller:
+        """Who has signed. Raises what sigv4.verify raises."""
+        ring = self._ring
         assert ring is not None
         verified = sigv4.verify(
             inbound,
@@ -152,8 +173,7 @@ class Router:
             raise errors.SignatureMismatch(
                 f"Credential should be scoped to correct service: '{SERVICE}', not '{verified.service}'."
             )
-        self._check(verified.caller, inbound, name, now, stream=stream)
-        return verified.caller.account, verified.caller.region
+        return verified.caller
 
     def _check(self, caller: Caller, inbound: Inbound, name: str, now: datetime, *, stream: bool) -> None:
         """Raises AccessDenied, whether there is such an endpoint or not."""
@@ -180,14 +200,10 @@ class Router:
             if path == "/ping":
                 inbound.respond(200, _JSON, b"{}")
                 return
-        if path.startswith("/endpoints/") and inbound.method == "POST":
-            for tail, operation in _LATER.items():
-                if path.endswith(tail):
-                    raise answers.NoSuchPath(f"{operation} is not there yet; InvokeEndpoint is.")
         raise answers.NoSuchPath(
             f"{inbound.method[:16]} {path[:128]} is no operation of the inference port; "
             f"POST /endpoints/NAME/invocations is InvokeEndpoint, /endpoints/NAME{_STREAM} is "
-            "InvokeEndpointWithResponseStream."
+            f"InvokeEndpointWithResponseStream, /endpoints/NAME{_ASYNC} is InvokeEndpointAsync."
         )
 
     def health(self, *, local: bool = False) -> dict[str, Any]:

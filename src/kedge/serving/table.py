@@ -65,6 +65,8 @@ class Endpoint:
     """What of its invocations is captured."""
     metrics_by: tuple[str, ...] = ()
     """By what its metrics are told, too: BY_CONFIG, BY_INSTANCE."""
+    asynchronous: bool = False
+    """It takes InvokeEndpointAsync, and nothing else."""
     shadow: Variant | None = None
     """Gets copies of what the others are asked. Its weight is the part of the requests that is copied: 0 to 1."""
 

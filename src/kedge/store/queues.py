@@ -7,14 +7,14 @@ the last entry that means it. An entry that was tried in vain is due again later
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from kedge.store import schema
 from kedge.store.listing import moment
-from kedge.store.records import Entry
+from kedge.store.records import Backlog, Entry
 
 _q, _p = schema.queued, schema.payloads
 
@@ -23,10 +23,12 @@ def is_known(connection: Connection, identity: str) -> bool:
     return connection.execute(select(_p.c.id).where(_p.c.id == identity)).scalar_one_or_none() is not None
 
 
-def put(connection: Connection, kind: str, names: Collection[str], identity: str, body: str, at: int) -> None:
+def put(
+    connection: Connection, kind: str, names: Collection[str], identity: str, body: str, at: int, expires_at: int | None
+) -> None:
     connection.execute(insert(_p).values(id=identity, at=at, body=body))
-    rows = [{"kind": kind, "queue": name, "payload": identity, "attempts": 0, "due_at": at} for name in names]
-    connection.execute(insert(_q), rows)
+    shared = {"kind": kind, "payload": identity, "attempts": 0, "due_at": at, "expires_at": expires_at}
+    connection.execute(insert(_q), [{**shared, "queue": name} for name in names])
 
 
 def postpone(connection: Connection, number: int, due_at: int) -> None:
@@ -57,18 +59,50 @@ def due_queues(connection: Connection, kind: str, now: int, limit: int) -> list[
 
 
 def due(connection: Connection, kind: str, queue: str, now: int, limit: int) -> list[Entry]:
+    mine = (_q.c.kind == kind, _q.c.queue == queue, _q.c.due_at <= now)
+    return _entries(connection, mine, limit)
+
+
+def overdue(connection: Connection, kind: str, now: int, limit: int) -> list[Entry]:
+    return _entries(connection, (_q.c.kind == kind, _q.c.expires_at <= now), limit)
+
+
+def backlogs(connection: Connection, kind: str) -> dict[str, Backlog]:
+    counted = (
+        select(_q.c.queue, func.count().label("count"), func.min(_q.c.number).label("first"))
+        .where(_q.c.kind == kind)
+        .group_by(_q.c.queue)
+        .subquery()
+    )
+    found = (
+        select(counted.c.queue, counted.c.count, _p.c.at)
+        .join(_q, _q.c.number == counted.c.first)
+        .join(_p, _p.c.id == _q.c.payload)
+    )
+    return {queue: Backlog(count, moment(at)) for queue, count, at in connection.execute(found)}
+
+
+def _entries(connection: Connection, where: Sequence[ColumnElement[bool]], limit: int) -> list[Entry]:
     found = (
         select(_q, _p.c.body, _p.c.at)
         .join(_p, _p.c.id == _q.c.payload)
-        .where(_q.c.kind == kind, _q.c.queue == queue, _q.c.due_at <= now)
+        .where(*where)
         .order_by(_q.c.number)
         .limit(limit)
     )
     return [
-        Entry(row.number, row.queue, row.payload, json.loads(row.body), moment(row.at), row.attempts,
-              moment(row.due_at))
+        Entry(
+            row.number,
+            row.queue,
+            row.payload,
+            json.loads(row.body),
+            moment(row.at),
+            row.attempts,
+            moment(row.due_at),
+            None if row.expires_at is None else moment(row.expires_at),
+        )
         for row in connection.execute(found)
-    ]  # fmt: skip
+    ]
 
 
 def next_due(connection: Connection, kind: str, after: int) -> datetime | None:

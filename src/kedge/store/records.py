@@ -93,6 +93,17 @@ class Entry:
     at: datetime
     attempts: int
     due_at: datetime
+    expires_at: datetime | None = None
+    """When it is too late for it; None where it may wait for ever."""
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Of one queue that is not empty."""
+
+    count: int
+    since: datetime
+    """When its oldest entry was put."""
 
 
 class AlreadyExists(Exception):

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Table, Text, insert, inspect, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy import update as update_table
 
 metadata = MetaData()
@@ -100,9 +113,11 @@ queued = Table(
     Column("payload", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("due_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
     Index("queued_in_order", "kind", "queue", "number"),
     Index("queued_by_time", "kind", "due_at", "queue"),
     Index("queued_by_payload", "payload"),
+    Index("queued_by_expiry", "kind", "expires_at"),
     sqlite_autoincrement=True,
 )
 
@@ -111,7 +126,14 @@ def _add_queues(connection: Connection) -> None:
     metadata.create_all(connection, tables=[payloads, queued])
 
 
-MIGRATIONS: Sequence[Callable[[Connection], None]] = (_add_queues,)
+def _add_expiry(connection: Connection) -> None:
+    if any(column["name"] == "expires_at" for column in inspect(connection).get_columns(queued.name)):
+        return  # the step before this one has made the table as it is now
+    connection.execute(text("ALTER TABLE queued ADD COLUMN expires_at BIGINT"))
+    next(each for each in queued.indexes if each.name == "queued_by_expiry").create(connection)
+
+
+MIGRATIONS: Sequence[Callable[[Connection], None]] = (_add_queues, _add_expiry)
 """MIGRATIONS[n] turns version n+1 into version n+2. Forward only: an older Kedge refuses a newer database."""
 
 

@@ -28,6 +28,7 @@ from kedge.store.listing import Query, SortBy, micros, moment, storable
 from kedge.store.records import (
     AlreadyExists,
     Author,
+    Backlog,
     Change,
     Document,
     Entry,
@@ -42,6 +43,7 @@ from kedge.store.transaction import Transaction, get_resource, list_resources
 __all__ = [
     "AlreadyExists",
     "Author",
+    "Backlog",
     "Change",
     "Document",
     "Entry",
@@ -264,6 +266,16 @@ class Store:
         """What is due in a queue, in the order in which it was put."""
         with self._reading() as connection:
             return queues.due(connection, kind, queue, micros(now), limit)
+
+    def overdue(self, kind: str, now: datetime, limit: int) -> Sequence[Entry]:
+        """What has expired in any queue of this kind, in the order in which it was put."""
+        with self._reading() as connection:
+            return queues.overdue(connection, kind, micros(now), limit)
+
+    def backlogs(self, kind: str) -> dict[str, Backlog]:
+        """Every queue of this kind that is not empty, due or not, by its name."""
+        with self._reading() as connection:
+            return queues.backlogs(connection, kind)
 
     def next_due(self, kind: str, after: datetime) -> datetime | None:
         """The first time after `after` at which an entry of any queue of this kind is due."""

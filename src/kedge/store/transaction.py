@@ -109,14 +109,24 @@ class Transaction:
         self.changed = True
         return identity
 
-    def put(self, kind: str, names: Collection[str], body: Document, identity: str = "") -> str:
+    def put(
+        self,
+        kind: str,
+        names: Collection[str],
+        body: Document,
+        identity: str = "",
+        *,
+        expires: datetime | None = None,
+    ) -> str:
         """Put `body` at the end of each of these queues, due at once; it is stored once. Returns its id.
 
         No history is written of queues. What has been put under `identity` before, and waits still, is not put again.
+        expires: when `Store.overdue` begins to tell of it; nothing else becomes of it by itself.
         """
         identity = identity or str(uuid.uuid4())
         if names and not queues.is_known(self._connection, identity):
-            queues.put(self._connection, kind, names, identity, _encode(body), self._at)
+            end = None if expires is None else micros(expires)
+            queues.put(self._connection, kind, names, identity, _encode(body), self._at, end)
             self.queued = True
         return identity
 

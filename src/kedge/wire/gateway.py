@@ -87,10 +87,10 @@ class Gateway:
     ) -> None:
         """operations: by "service.Operation". new_call: (caller, request id, user agent) -> what operations are given.
         routes: (method, path) -> handler of a request that belongs to no AWS service; it authenticates for itself.
-        passthrough: gets the requests of sagemaker-runtime, with their bodies unread. executor: runs plain functions;
-        None is the loop's own. apart: by "service.Operation", what runs those that may take seconds, so that however
-        many of them there are the others need not wait. strict: a result that does not fit its shape is an
-        AssertionError, for tests.
+        passthrough: gets those requests of sagemaker-runtime that are no operation here, with their bodies unread.
+        executor: runs plain functions; None is the loop's own. apart: by "service.Operation", what runs those that may
+        take seconds, so that however many of them there are the others need not wait. strict: a result that does not
+        fit its shape is an AssertionError, for tests.
         """
         for key in operations:
             service, _, name = key.partition(".")
@@ -122,7 +122,8 @@ class Gateway:
         request_id = str(uuid.uuid4())
         incoming = Incoming(scope, receive, self._limits, self._held)
         guess = self.models.guess(incoming.request)
-        if self._passthrough is not None and guess.service == "sagemaker-runtime":
+        elsewhere = guess.service == "sagemaker-runtime" and guess.key not in self._operations
+        if self._passthrough is not None and elsewhere:
             return await self._passthrough(scope, receive, send)
         self._in_progress += 1
         try:
@@ -158,19 +159,32 @@ class Gateway:
             if stream is not None and (member := target.streamed_input()) is not None:
                 parameters[member] = stream
             call = self._new_call(caller, request_id, request.headers.get("user-agent", ""))
-            if inspect.iscoroutinefunction(operation):
-                return self._encoded(target, await operation(call, parameters), request_id)
-            return await self._in_thread(
-                lambda: self._encoded(target, operation(call, parameters), request_id),
-                self._apart.get(target.key, self._executor),
-            )
-        except ServiceError as error:
-            if error.status >= 500:
-                log.warning("%s %s: %s", request_id, target.key, error)
-            return _refusal(target, error, request_id)
-        except Exception:
-            log.exception("%s %s failed", request_id, target.key)
-            return _failure(target, request_id)
+            return await self._carried_out(target, operation, call, parameters, request_id)
+        except Exception as error:  # noqa: BLE001 (whatever it is becomes an answer)
+            return _unsuccessful(target, error, request_id)
+
+    async def answer(self, request: Request, request_id: str) -> Response:
+        """To a request that another process has read whole and handed over. Never raises."""
+        target = self.models.guess(request)
+        try:
+            target = self.models.find(request)
+            caller, _ = self._authenticate(request, hashlib.sha256(request.body).hexdigest(), target)
+            operation = self._operation(target)
+            parameters = await self._decoded(target, request)
+            call = self._new_call(caller, request_id, request.headers.get("user-agent", ""))
+            return await self._carried_out(target, operation, call, parameters, request_id)
+        except Exception as error:  # noqa: BLE001 (whatever it is becomes an answer)
+            return _unsuccessful(target, error, request_id)
+
+    async def _carried_out(
+        self, target: Target, operation: Operation, call: Any, parameters: dict[str, Any], request_id: str
+    ) -> Response:
+        if inspect.iscoroutinefunction(operation):
+            return self._encoded(target, await operation(call, parameters), request_id)
+        return await self._in_thread(
+            lambda: self._encoded(target, operation(call, parameters), request_id),
+            self._apart.get(target.key, self._executor),
+        )
 
     async def _whole(self, incoming: Incoming, target: Target) -> tuple[Request, str]:
         """The request with its body unpacked, and the hash of the body as it was sent."""
@@ -214,6 +228,16 @@ class Gateway:
 
     async def _in_thread(self, work: Callable[[], T], executor: Executor | None) -> T:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+
+def _unsuccessful(target: Target, error: Exception, request_id: str) -> Response:
+    """Call it where the error is handled."""
+    if not isinstance(error, ServiceError):
+        log.exception("%s %s failed", request_id, target.key)
+        return _failure(target, request_id)
+    if error.status >= 500:
+        log.warning("%s %s: %s", request_id, target.key, error)
+    return _refusal(target, error, request_id)
 
 
 def _refusal(target: Target, error: ServiceError, request_id: str) -> Response:

@@ -1,0 +1,235 @@
+"""Asynchronous inference from end to end: an unmodified boto3 against a running server, with a real model."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.async_inference.conftest import Async, until
+from tests.topics.subscriber import Subscriber, refused, subscribed
+
+
+def test_an_object_is_answered_by_an_object(hosted: Async):
+    given = hosted.put("in/a", b"hello")
+    answer = hosted.invoke("upper", InputLocation=given, ContentType="text/plain", Accept="text/x-loud")
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 202
+    uuid.UUID(answer["InferenceId"])
+    assert answer["OutputLocation"] == f"s3://{hosted.bucket}/out/{answer['InferenceId']}.out"
+    assert answer["FailureLocation"] == f"s3://{hosted.bucket}/failed/{answer['InferenceId']}-error.out"
+    assert hosted.read(answer["OutputLocation"]) == b"HELLO"
+    assert hosted.get(answer["OutputLocation"])["ContentType"] == "text/x-loud"
+    until(lambda: any(answer["InferenceId"] in line for line in hosted.log("upper")), "a line of the log")
+
+
+def test_a_body_may_come_along_and_its_result_go_where_it_is_wanted(hosted: Async):
+    answer = hosted.invoke(
+        "upper", b"inline", InferenceId="mine", S3OutputPathExtension="deep/er", Filename="result.txt"
+    )
+    assert answer["InferenceId"] == "mine"
+    assert answer["OutputLocation"] == f"s3://{hosted.bucket}/out/deep/er/result.txt"
+    assert hosted.read(answer["OutputLocation"]) == b"INLINE"
+
+
+def test_the_api_port_takes_invocations_too(hosted: Async):
+    runtime = hosted.kedge.client("sagemaker-runtime", endpoint_url=hosted.kedge.api_url)
+    answer = runtime.invoke_endpoint_async(EndpointName="upper", Body=b"by the other port")
+    assert hosted.read(answer["OutputLocation"]) == b"BY THE OTHER PORT"
+
+
+def test_a_large_object_streams(hosted: Async):
+    body = b"0123456789abcdef" * (20 * 65536)
+    answer = hosted.invoke("upper", InputLocation=hosted.put("in/large", body))
+    assert hosted.read(answer["OutputLocation"]) == body.upper()
+
+
+def test_what_fails_says_why(hosted: Async):
+    bad = hosted.invoke("upper", b"boom")
+    said = hosted.read(bad["FailureLocation"]).decode()
+    assert said.startswith("Received server error (500) from primary")
+    assert "this row is bad" in said
+    missing = hosted.invoke("upper", InputLocation=f"s3://{hosted.bucket}/in/nothing-here")
+    assert "in/nothing-here cannot be read" in hosted.read(missing["FailureLocation"]).decode()
+    late = hosted.invoke("upper", b"sleep 5", InvocationTimeoutSeconds=1)
+    assert "timed out" in hosted.read(late["FailureLocation"]).decode()
+    for each in (bad, missing, late):
+        with pytest.raises(ClientError):
+            hosted.get(each["OutputLocation"])
+    until(lambda: hosted.total("upper", "InvocationFailures") >= 2, "the failures among the metrics")
+    assert hosted.total("upper", "RequestDownloadFailures") >= 1
+    assert hosted.total("upper", "ExpiredRequests") == 0
+    assert hosted.total("upper", "InvocationsProcesssed") >= 3
+    assert hosted.total("upper", "TotalProcessingTime") > 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({}, "none is given"),
+        ({"Body": b"a", "InputLocation": "s3://{bucket}/a"}, "both are given"),
+        ({"Body": b"a" * 128_001}, "less than or equal to 128000"),
+        ({"InputLocation": "https://example.com/a"}, "s3://BUCKET/KEY"),
+        ({"InputLocation": "s3://no-such-bucket-anywhere/a"}, "The specified bucket does not exist"),
+        ({"Body": b"a", "RequestTTLSeconds": 59}, "greater than or equal to 60"),
+        ({"Body": b"a", "RequestTTLSeconds": 21601}, "less than or equal to 21600"),
+        ({"Body": b"a", "InvocationTimeoutSeconds": 0}, "greater than or equal to 1"),
+        ({"Body": b"a", "InvocationTimeoutSeconds": 3601}, "less than or equal to 3600"),
+        ({"Body": b"a", "InferenceId": "a" * 65}, "less than or equal to 64"),
+        ({"Body": b"a", "Filename": "a/b"}, "regular expression"),
+        ({"Body": b"a", "S3OutputPathExtension": "s3://other/"}, "regular expression"),
+    ],
+)
+def test_limits_are_those_of_the_service(hosted: Async, request_: dict[str, Any], says: str):
+    runtime = hosted.kedge.client("sagemaker-runtime", config=_unchecked())
+    if "InputLocation" in request_:
+        request_ = {**request_, "InputLocation": request_["InputLocation"].format(bucket=hosted.bucket)}
+    code, message = refused(runtime.invoke_endpoint_async, EndpointName="upper", **request_)
+    assert code == "ValidationError"
+    assert says in message
+
+
+def _unchecked() -> Any:
+    from botocore.config import Config
+
+    return Config(parameter_validation=False)
+
+
+def test_each_kind_of_endpoint_takes_its_own_invocations_only(hosted: Async):
+    code, message = refused(hosted.runtime.invoke_endpoint, EndpointName="upper", Body=b"a")
+    assert (code, "InvokeEndpointAsync" in message) == ("ValidationError", True)
+    hosted.sagemaker.create_endpoint_config(
+        EndpointConfigName="now",
+        ProductionVariants=[
+            {"VariantName": "v", "ModelName": "upper", "InitialInstanceCount": 1, "InstanceType": "ml.t2.medium"}
+        ],
+    )
+    hosted.endpoint("now")
+    code, message = refused(hosted.runtime.invoke_endpoint_async, EndpointName="now", Body=b"a")
+    assert (code, "AsyncInferenceConfig" in message) == ("ValidationError", True)
+    code, message = refused(hosted.runtime.invoke_endpoint_async, EndpointName="absent", Body=b"a")
+    assert (code, "not found" in message) == ("ValidationError", True)
+    hosted.delete("now")
+
+
+def test_describe_shows_the_config(hosted: Async):
+    shown = hosted.sagemaker.describe_endpoint(EndpointName="upper")["AsyncInferenceConfig"]
+    assert shown["ClientConfig"] == {"MaxConcurrentInvocationsPerInstance": 2}
+    code, message = refused(
+        hosted.sagemaker.create_endpoint_config,
+        EndpointConfigName="nowhere",
+        ProductionVariants=[
+            {"VariantName": "v", "ModelName": "upper", "InitialInstanceCount": 1, "InstanceType": "ml.t2.medium"}
+        ],
+        AsyncInferenceConfig={"OutputConfig": {}},
+    )
+    assert (code, "S3OutputPath" in message) == ("ValidationException", True)
+
+
+def test_who_may_invoke_only_may_not_queue(hosted: Async):
+    iam = hosted.kedge.client("iam")
+    iam.create_user(UserName="queuing")
+    key = iam.create_access_key(UserName="queuing")["AccessKey"]
+
+    def allow(action: str) -> None:
+        statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
+        iam.put_user_policy(
+            UserName="queuing",
+            PolicyName="p",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": statement}),
+        )
+
+    runtime = hosted.kedge.client(
+        "sagemaker-runtime", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
+    )
+    allow("sagemaker:InvokeEndpoint")
+
+    def known() -> bool:
+        """By the router, too."""
+        code, _ = refused(runtime.invoke_endpoint_async, EndpointName="upper", Body=b"a")
+        return code == "AccessDeniedException"
+
+    until(known, "a refusal")
+    code, message = refused(runtime.invoke_endpoint_async, EndpointName="upper", Body=b"a")
+    assert code == "AccessDeniedException"
+    assert "sagemaker:InvokeEndpointAsync" in message
+    allow("sagemaker:InvokeEndpointAsync")
+    assert until(lambda: runtime.invoke_endpoint_async(EndpointName="upper", Body=b"a"), "the permission")
+
+
+def test_topics_are_told_with_the_response_where_it_is_wanted(hosted: Async):
+    sns = hosted.kedge.client("sns")
+    good, bad = (sns.create_topic(Name=name)["TopicArn"] for name in ("good", "bad"))
+    hosted.config(
+        "told",
+        "upper",
+        NotificationConfig={
+            "SuccessTopic": good,
+            "ErrorTopic": bad,
+            "IncludeInferenceResponseIn": ["SUCCESS_NOTIFICATION_TOPIC"],
+        },
+    )
+    hosted.endpoint("told")
+    with Subscriber() as glad, Subscriber() as sad:
+        subscribed(sns, good, glad)
+        subscribed(sns, bad, sad)
+        done = hosted.invoke("told", b"hello", ContentType="text/plain", Accept="text/plain")
+        failed = hosted.invoke("told", b"boom")
+        (of_good,), (of_bad,) = glad.notified(1), sad.notified(1)
+    told = json.loads(of_good["Message"])
+    assert told["inferenceId"] == done["InferenceId"]
+    assert told["invocationStatus"] == "Completed"
+    assert told["requestParameters"] == {"contentType": "text/plain", "endpointName": "told"}
+    assert told["responseParameters"] == {"contentType": "text/plain", "outputLocation": done["OutputLocation"]}
+    assert told["responseBody"] == {"content": "HELLO", "encoding": "UTF-8"}
+    assert {name: told[name] for name in ("awsRegion", "eventVersion", "eventSource", "eventName")} == {
+        "awsRegion": hosted.kedge.region,
+        "eventVersion": "1.0",
+        "eventSource": "aws:sagemaker",
+        "eventName": "InferenceResult",
+    }
+    told = json.loads(of_bad["Message"])
+    assert told["inferenceId"] == failed["InferenceId"]
+    assert told["invocationStatus"] == "Failed"
+    assert "this row is bad" in told["failureReason"]
+    assert "responseBody" not in told
+    hosted.delete("told")
+
+
+def test_kms_key_of_the_config_is_used(hosted: Async):
+    key = hosted.kedge.client("kms").create_key()["KeyMetadata"]["Arn"]
+    hosted.config("sealed", "upper", KmsKeyId=key)
+    hosted.endpoint("sealed")
+    answer = hosted.invoke("sealed", b"secret")
+    assert hosted.read(answer["OutputLocation"]) == b"SECRET"
+    found = hosted.get(answer["OutputLocation"])
+    assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", key)
+    hosted.delete("sealed")
+
+
+def test_deleting_the_endpoint_ends_what_waits_and_what_runs(hosted: Async):
+    hosted.config("short", "upper", concurrency=1)
+    hosted.endpoint("short")
+    answers = [hosted.invoke("short", b"sleep 4"), *(hosted.invoke("short", b"waits %d" % n) for n in range(3))]
+    hosted.sagemaker.delete_endpoint(EndpointName="short")
+    said = [hosted.read(each["FailureLocation"]).decode() for each in answers]
+    assert all("The endpoint was deleted" in each for each in said)
+    hosted.gone("short")
+    assert refused(hosted.runtime.invoke_endpoint_async, EndpointName="short", Body=b"a")[0] == "ValidationError"
+
+
+def test_an_invocation_that_kills_instances_is_given_up(hosted: Async):
+    hosted.config("dying", "upper", concurrency=1)
+    hosted.endpoint("dying")
+    deadly, after = hosted.invoke("dying", b"die"), hosted.invoke("dying", b"after")
+    assert "3 instances in turn ended" in hosted.read(deadly["FailureLocation"]).decode()
+    assert hosted.read(after["OutputLocation"]) == b"AFTER"
+    hosted.delete("dying")
+
+
+def test_backlogs_are_told(hosted: Async):
+    until(lambda: hosted.total("upper", "ApproximateBacklogSize", "") >= 0, "the backlog among the metrics", 30)
+    assert hosted.total("upper", "HasBacklogWithoutCapacity", "") == 0
+    assert hosted.total("upper", "Invocations") == -1, "asynchronous endpoints have other metrics"
