@@ -26,7 +26,8 @@ RETRY_S = 0.05
 MOST_HELD = 1024
 """Requests that one router holds at once, and that control has in hand."""
 HEAD_BYTES = 128 * 1024
-BODY_BYTES = 32 * 1024 * 1024
+BODY_BYTES = 1024 * 1024
+"""More than the operation takes, so that it is the operation that says what it takes."""
 
 Answer = Callable[[Request, str], Awaitable[Response]]
 """(request, its id) -> what is answered. Never raises."""
@@ -43,7 +44,9 @@ class Handover:
         self._held: set[asyncio.Task[None]] = set()
 
     def take(self, inbound: Inbound, request_id: str) -> None:
-        """Raises Throttled. The request is answered when control has answered."""
+        """Raises Throttled, BodyTooLarge. The request is answered when control has answered."""
+        if len(inbound.body) > BODY_BYTES:
+            raise answers.too_large(BODY_BYTES)
         if len(self._held) >= MOST_HELD:
             raise errors.Throttled(f"{MOST_HELD} asynchronous invocations wait already to be queued; try again later.")
         task = asyncio.get_running_loop().create_task(self._bring(inbound, request_id))
