@@ -22,6 +22,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from kedge.node.report import status as node_status
+
 START_S = 30.0
 NO_RETRY = Config(retries={"total_max_attempts": 1}, read_timeout=20, connect_timeout=5)
 
@@ -94,13 +96,8 @@ class Server:
             self.process = None
 
     def status(self) -> dict[str, Any]:
-        done = subprocess.run(
-            [sys.executable, "-m", "kedge", "status", "--json", "--data", str(self.data)],
-            check=False, timeout=30, capture_output=True,
-        )  # fmt: skip
-        found = json.loads(done.stdout)
-        assert isinstance(found, dict)
-        return found
+        """As `kedge status --json` says it, which costs a process more: many of these tests wait for what it says."""
+        return node_status(self.data)
 
     def pids(self, role: str) -> list[int]:
         """Process ids of "supervisor", "control", "router", "forkserver" or "instance"."""

@@ -226,17 +226,17 @@ def test_a_client_that_goes_away_takes_its_request_out_of_the_queue(server: Serv
     ready(server, "single")
 
     async def leave() -> None:
-        slow = await Connection.open(server)
+        notes = [signed(server, "single", b'{"act": "note", "n": %d}' % number) for number in (*range(50), -1)]
+        slow, stays, *leaving = [await Connection.open(server) for _ in range(52)]
         slow.writer.write(signed(server, "single", b'{"act": "slow", "s": 1.5}'))
         await asyncio.sleep(0.3)
-        for number in range(50):
-            gone = await Connection.open(server)
-            gone.writer.write(signed(server, "single", b'{"act": "note", "n": %d}' % number))
-            await gone.writer.drain()
-            await asyncio.sleep(0.01)
-            gone.close()
-        stays = await Connection.open(server)
-        assert (await stays.ask(signed(server, "single", b'{"act": "note", "n": -1}')))[0] == 200
+        for connection, note in zip(leaving, notes, strict=False):
+            connection.writer.write(note)
+            await connection.writer.drain()
+        await asyncio.sleep(0.3)
+        for connection in leaving:
+            connection.close()
+        assert (await stays.ask(notes[-1]))[0] == 200
         assert (await slow.answer())[0] == 200
         slow.close()
         stays.close()
