@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from kedge import core
 from kedge.compute import commands, gpus, orders, output
 from kedge.compute.base import TaskSpec
 from kedge.compute.cgroup import Groups
@@ -44,7 +45,7 @@ IMAGE = "KEDGE_IMAGE"
 COMPILE = "KEDGE_COMPILE"
 """Of a model's environment: whether it is compiled. kedge.serving.compiled reads it."""
 _FORK_TRIES = 3
-_KEPT_VARIABLES = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+_KEPT_VARIABLES = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", core.VARIABLE)
 _KEPT_PREFIXES = ("LC_", "PYTHON")
 _ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "VECLIB_MAXIMUM")}
 
@@ -76,7 +77,8 @@ def home_id(home: Home) -> str:
 
 
 def clean_environment(source: Mapping[str, str], home: Home) -> dict[str, str]:
-    """What a process without any key needs from the operator's environment: where programs and modules are."""
+    """What a process without any key needs from the operator's environment: where programs and modules are, and
+    which core to run."""
     kept = {name: value for name, value in source.items() if name in _KEPT_VARIABLES or name.startswith(_KEPT_PREFIXES)}
     return {**kept, **_ONE_THREAD, HOME_MARK: home_id(home)}
 
