@@ -3,7 +3,8 @@
     scripts/bench footprint [--quick]
 
 Memory is the proportional set size of the server's whole process tree: of each role of an idle server, for an instance
-more of one endpoint, for an endpoint more of the same model. CPU is that of an idle platform with 20 endpoints.
+more of one endpoint, for an endpoint more of the same model. CPU is that of an idle platform with 20 endpoints. Then a
+router alone, connected to an instance of each of 1, 100 and 1,000 endpoints.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.serving import machine, own
 from benchmarks.serving.own import Artifact, Setup
+from benchmarks.serving.own_router import RouterAlone
 
 SETTLE_S = 2.0
 ROOMY = Setup(settings={"KEDGE_CPU_OVERCOMMIT": "64", "KEDGE_MEMORY_OVERCOMMIT": "64"})
@@ -105,6 +107,23 @@ def idle(endpoints: int, seconds: float) -> None:
         server.stop()
 
 
+def routed(endpoints: int, seconds: float) -> None:
+    """A router, its table on disk, and nothing that anybody asks it."""
+    began_s = time.monotonic()
+    router = RouterAlone("echo", Setup(), endpoints)
+    try:
+        took_s = time.monotonic() - began_s
+        tree = machine.Tree(router.roots[0])
+        say(f"router, {endpoints:,} endpoints", memory_mib(tree), "MiB")
+        cpu_s, start = tree.cpu_s(), time.monotonic()
+        time.sleep(seconds)
+        share = (tree.cpu_s() - cpu_s) / (time.monotonic() - start)
+        say(f"router, {endpoints:,} endpoints, idle for {seconds:.0f} s", share * 100, "% of a core")
+        say(f"router, {endpoints:,} endpoints, connected to all, workers' start included", took_s, "s")
+    finally:
+        router.stop()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="scripts/bench footprint", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -113,6 +132,8 @@ def main() -> None:
     quick = parser.parse_args().quick
     grown(4 if quick else 10)
     idle(20, 10.0 if quick else 60.0)
+    for endpoints in (1, 100, 1000):
+        routed(endpoints, 5.0 if quick else 20.0)
 
 
 if __name__ == "__main__":
