@@ -1,7 +1,8 @@
-"""What happens by itself: events are passed on to the outbox, and objects whose time has come go.
+"""What happens by itself: events are passed on to topics and the outbox, and objects whose time has come go.
 
-Both take small steps that can be taken again. An event stays in the index until it is in the outbox, under the same id;
-a crash in between passes it on twice. An expiry is decided from what is there and made only if that is there still.
+Both take small steps that can be taken again. An event stays in the index until it is in the outbox, or a message to a
+topic waits in the queue of actions, under the same id; a crash in between passes it on twice. An expiry is decided from
+what is there and made only if that is there still.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import groupby
 
-from kedge.objects import configuration, lifecycle
+from kedge.objects import configuration, lifecycle, notifications, telling
 from kedge.objects.errors import NoSuchBucket, NoSuchUpload
 from kedge.objects.files import Objects
 from kedge.objects.lifecycle import Due, Rule
@@ -42,6 +43,11 @@ def _pass_some_on(objects: Objects, store: Store) -> bool:
     with store.transaction(Author("s3.amazonaws.com", "", found[-1].at)) as tx:
         for event in found:
             scope = Scope(event.account, event.region)
+            if event.detail_type == notifications.TO_TARGET and telling.is_topic(event.detail["TargetArn"]):
+                message = event.detail["Message"]
+                bucket = message["Records"][0]["s3"]["bucket"]["name"]
+                telling.tell(tx, event.detail["TargetArn"], message, bucket, scope, event.at, event.id)
+                continue
             tx.emit(event.source, event.detail_type, dict(event.detail), scope, identity=event.id)
     objects.events.forget([event.number for event in found])
     return True

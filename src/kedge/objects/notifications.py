@@ -112,6 +112,24 @@ def messages(configuration: str, bucket: Bucket, what: Happening) -> Iterator[Me
             yield event
 
 
+def topics(configuration: Mapping[str, Any]) -> list[str]:
+    """ARNs of the topics that are told something, each once."""
+    rules: Sequence[Mapping[str, str]] = configuration.get("TopicConfigurations") or ()
+    return list(dict.fromkeys(rule["TopicArn"] for rule in rules))
+
+
+def test_event(bucket: str, at: datetime, request_id: str) -> dict[str, Any]:
+    """What a topic is sent once it was chosen, so that who chose it sees that messages arrive."""
+    return {
+        "Service": "Amazon S3",
+        "Event": "s3:TestEvent",
+        "Time": _iso(at),
+        "Bucket": bucket,
+        "RequestId": request_id,
+        "HostId": request_id,
+    }
+
+
 def _asks_for(rule: Mapping[str, Any], what: Happening) -> bool:
     full = f"s3:{what.name}"
     if not any(event == full or (event.endswith(":*") and full.startswith(event[:-1])) for event in rule["Events"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 CHECKSUMS = ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
 """The algorithms whose checksums are kept. In a request or an answer, the member is "Checksum" + the name."""
@@ -196,7 +197,7 @@ class Deleted:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, on its way to the outbox of the resource store."""
+    """Something that happened, on its way to a topic or to the outbox of the resource store."""
 
     number: int
     id: str
@@ -205,4 +206,4 @@ class Event:
     region: str
     source: str
     detail_type: str
-    detail: Mapping[str, object]
+    detail: Mapping[str, Any]

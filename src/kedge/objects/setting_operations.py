@@ -10,7 +10,7 @@ from typing import Any
 from kedge.call import Call
 from kedge.errors import AccessDenied
 from kedge.identity.named import missing
-from kedge.objects import bucket_policy, configuration, cors, lifecycle, notifications, tags
+from kedge.objects import bucket_policy, configuration, cors, lifecycle, notifications, tags, telling
 from kedge.objects.access import Operation, bucket_of, cause_of, key_of, version_members, version_of
 from kedge.objects.acl import PUBLIC
 from kedge.objects.bucket_operations import checked_ownership
@@ -24,7 +24,7 @@ from kedge.objects.errors import (
     NotImplementedHere,
 )
 from kedge.objects.records import Attributes, Bucket, ObjectInfo
-from kedge.store.store import Document
+from kedge.store.store import Author, Document, Scope
 
 NO_POLICY = ("NoSuchBucketPolicy", "The bucket policy does not exist")
 
@@ -162,8 +162,24 @@ async def put_bucket_notification_configuration(call: Call, request: dict[str, A
     if asked.get(notifications.EVENTBRIDGE) is not None:
         kept[notifications.EVENTBRIDGE] = {}
     text = json.dumps(kept) if kept else ""
-    await call.objects.run(lambda: call.objects.set_notifications(bucket_of(call, request), text))
+
+    def put() -> None:
+        bucket = bucket_of(call, request)
+        call.objects.set_notifications(bucket, text)
+        if (chosen := notifications.topics(kept)) and not request.get("SkipDestinationValidation"):
+            _test(call, bucket, chosen)
+
+    await call.objects.run(put)
     return {}
+
+
+def _test(call: Call, bucket: Bucket, topics: list[str]) -> None:
+    """Whether they get it is not waited for: a topic may be made later, and its policy changed."""
+    message = notifications.test_event(bucket.name, call.now, call.request_id)
+    owner = Scope(bucket.account, bucket.region)
+    with call.store.transaction(Author("s3.amazonaws.com", call.request_id, call.now)) as tx:
+        for topic in topics:
+            telling.tell(tx, topic, message, bucket.name, owner, call.now, f"{call.request_id}:{topic}")
 
 
 async def get_bucket_notification_configuration(call: Call, request: dict[str, Any]) -> dict[str, Any]:
