@@ -18,12 +18,13 @@ from kedge.wire.models import Models
 from kedge.wire.plain import NotPlain
 from kedge.wire.shapes import read
 
-MODELS = Models(["cloudwatch", "sagemaker", "kms"])
+MODELS = Models(["cloudwatch", "sagemaker", "kms", "logs"])
 SHAPES = {
     name: MODELS.services[service].operation_model(name).input_shape
     for service, name in (
         ("cloudwatch", "PutMetricData"), ("cloudwatch", "GetMetricData"), ("cloudwatch", "PutMetricAlarm"),
         ("sagemaker", "CreateModel"), ("sagemaker", "CreateEndpointConfig"), ("kms", "Encrypt"),
+        ("logs", "PutLogEvents"),
     )
 }  # fmt: skip
 RIGHT: dict[str, dict[str, Any]] = {
@@ -51,6 +52,10 @@ RIGHT: dict[str, dict[str, Any]] = {
     "CreateEndpointConfig": {
         "EndpointConfigName": "e",
         "ProductionVariants": [{"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1}],
+    },
+    "PutLogEvents": {
+        "logGroupName": "g", "logStreamName": "s",
+        "logEvents": [{"timestamp": 1_700_000_000_000, "message": "ü"}, {"timestamp": 2, "message": "b"}],
     },
     "Encrypt": {"KeyId": "alias/a", "Plaintext": "aGVsbG8=", "EncryptionContext": {"a": "b"}},
 }  # fmt: skip

@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, repeat
 from typing import NamedTuple, TypeAlias
 
 LEVEL = 1
@@ -38,6 +38,10 @@ class Event(NamedTuple):
     stream: int
     ingested_ms: int
     message: str
+
+
+_new: Callable[[type[Event], tuple[int, int, int, int, str]], Event] = tuple.__new__
+"""An event of its fields, at a third of the cost of Event(*fields)."""
 
 
 @dataclass(frozen=True)
@@ -95,18 +99,16 @@ class Block:
         return cls(at_ms, order, ingested_ms, ends, raw[begin:], base)
 
     def events(self, indices: Sequence[int], stream: int) -> list[Event]:
-        at_ms, order, ingested_ms, ends = self.at_ms, self.order, self.ingested_ms, self.ends
-        text, base = self.text, self.base
-        return [
-            Event(
-                at_ms[index],
-                base + order[index],
-                stream,
-                ingested_ms[index],
-                text[ends[index - 1] if index else 0 : ends[index]].decode(),
-            )
-            for index in indices
-        ]
+        ends, text, base = self.ends, self.text, self.base
+        fields = zip(
+            map(self.at_ms.__getitem__, indices),
+            [base + self.order[index] for index in indices],
+            repeat(stream),
+            map(self.ingested_ms.__getitem__, indices),
+            [text[ends[index - 1] if index else 0 : ends[index]].decode() for index in indices],
+            strict=False,
+        )
+        return list(map(_new, repeat(Event), fields))
 
     def within(self, start_ms: int, end_ms: int, after: Key = FIRST_KEY, before: Key = LAST_KEY) -> range:
         """Indices of the events with start_ms <= time < end_ms whose keys are after the one and before the other."""

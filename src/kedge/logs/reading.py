@@ -6,7 +6,6 @@ before it; of the events that wait only as many are kept as the page still needs
 
 from __future__ import annotations
 
-import heapq
 import json
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -76,39 +75,42 @@ def read(db: sqlite3.Connection, asked: Question, bounds: Bounds) -> Answer:
 
 class _Page:
     def __init__(self, asked: Question, bounds: Bounds) -> None:
-        self._sign = -1 if asked.newest_first else 1
+        self._newest_first = asked.newest_first
         self._bounds = bounds
         self._text_bytes = 0
         self._events: list[Event] = []
-        self._waiting: list[tuple[int, int, Event]] = []
-        """A heap, the next one first."""
+        self._waiting: list[Event] = []
+        """The next one last. Never more than the page can hold, and one to know that there are more."""
         self.edge_ms: int | None = None
-        """Once more wait than the page can hold: what is further away is not on it."""
+        """Once so many wait: what is further away is not on the page."""
 
     @property
     def last_key(self) -> Key:
         return self._events[-1][:2]
 
     def add(self, found: list[Event]) -> None:
-        sign, most = self._sign, self._bounds.events + 1
-        for event in found:
-            heapq.heappush(self._waiting, (sign * event.at_ms, sign * event.sequence, event))
-        if len(self._waiting) > most + most // 4:
-            self._waiting = heapq.nsmallest(most, self._waiting)
-            self.edge_ms = self._waiting[-1][2].at_ms
+        """found: of one block, in the order of time."""
+        waiting, most = self._waiting, self._bounds.events + 1 - len(self._events)
+        # Both are in order, the nearest of them last: sorting what are two runs is merging them.
+        waiting += found if self._newest_first else found[::-1]
+        waiting.sort(reverse=not self._newest_first)
+        if len(waiting) > most:
+            del waiting[:-most]
+            self.edge_ms = waiting[0].at_ms
 
     def take(self, edge: int | None) -> bool:
         """Take over what comes before this time, all of it for None. True when there is more than the page holds."""
-        while self._waiting:
-            at, _, event = self._waiting[0]
-            if edge is not None and at >= self._sign * edge:
+        waiting, newest_first = self._waiting, self._newest_first
+        while waiting:
+            event = waiting[-1]
+            if edge is not None and (event.at_ms <= edge if newest_first else event.at_ms >= edge):
                 return False
             size = len(event.message) if event.message.isascii() else len(event.message.encode())
             too_much = self._text_bytes + size > self._bounds.text_bytes
             if len(self._events) == self._bounds.events or (self._events and too_much):
                 return True
             self._text_bytes += size
-            self._events.append(heapq.heappop(self._waiting)[2])
+            self._events.append(waiting.pop())
         return False
 
     def answer(self, rest: Key | None) -> Answer:

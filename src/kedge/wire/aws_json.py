@@ -258,13 +258,24 @@ def _plain_double(node: Any) -> float:
     return finite(float(node))
 
 
+def _plain_long(node: Any) -> int:
+    if type(node) is not int:
+        raise NotPlain
+    return checked_integer(node, "long")
+
+
 def _plain_time(node: Any) -> datetime:
     if type(node) is not float and type(node) is not int:
         raise NotPlain
     return epoch(float(node))
 
 
-_QUICK: Mapping[str, plain.Read] = {"string": _plain_text, "double": _plain_double, "timestamp": _plain_time}
+_QUICK: Mapping[str, plain.Read] = {
+    "string": _plain_text,
+    "double": _plain_double,
+    "long": _plain_long,
+    "timestamp": _plain_time,
+}
 
 JSON_READER = Reader(_read_member, _read_items, _read_entries, _read_structure, _read_scalar)
 JSON_WRITER = Writer(_write_structure, lambda _, items: items, lambda _, entries: dict(entries), _write_scalar)
