@@ -155,7 +155,8 @@ class Telemetry:
         return None
 
     async def _follow_output(self) -> float | None:
-        return await asyncio.to_thread(self._follower.step)
+        due_s = await asyncio.to_thread(self._follower.step)
+        return self._follower.period_s if due_s is None else due_s
 
 
 def _exporting(settings: Settings, node: str, clock: Clock, scraping: Scraping) -> Exporting | None:

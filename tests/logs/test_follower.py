@@ -19,7 +19,7 @@ from kedge.compute.records import OUTPUT, TaskRecord, write_task
 from kedge.config import Settings
 from kedge.home import Home, open_home
 from kedge.logs import lines
-from kedge.logs.follower import Follower
+from kedge.logs.follower import PERIOD_S, QUIET_AFTER_S, Follower
 from kedge.logs.reading import Bounds, Question
 from kedge.logs.records import KIND, as_ms
 from kedge.logs.store import LogStore
@@ -258,3 +258,16 @@ def test_a_line_without_end_becomes_several_events_at_characters():
     assert "".join(found) == "é" * lines.LONGEST_BYTES
     assert max(len(event.encode()) for event in found) <= lines.LONGEST_BYTES
     assert len(lines.cut(b"x" * 600_000 + b"\n", ended=False)[0]) == 3
+
+
+def test_when_nothing_comes_it_looks_less_often(world: World):
+    world.task("i-1")
+    world.write("i-1", b"one\n")
+    world.follow()
+    assert world.follower.period_s == PERIOD_S
+    world.clock.advance(QUIET_AFTER_S + 1)
+    world.follow()
+    assert PERIOD_S < world.follower.period_s < 1
+    world.write("i-1", b"two\n")
+    world.follow()
+    assert world.follower.period_s == PERIOD_S

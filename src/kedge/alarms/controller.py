@@ -96,6 +96,8 @@ class Controller:
         return await with_lease(self._lease, self._step)
 
     async def _step(self, held: tuple[str, int]) -> float:
+        if self._is_idle:
+            return PERIOD_S
         return await asyncio.to_thread(self.look, held)
 
     def look(self, held: tuple[str, int]) -> float:
@@ -106,6 +108,12 @@ class Controller:
         self._repeat(now_s, held)
         self._composites.look(self._author(), held)
         return self._due_s()
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether there is no alarm: then no thread is woken to look at none."""
+        known = self._known.metric or self._known.composite
+        return not known and self._commits == self._seen and not self._store.is_shared
 
     def _committed(self) -> None:
         self._commits += 1

@@ -19,6 +19,8 @@ from pathlib import Path
 _POLL_S = 0.05
 _POLLS_TO_COMPARE = 20
 _PROC = Path("/proc")
+_STAT_BYTES = 4096
+"""More than the 52 numbers and the name have."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,12 @@ class Stat:
 def read_stat(pid: int) -> Stat | None:
     """None when there is no such process. Source: proc_pid_stat(5); the name in brackets may hold anything."""
     try:
-        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
+        # By hand, at a third of the cost of a Path: the supervisor looks at every process once a second.
+        descriptor = os.open(f"{_PROC}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(descriptor, _STAT_BYTES).decode(errors="replace")
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text[text.rindex(")") + 2 :].split()

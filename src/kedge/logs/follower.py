@@ -24,6 +24,9 @@ from kedge.store.records import Author, Scope
 from kedge.store.store import Store
 
 PERIOD_S = 0.5
+QUIET_PERIOD_S = 0.9
+"""Once nothing has come for QUIET_AFTER_S. Still, a line is there within a second."""
+QUIET_AFTER_S = 10.0
 _CHUNK_BYTES = 1024 * 1024
 """Of one commit."""
 _BEHIND_MS = 2_000
@@ -62,6 +65,8 @@ class Follower:
         self._clock = clock
         self._sources: dict[str, Source | None] = {}
         self._newest_ms = 0
+        self._came_s = clock.monotonic_s()
+        """When something came last."""
         self._turn = threading.Lock()
 
     def step(self) -> float | None:
@@ -86,6 +91,11 @@ class Follower:
             for task_id in gone:
                 self._sources.pop(task_id, None)
             return 0.0 if more else None
+
+    @property
+    def period_s(self) -> float:
+        """Until the next step, where nothing more is there at once."""
+        return QUIET_PERIOD_S if self._clock.monotonic_s() - self._came_s > QUIET_AFTER_S else PERIOD_S
 
     def forget(self) -> None:
         """What is left of tasks that are not there any more is not read; call it once there are none."""
@@ -149,6 +159,7 @@ class Follower:
 
     def _take(self, source: Source, events: list[str], position: int, written_ms: int) -> None:
         """Commit. written_ms: when the last of them was written at the latest, which may be long ago."""
+        self._came_s = self._clock.monotonic_s()
         now_ms = as_ms(self._clock.now())
         mark = Mark(source.name, source.position, position)
         at_ms = max(min(written_ms, now_ms), min(source.last_ms, now_ms))
