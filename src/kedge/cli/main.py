@@ -20,6 +20,7 @@ _WHERE = {
     "weights": "endpoints",
     "logs": "logs",
     "metrics": "metrics",
+    "shadow": "shadow",
     "delete": "endpoints",
     "doctor": "doctor",
     "completion": "completion",
