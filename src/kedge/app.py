@@ -42,6 +42,7 @@ from kedge.compute.link import keep_link
 from kedge.compute.processes import LocalEngine
 from kedge.config import SettingError, Settings
 from kedge.endpoints import operations as endpoint_operations
+from kedge.endpoints.changing import Means
 from kedge.endpoints.controller import Controller
 from kedge.endpoints.descriptions import Warn
 from kedge.endpoints.fleets import Choose, Kinds
@@ -55,11 +56,13 @@ from kedge.identity.authorization import Authorization
 from kedge.identity.keys import KeyRing
 from kedge.identity.known import USED_EVERY_S, Known
 from kedge.identity.records import AccessKey, Caller
+from kedge.inference_experiments import operations as experiment_operations
+from kedge.inference_experiments.controller import Controller as Experiments
 from kedge.kms import controller as kms_controller
 from kedge.kms import operations as kms_operations
 from kedge.kms.keystore import KeyStore
 from kedge.kms.master import open_master, record_master
-from kedge.loop import Signal, run, run_on_fastest_loop
+from kedge.loop import Signal, keep, run, run_on_fastest_loop
 from kedge.messaging import Messaging
 from kedge.metrics.scraping import PATH
 from kedge.models import operations as model_operations
@@ -120,6 +123,7 @@ def operations(
         **registry_operations.OPERATIONS,
         **tag_operations.OPERATIONS,
         **endpoint_operations.operations(machine),
+        **experiment_operations.OPERATIONS,
         **kms_operations.operations(key_store),
         **telemetry.operations(),
         **messaging.operations(),
@@ -207,6 +211,9 @@ class App:
             Kinds(partial(instance_types.find, known=sizes), runtime_chooser(settings), images.known_images()),
             self.engine.capacity,
             version_warnings(settings, home),
+        )
+        self.experiments = Experiments(
+            self.store, self.clock, self.lease("inference experiments"), Means(machine.kinds, self.engine.capacity)
         )
         self.authentication = Authentication(
             self.keys, self.known, self.root, home.region, self.clock, required=settings.auth_required
@@ -359,6 +366,10 @@ class App:
         )
         beside = [
             asyncio.create_task(self.controller.run(), name="controller"),
+            asyncio.create_task(keep(self.experiments.lease, self.changed, self.clock), name="lease of experiments"),
+            asyncio.create_task(
+                run("inference experiments", self.experiments.step, self.changed, self.clock), name="experiments"
+            ),
             asyncio.create_task(run("prune", self.prune, Signal(), self.clock, period_s=PERIOD_S), name="prune"),
             asyncio.create_task(
                 run("keys", self.turn_keys, Signal(), self.clock, period_s=kms_controller.PERIOD_S), name="keys"

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kedge import arn
 from kedge.async_inference import config as asynchronous
 from kedge.call import Call
 from kedge.documents import Kind
-from kedge.endpoints import capture
+from kedge.endpoints import capture, changing
 from kedge.endpoints.records import CONFIG_KIND
 from kedge.errors import ValidationFailed
 from kedge.store.store import Transaction
@@ -61,16 +60,8 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def models_of(call: Call, tx: Transaction, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The documents of all models that a config names, by the name it uses. Raises ValidationFailed."""
-    found = {}
-    for variant in [*config["ProductionVariants"], *config.get("ShadowProductionVariants", [])]:
-        if name := variant.get("ModelName"):
-            model = tx.get(call.scope, "model", name.lower())
-            if model is None:
-                model_arn = arn.sagemaker(call.scope.region, call.scope.account, "model", name)
-                raise ValidationFailed(f'Could not find model "{model_arn}".')
-            found[name] = model.document
-    return found
+    """As changing.models_of, of the caller's."""
+    return changing.models_of(tx, call.scope, config)
 
 
 def _check_shadowed(request: Mapping[str, Any]) -> None:

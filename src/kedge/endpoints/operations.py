@@ -13,16 +13,15 @@ from typing import Any
 from kedge import listing
 from kedge.call import Call
 from kedge.compute.base import Capacity
-from kedge.endpoints import capture, configs, deployment_config, guards, scaling, shifting
+from kedge.endpoints import changing, configs, deployment_config, guards, scaling, shifting
 from kedge.endpoints.descriptions import Warn, arn_of, description, silent
 from kedge.endpoints.events import announce, announce_deployment
-from kedge.endpoints.fleets import Kinds, coming, new_fleet, retained
+from kedge.endpoints.fleets import Kinds, coming, retained
 from kedge.endpoints.records import KIND, Endpoint, Fleet, Status
 from kedge.endpoints.waiter import is_waiter
 from kedge.errors import ValidationFailed
 from kedge.store.store import Author, Resource, Transaction
 from kedge.tags.attach import attach
-from kedge.tags.attach import read as read_tags
 
 HOLD_S = 5.0
 """How long a waiter's DescribeEndpoint may be held. botocore reads for 60 s; its waiter sleeps for 30 s between."""
@@ -128,11 +127,7 @@ def delete_endpoint(call: Call, request: Mapping[str, Any]) -> Answer:
 
 
 def _fleet(machine: Machine, call: Call, tx: Transaction, number: int, config_name: str) -> Fleet:
-    """Raises ValidationFailed when the config or a model of it is not there (any more), or a tag of it is no rule."""
-    config = configs.CONFIG.found(call, tx, config_name)
-    models = configs.models_of(call, tx, config.document)
-    rules = capture.rules_of(read_tags(tx, call.scope, configs.CONFIG.arn(call, config.name)))
-    return new_fleet(number, config.document, models, machine.kinds, call.now.timestamp(), rules)
+    return changing.fleet_of(tx, call.scope, number, config_name, machine.kinds, call.now.timestamp())
 
 
 def _wanted(endpoint: Endpoint, given: list[Mapping[str, Any]]) -> dict[str, scaling.Size]:

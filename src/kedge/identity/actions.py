@@ -116,6 +116,10 @@ def _sagemaker(action: str, operation: str, asked: Asked) -> list[Need]:
     if operation.startswith("Invoke"):
         invoked = action if operation == "InvokeEndpointAsync" else "sagemaker:InvokeEndpoint"
         return [Need(invoked, asked.arn("sagemaker", f"endpoint/{given['EndpointName'].lower()}"))]
+    if operation.endswith("InferenceExperiment"):
+        needed = [Need(action, asked.arn("sagemaker", f"inference-experiment/{given['Name'].lower()}"), context)]
+        tagging = [Need("sagemaker:AddTags", needed[0].resource, context)] if given.get("Tags") else []
+        return needed + tagging
     if "ModelPackage" in operation:
         return _model_packages(action, operation, asked, context)
     names = _KINDS.get(operation, (f"{_VERB.sub('', operation, count=1)}Name",))
