@@ -66,6 +66,21 @@ BUCKET, KEY = "arn:aws:s3:::b", "arn:aws:s3:::b/k"
             {"EndpointName": "e"},
             [("sagemaker:UpdateEndpointWeightsAndCapacities", f"{SAGEMAKER}:endpoint/e")],
         ),
+        (
+            "sagemaker.CreateInferenceExperiment",
+            {"Name": "Try", "RoleArn": ROLE, "Tags": [{"Key": "a", "Value": "b"}]},
+            [
+                ("sagemaker:CreateInferenceExperiment", f"{SAGEMAKER}:inference-experiment/try"),
+                ("sagemaker:AddTags", f"{SAGEMAKER}:inference-experiment/try"),
+                ("iam:PassRole", ROLE),
+            ],
+        ),
+        (
+            "sagemaker.StopInferenceExperiment",
+            {"Name": "Try"},
+            [("sagemaker:StopInferenceExperiment", f"{SAGEMAKER}:inference-experiment/try")],
+        ),
+        ("sagemaker.ListInferenceExperiments", {}, [("sagemaker:ListInferenceExperiments", "*")]),
         ("sagemaker.AddTags", {"ResourceArn": "arn:x", "Tags": []}, [("sagemaker:AddTags", "arn:x")]),
         (
             "sagemaker-runtime.InvokeEndpointWithResponseStream",

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kedge.call import Call
 from kedge.compute import instance_types
 from kedge.compute.base import Capacity, TaskState
 from kedge.endpoints.changing import Means
 from kedge.endpoints.fleets import Kinds
-from kedge.errors import ResourceNotFound, ServiceError, ValidationFailed
+from kedge.errors import AccessDenied, ResourceNotFound, ServiceError, ValidationFailed
 from kedge.inference_experiments.controller import Controller
 from kedge.inference_experiments.errors import Conflict, ResourceInUse
 from kedge.inference_experiments.operations import OPERATIONS
@@ -407,6 +409,31 @@ async def test_what_cannot_be(lab: Lab):
     with pytest.raises(ValidationFailed, match="DesiredModelVariants names"):
         lab.stop("Retain", "Remove", DesiredModelVariants=[model_variant("next", "better")])
     assert lab.status == "Running"
+
+
+async def test_who_may_not_update_the_endpoint_may_have_no_experiment_on_it(lab: Lab):
+    asked: list[tuple[str, str]] = []
+
+    def deny(call: Call, action: str, resource: str, context: Any) -> None:
+        asked.append((action, resource))
+        raise AccessDenied("no")
+
+    lab.create()
+    await lab.step(1)
+    given = {"ShadowModeConfig": shadow_mode(), "ModelVariants": [model_variant("next", "better")], "EndpointName": "e"}
+    for operation, request in (
+        ("Create", given),
+        ("Start", {}),
+        ("Stop", {"ModelVariantActions": {"next": "Remove"}}),
+        ("Update", {"Description": "x"}),
+        ("Delete", {}),
+    ):
+        with pytest.raises(AccessDenied):
+            OPERATIONS[f"sagemaker.{operation}InferenceExperiment"](
+                replace(lab.world.call(), require=deny), {"Name": "Try", **request}
+            )
+    assert asked == [("sagemaker:UpdateEndpoint", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/e")] * 5
+    assert lab.status == "Created"
 
 
 async def test_two_production_variants_have_no_experiment(lab: Lab):

@@ -33,6 +33,7 @@ def create_inference_experiment(call: Call, request: Mapping[str, Any]) -> Answe
         raise ValidationFailed("The Schedule's EndTime is over already.")
     document |= {"Created": call.now.timestamp(), "Config": "", "Base": "", "Asked": "", "Configs": 0}
     validation.check(document)
+    _require_endpoint(call, document)
     try:
         with _transaction(call) as tx:
             endpoint = _endpoint(call, tx, request["EndpointName"])
@@ -127,6 +128,12 @@ def _times(call: Call, schedule: Mapping[str, Any]) -> dict[str, float]:
     return {"StartTime": start.timestamp(), "EndTime": end.timestamp()}
 
 
+def _require_endpoint(call: Call, document: Mapping[str, Any]) -> None:
+    """What an experiment does to its endpoint, whoever has one made has to be allowed to do. Raises AccessDenied."""
+    endpoint_arn = arn_of(call.scope.region, call.scope.account, document["EndpointName"])
+    call.require(call, "sagemaker:UpdateEndpoint", endpoint_arn, {})
+
+
 def _endpoint(call: Call, tx: Transaction, name: str) -> Endpoint:
     resource = tx.get(call.scope, ENDPOINT, name.lower())
     endpoint_arn = arn_of(call.scope.region, call.scope.account, name)
@@ -156,8 +163,9 @@ def _check_models(call: Call, tx: Transaction, document: Mapping[str, Any]) -> N
 
 
 def _in_state(call: Call, tx: Transaction, name: str, what: str, *states: Status) -> Resource:
-    """Raises ResourceNotFound, Conflict."""
+    """Raises ResourceNotFound, AccessDenied, Conflict."""
     resource = _found(call, tx, name)
+    _require_endpoint(call, resource.document)
     if Status(resource.status) not in states:
         raise Conflict(
             f'Inference experiment "{_arn(call, name)}" has status {resource.status}; it can be {what} while it is '
