@@ -271,6 +271,28 @@ async def test_an_update_of_a_mix_that_fails_leaves_the_mix(world: World):
     assert len(world.engine.tasks) == 3
 
 
+@pytest.mark.parametrize("policy", [canary(50, wait_s=60), rolling(1, "INSTANCE_COUNT", wait_s=60)])
+async def test_shadows_come_and_go_with_their_fleet(world: World, policy: dict[str, Any]):
+    world.make_model()
+    world.make_config("c", variant(count=2), ShadowProductionVariants=[variant("s", count=4)])
+    world.make_config("c2", variant(count=2), ShadowProductionVariants=[variant("s", count=4)])
+    world.do("CreateEndpoint", EndpointName="e", EndpointConfigName="c")
+    await world.bring_up()
+    world.do("UpdateEndpoint", EndpointName="e", EndpointConfigName="c2", DeploymentConfig=policy)
+    for _ in range(4):
+        await world.settle()
+        await all_ready(world)
+        shadow = world.route("e").shadow
+        assert shadow.instances
+        assert not shadow.new
+        world.clock.advance(60)
+    await world.settle()
+    assert await shown(world) == ("InService", "c2")
+    assert len(world.route("e").shadow.instances) == 4
+    assert {i.config for i in world.route("e").shadow.instances} == {"c2"}
+    assert len(world.engine.tasks) == 6
+
+
 async def test_deleting_ends_a_deployment(world: World):
     await deployed(world, canary(10, wait_s=60))
     await all_ready(world)
