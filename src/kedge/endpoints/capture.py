@@ -75,9 +75,10 @@ def capture_of(fleet: Fleet) -> Capture | None:
 def summary(config: Config, status: Status) -> dict[str, Any]:
     """DescribeEndpoint's DataCaptureConfig."""
     on = is_enabled(config)
+    serves = status in (Status.IN_SERVICE, Status.UPDATING, Status.UPDATE_ROLLBACK_FAILED)
     return {
         "EnableCapture": on,
-        "CaptureStatus": "Started" if on and status in (Status.IN_SERVICE, Status.UPDATING) else "Stopped",
+        "CaptureStatus": "Started" if on and serves else "Stopped",
         "CurrentSamplingPercentage": config["InitialSamplingPercentage"],
         "DestinationS3Uri": config["DestinationS3Uri"],
         "KmsKeyId": config.get("KmsKeyId", ""),
