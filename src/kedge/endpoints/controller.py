@@ -1,7 +1,8 @@
 """Brings about what endpoint records want: load, decide (deployment.plan), apply. Remembers nothing that matters.
 
-What it keeps in memory is pace (when to try again) and downloads under way; both are found again from the store, the
-engine and the cache after a restart. The state of an endpoint is written last, when all that it says is so.
+What it keeps in memory is pace (when to try again) and downloads under way (preparing.py); both are found again from
+the store, the engine and the cache after a restart. The state of an endpoint is written last, when all that it says is
+so.
 
 Of several nodes with one store only the holder of the lease drives endpoints, and every write of a pass is guarded by
 the token that the pass began with. Routing tables need no lease: each node hands them to its own routers.
@@ -13,7 +14,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 from kedge.clock import Clock
 from kedge.compute.base import Engine, TaskState, TaskStatus
@@ -24,8 +24,9 @@ from kedge.endpoints.deployment import UID, Observed, plan, strays
 from kedge.endpoints.descriptions import arn_of
 from kedge.endpoints.events import announce, announce_deployment
 from kedge.endpoints.guards import ringing_for
+from kedge.endpoints.preparing import Preparation
 from kedge.endpoints.publisher import Publisher, Push
-from kedge.endpoints.records import KIND, Endpoint, Fleet, Status
+from kedge.endpoints.records import KIND, Endpoint, Status
 from kedge.endpoints.supply import Supply
 from kedge.endpoints.tasks import ARTIFACTS, spec
 from kedge.errors import ConcurrentChange, ServiceError
@@ -33,9 +34,6 @@ from kedge.home import Home
 from kedge.identity.principals import Directory
 from kedge.identity.records import AccessKey
 from kedge.loop import REST_S, Signal, keep, run, with_lease
-from kedge.models import artifact
-from kedge.models.artifact import ArtifactError, Fetching
-from kedge.models.records import Source
 from kedge.objects.files import Objects
 from kedge.store.lease import Lease
 from kedge.store.store import Author, LeaseLost, Resource, Store
@@ -43,9 +41,6 @@ from kedge.tags.attach import detach
 
 PERIOD_S = 1.0
 """How long a pass waits at the most for what happens without a sign, while something is under way."""
-DOWNLOADS = 4
-"""Model archives that are fetched at once; others wait their turn."""
-DOWNLOAD_TIMEOUT_S = 3600.0
 RETRY_S = 30.0
 """After this long what failed outside of a deployment is tried again."""
 COLLECT_S = 600.0
@@ -76,18 +71,16 @@ class Controller:
         have to stay because they are at work of which no router knows.
         """
         self._busy = busy
-        self._store, self._engine, self._objects = store, engine, objects
+        self._store, self._engine = store, engine
         self._settings, self._home, self._clock, self._changed = settings, home, clock, changed
         self._lease = lease
         self.publisher = Publisher(store, push, settings, home, clock, changed, keys, directory)
-        self._threads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="artifact")
-        self._downloads: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._not_before_s: dict[str, float] = {}
         """Endpoints (by uid) of which something failed that is to be tried again."""
         self._failed_since_s: dict[str, float] = {}
         self._collect_at_s = 0.0
-        self._closed = False
-        self.supply = Supply(store, home, self._fetching)
+        self._preparation = Preparation(store, objects, home, clock, self._hold, durable=not settings.ephemeral)
+        self.supply = Supply(store, home, self._preparation.fetching)
 
     async def run(self) -> None:
         """For ever: the lease, endpoints, the routing table, and the engine's news. Cancel it to stop, then `close`."""
@@ -99,12 +92,7 @@ class Controller:
 
     async def close(self) -> None:
         """End the downloads and give the lease back. What was half-fetched is fetched again by the next process."""
-        self._closed = True
-        downloads = list(self._downloads.values())
-        for download in downloads:
-            download.cancel()
-        await asyncio.gather(*downloads, return_exceptions=True)
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        await self._preparation.close()
         await self.supply.close()
         try:
             await asyncio.to_thread(self._lease.release)
@@ -142,9 +130,13 @@ class Controller:
                 raise
             except Exception:
                 log.exception("endpoint %s: a step failed; next try in %.0f s", resource.name, RETRY_S)
-                self._not_before_s[uid] = self._clock.monotonic_s() + RETRY_S
+                self._hold(uid)
         self._not_before_s = {uid: at for uid, at in self._not_before_s.items() if uid in uids}
         return REST_S if self._is_at_rest(resources) else self._due_s(resources)
+
+    def _hold(self, uid: str) -> None:
+        """Leave this endpoint alone for a while: what failed is tried again then."""
+        self._not_before_s[uid] = self._clock.monotonic_s() + RETRY_S
 
     def _due_s(self, resources: Iterable[Resource]) -> float | None:
         """In how many seconds a deployment has baked or taken too long; what is overdue waits for something else."""
@@ -156,12 +148,12 @@ class Controller:
 
     def _is_at_rest(self, resources: Iterable[Resource]) -> bool:
         """Whether nothing is to be done until something happens of which this process hears."""
-        waiting = self._store.is_shared or self._downloads or self._not_before_s or self._failed_since_s
+        waiting = self._store.is_shared or self._preparation.is_busy or self._not_before_s or self._failed_since_s
         return not waiting and not any(Status(resource.status).in_transition for resource in resources)
 
     async def settle(self) -> None:
         """Wait for the downloads that are under way."""
-        await asyncio.gather(*self._downloads.values())
+        await self._preparation.settle()
         await self.supply.settle()
 
     def _load(self) -> tuple[list[Resource], frozenset[str], dict[str, str]]:
@@ -178,7 +170,7 @@ class Controller:
         for action in plan(endpoint, Status(resource.status), seen):
             match action:
                 case steps.Prepare(number):
-                    self._prepare(resource, endpoint, number, held)
+                    self._preparation.begin(resource, endpoint, number, held)
                 case steps.Start(member):
                     await self._engine.start(spec(resource.scope, endpoint, member, self._settings.start_timeout_s))
                 case steps.Stop(task_id):
@@ -222,78 +214,9 @@ class Controller:
             tx.delete(resource)
             detach(tx, resource.scope, arn_of(resource.scope.region, resource.scope.account, resource.name))
 
-    def _prepare(self, resource: Resource, endpoint: Endpoint, number: int, held: tuple[str, int]) -> None:
-        """Fetch a fleet's model data on the side: a large one holds up nobody."""
-        key = (endpoint.uid, number)
-        fleet = endpoint.fleet(number)
-        if key in self._downloads or fleet is None:
-            return
-        download = asyncio.create_task(self._download(resource, fleet, held), name=f"download {endpoint.name}")
-        self._downloads[key] = download
-        download.add_done_callback(lambda _: self._downloads.pop(key))
-
-    async def _download(self, resource: Resource, fleet: Fleet, held: tuple[str, int]) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            try:
-                hashes = await loop.run_in_executor(self._threads, self._fetch, resource.scope.account, fleet)
-            except ArtifactError as error:
-                problem = str(error)
-                log.warning("endpoint %s: %s", resource.name, problem)
-                self._hold(resource, fleet)
-                await asyncio.to_thread(self._note, resource, lambda e: e.with_problem(fleet.number, problem), held)
-            else:
-                await asyncio.to_thread(self._note, resource, lambda e: e.prepared(fleet.number, hashes), held)
-        except LeaseLost as lost:
-            log.info("endpoint %s: %s; who has it now prepares the model data", resource.name, lost)
-        except Exception:
-            log.exception("endpoint %s: model data could not be prepared; next try in %.0f s", resource.name, RETRY_S)
-            self._not_before_s[resource.document["uid"]] = self._clock.monotonic_s() + RETRY_S
-
-    def _hold(self, resource: Resource, fleet: Fleet) -> None:
-        """A fleet that serves cannot fail for its model data: what it misses is looked for again after a while."""
-        live = resource.document["live"]
-        if live is not None and live["number"] == fleet.number:
-            self._not_before_s[resource.document["uid"]] = self._clock.monotonic_s() + RETRY_S
-
-    def _fetch(self, account: str, fleet: Fleet) -> Mapping[tuple[str, str], str]:
-        """The hash of each container's model data, by variant and container; of equal sources only once.
-
-        Raises ArtifactError.
-        """
-        fetching = self._fetching(account)
-        hashes: dict[tuple[Source, ...], str] = {}
-        found = {}
-        for variant in fleet.variants:
-            for container in variant.containers:
-                if container.models:
-                    continue
-                if container.needs not in hashes:
-                    timeout_s = variant.download_timeout_s or DOWNLOAD_TIMEOUT_S
-                    hashes[container.needs] = fetching.fetch(container.needs, timeout_s).sha256
-                found[variant.name, container.name] = hashes[container.needs]
-        return found
-
-    def _fetching(self, account: str) -> Fetching:
-        return Fetching(
-            self._objects,
-            self._home.artifacts,
-            account,
-            monotonic_s=self._clock.monotonic_s,
-            go_on=lambda: not self._closed,
-            durable=not self._settings.ephemeral,
-        )
-
-    def _note(self, resource: Resource, change: Callable[[Endpoint], Endpoint], held: tuple[str, int]) -> None:
-        """Write what was found out into the record, whatever else has changed in it, if it still is this endpoint's."""
-        with self._store.transaction(self._author(), lease=held) as tx:
-            now = tx.get(resource.scope, KIND, resource.name)
-            if now is not None and now.document["uid"] == resource.document["uid"]:
-                tx.observe(now, change(Endpoint.of(now.document)).document())
-
     async def _collect(self, resources: Iterable[Resource], tasks: Mapping[str, TaskStatus]) -> None:
         """Free the cache of what neither a record nor a task names. Only `step` starts downloads: none starts now."""
-        if self._downloads or self._clock.monotonic_s() < self._collect_at_s:
+        if self._preparation.is_busy or self._clock.monotonic_s() < self._collect_at_s:
             return
         with self.supply.at_rest() as at_rest:
             if not at_rest:
@@ -302,9 +225,7 @@ class Controller:
             fleets = [f for r in resources for e in (Endpoint.of(r.document),) for f in e.present]
             in_use = {sha256 for fleet in fleets for variant in fleet.variants for sha256 in variant.artifacts}
             in_use |= {each for task in tasks.values() for each in task.labels.get(ARTIFACTS, "").split(",")}
-            gone = await asyncio.to_thread(artifact.collect, self._home.artifacts, in_use)
-        if gone:
-            self._threads.submit(artifact.remove, gone)
+            await self._preparation.collect(in_use)
 
     def _rested(self, tasks: Mapping[str, TaskStatus]) -> frozenset[str]:
         now_s = self._clock.monotonic_s()
