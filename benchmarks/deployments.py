@@ -1,10 +1,11 @@
 """Every kind of deployment at 300 requests a second, and a canary that an alarm takes back.
 
-    scripts/bench deployments [--rate 300] [--instances 2] [--wait 3] [--bad 3] [--seconds-before 1]
+    scripts/bench deployments [--rate 300] [--instances 2] [--wait 3] [--bad 3] [--seconds-before 1] [--kill-control]
 
 An open loop over 64 keep-alive connections that never retry, each request timed from the moment at which it was due.
 The bad model raises on a fifth of its requests; an alarm of ten seconds, one datapoint of one, watches the canary. What
-is timed there is from the first answer that failed to the last one that the canary gave.
+is timed there is from the first answer that failed to the last one that the canary gave. With --kill-control the
+control process is ended by SIGKILL once in each phase of each deployment.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from tests.faults.clients import percentile
 from tests.faults.conftest import Server
-from tests.faults.deploying import at_rest, blue_green, config, create, guarded, policies, size, update
+from tests.faults.deploying import Killer, at_rest, blue_green, config, create, guarded, policies, size, update
 from tests.faults.pacing import Paced
 
 
@@ -27,18 +28,20 @@ def healthy(server: Server, kind: str, options: argparse.Namespace) -> None:
     config(server, name, options.instances)
     config(server, f"{name}-new", options.instances)
     create(server, name, name)
+    killer = Killer(server)
     with Paced(server, name, options.rate) as load:
         time.sleep(options.seconds_before)
         began_s = time.monotonic()
         update(server, name, f"{name}-new", policies(options.wait)[kind])
-        found = at_rest(server, name, within_s=120)
+        found = at_rest(server, name, killer.saw if options.kill_control else lambda _: None, within_s=120)
         took_s = time.monotonic() - began_s
         time.sleep(options.seconds_before)
     assert found["EndpointConfigName"] == f"{name}-new", found
     took = [each.took_s for each in load.answers]
     print(
         f"{kind:12} {len(took):6} requests, {len(load.failures)} failed, p50 {percentile(took, 0.5) * 1000:.1f} ms, "
-        f"p99.9 {percentile(took, 0.999) * 1000:.0f} ms, longest {max(took) * 1000:.0f} ms; deployed in {took_s:.1f} s",
+        f"p99.9 {percentile(took, 0.999) * 1000:.0f} ms, longest {max(took) * 1000:.0f} ms; deployed in {took_s:.1f} s"
+        f"{f', control killed {len(killer.phases)} times' if options.kill_control else ''}",
         flush=True,
     )
     server.client("sagemaker").delete_endpoint(EndpointName=name)
@@ -76,6 +79,7 @@ def main() -> None:
     parser.add_argument("--wait", type=int, default=3, help="seconds that each step bakes")
     parser.add_argument("--bad", type=int, default=3, help="how often the bad canary is deployed")
     parser.add_argument("--seconds-before", type=float, default=1.0)
+    parser.add_argument("--kill-control", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kedge-bench-") as folder, ExitStack() as stack:
         server = Server(Path(folder) / "data").up()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -72,6 +73,20 @@ def phase(found: dict[str, Any]) -> str:
     pending = found.get("PendingDeploymentSummary", {}).get("ProductionVariants", [])
     statuses = [status for each in pending for status in each.get("VariantStatus", ())]
     return f"{statuses[0]['Status']}: {statuses[0]['StatusMessage']}" if statuses else ""
+
+
+@dataclass
+class Killer:
+    """Ends the control process by SIGKILL once in each phase of a deployment."""
+
+    server: Server
+    phases: list[str] = field(default_factory=list)
+
+    def saw(self, found: dict[str, Any]) -> None:
+        now = phase(found)
+        if now and now not in self.phases:
+            self.phases.append(now)
+            self.server.kill("control")
 
 
 def size(percent: int) -> dict[str, Any]:

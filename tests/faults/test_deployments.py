@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +12,7 @@ from typing import Any
 import pytest
 
 from .conftest import Server, until
-from .deploying import at_rest, blue_green, config, create, guarded, phase, policies, size, update
+from .deploying import Killer, at_rest, blue_green, config, create, guarded, phase, policies, size, update
 from .pacing import Paced
 
 RATE_PER_S = 100.0
@@ -78,7 +76,8 @@ def test_a_canary_gets_its_share_and_nothing_more(server: Server, endpoint: str)
     with Paced(server, endpoint, RATE_PER_S) as load:
         update(server, endpoint, f"{endpoint}-new", policy)
         at_rest(server, endpoint, watch)
-    within = Counter(each.body for each in load.answers if bakes[0] < each.due_s < bakes[-1])
+    # Requests that were late near its end may have met the next step.
+    within = Counter(each.body for each in load.answers if bakes[0] < each.due_s < bakes[-1] - 0.5)
     assert within[f"{endpoint}-new".encode()] == pytest.approx(within.total() / 10, abs=2)
     assert load.failures == []
 
@@ -107,20 +106,13 @@ def test_an_alarm_takes_a_bad_canary_back_and_only_its_share_failed(server: Serv
 
 @pytest.mark.parametrize("kind", ["canary", "rolling"])
 def test_a_control_process_that_is_killed_in_every_phase_changes_nothing(server: Server, endpoint: str, kind: str):
-    killed: list[str] = []
-
-    def kill(found: dict[str, Any]) -> None:
-        if (now := phase(found)) and now not in killed:
-            killed.append(now)
-            for pid in server.pids("control"):
-                os.kill(pid, signal.SIGKILL)
-
+    killer = Killer(server)
     with Paced(server, endpoint, RATE_PER_S) as load:
         update(server, endpoint, f"{endpoint}-new", policies()[kind])
-        found = at_rest(server, endpoint, kill)
+        found = at_rest(server, endpoint, killer.saw)
     assert load.failures == []
     assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", f"{endpoint}-new")
-    assert {now.partition(":")[0] for now in killed} >= {"Creating", "Baking"}
+    assert {now.partition(":")[0] for now in killer.phases} >= {"Creating", "Baking"}
 
 
 def test_a_rollback_survives_a_kill(server: Server, endpoint: str):
@@ -131,8 +123,7 @@ def test_a_rollback_survives_a_kill(server: Server, endpoint: str):
         update(server, endpoint, bad, policy)
         until(lambda: "Baking" in phase(server.client("sagemaker").describe_endpoint(EndpointName=endpoint)))
         server.client("cloudwatch").set_alarm_state(AlarmName=f"{bad} fails", StateValue="ALARM", StateReason="a test")
-        for pid in server.pids("control"):
-            os.kill(pid, signal.SIGKILL)
+        server.kill("control")
         found = at_rest(server, endpoint)
         back_s = time.monotonic()
         time.sleep(0.3)

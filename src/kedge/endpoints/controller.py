@@ -115,7 +115,8 @@ class Controller:
             await self._engine.stop(stop.task_id)
         for resource in resources:
             uid = resource.document["uid"]
-            if self._clock.monotonic_s() < self._not_before_s.get(uid, 0.0) and uid not in ringing:
+            held_off = self._clock.monotonic_s() < self._not_before_s.get(uid, 0.0)
+            if held_off and uid not in ringing and resource.status != Status.DELETING:
                 continue
             if self._lease.held != held:  # the engine looks at no token, so look before it is asked for anything
                 raise LeaseLost(f'lease "{held[0]}" ran out during a pass')
