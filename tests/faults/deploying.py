@@ -12,9 +12,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from .conftest import Server, archive
 
 SCRIPT = """
+import time
 def model_fn(model_dir):
     return open(model_dir + "/name").read().encode()
 def transform_fn(name, body, content_type, accept):
+    if int(body) >= 1000:  # milliseconds
+        time.sleep(int(body) / 1000)
     if name.startswith(b"bad") and int(body) % 5 == 0:
         raise ValueError("I am the bad one")
     return name, "text/plain"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .clients import ask
 from .conftest import Server, until
 from .deploying import Killer, at_rest, blue_green, config, create, guarded, phase, policies, size, update
 from .pacing import Paced
@@ -113,6 +115,20 @@ def test_a_control_process_that_is_killed_in_every_phase_changes_nothing(server:
     assert load.failures == []
     assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", f"{endpoint}-new")
     assert {now.partition(":")[0] for now in killer.phases} >= {"Creating", "Baking"}
+
+
+def test_what_is_in_flight_is_answered(server: Server, endpoint: str):
+    with ThreadPoolExecutor() as threads:
+        slow = [threads.submit(ask, server, endpoint, b"3000") for _ in range(4)]
+        time.sleep(0.3)
+        update(server, endpoint, f"{endpoint}-new", {})
+        at_rest(server, endpoint)
+        assert ask(server, endpoint, b"1")[2] == f"{endpoint}-new".encode()
+        assert not any(each.done() for each in slow), "the deployment waited for requests"
+        answers = [(each.result()[0], each.result()[2]) for each in slow]
+    # What an old instance had not begun with, it gave back.
+    assert (200, endpoint.encode()) in answers
+    assert set(answers) <= {(200, endpoint.encode()), (200, f"{endpoint}-new".encode())}
 
 
 def test_a_rollback_survives_a_kill(server: Server, endpoint: str):
