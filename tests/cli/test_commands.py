@@ -28,7 +28,14 @@ def run(*arguments: str, data: Path, **options: object) -> subprocess.CompletedP
 
 @pytest.mark.parametrize(
     "arguments",
-    [("env",), ("status",), ("invoke", "x", "--data", "1"), ("weights", "x", "a=1"), ("delete", "x")],
+    [
+        ("env",),
+        ("status",),
+        ("invoke", "x", "--data", "1"),
+        ("weights", "x", "a=1"),
+        ("experiment", "x"),
+        ("delete", "x"),
+    ],
     ids=lambda arguments: arguments[0],
 )
 def test_without_a_server_the_exit_code_is_3_and_the_way_out_is_named(

@@ -21,6 +21,7 @@ _WHERE = {
     "logs": "logs",
     "metrics": "metrics",
     "shadow": "shadow",
+    "experiment": "experiment",
     "delete": "endpoints",
     "doctor": "doctor",
     "completion": "completion",
