@@ -15,14 +15,17 @@ from typing import Any
 
 import click
 
+from kedge.cli import rollout
 from kedge.cli.failures import Failed
 from kedge.cli.lifecycle import data_option, json_option
 from kedge.cli.packing import ARCHIVES, MODEL_SUFFIXES, pack
+from kedge.cli.rollout import Rollout
 from kedge.cli.server import Server, find
 
 TAG = "kedge:deployed-as"
 """On models and endpoint configurations that `kedge deploy` made; the value is the endpoint's name."""
 
+AT_ONCE = Rollout()
 _POLL_S = 0.1
 _SETTLE_S = 600.0
 
@@ -58,6 +61,12 @@ def place_variant(existing: list[dict[str, Any]], new: dict[str, Any], chosen: s
 @click.option("--instance-count", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--instance-type", default="ml.t3.medium", show_default=True)
 @click.option("--image", default="kedge/sklearn", show_default=True, help="Picks the runtime.")
+@click.option("--canary", type=click.IntRange(1, 50), metavar="PERCENT", help="First so much of the traffic.")
+@click.option("--linear", type=click.IntRange(10, 50), metavar="PERCENT", help="So much more at each step.")
+@click.option("--rolling", type=click.IntRange(5, 50), metavar="PERCENT", help="So many of the instances at a time.")
+@click.option("--bake", metavar="TIME", help="How long each step is watched: 90s, 5m, up to 1h.")
+@click.option("--final-bake", metavar="TIME", help="How long the old fleet is kept once all traffic has moved.")
+@click.option("--rollback-on", multiple=True, metavar="ALARM", help="An alarm that takes traffic back.")
 @data_option
 @json_option
 def deploy(
@@ -68,24 +77,36 @@ def deploy(
     instance_count: int,
     instance_type: str,
     image: str,
+    canary: int | None,
+    linear: int | None,
+    rolling: int | None,
+    bake: str | None,
+    final_bake: str | None,
+    rollback_on: tuple[str, ...],
     data: Path | None,
     as_json: bool,
 ) -> None:
     """Put MODEL_PATH behind an endpoint, new or existing, and wait until it is in service.
 
     MODEL_PATH: a joblib, pickle or skops file, a folder with a model or inference.py, or a model.tar.gz.
+
+    An endpoint that is there goes on serving until the new model is ready. Then all traffic moves at once, or step by
+    step: kedge deploy model.joblib --name wine --canary 10 --bake 5m --rollback-on too-many-errors
     """
     from kedge.serving.runtimes import images
 
     if images.choose(image) is None and not images.is_reference(image):
         raise click.UsageError(f'"{image}" is no image; known are {", ".join(images.known_images())}.')
+    bake_s, final_bake_s = rollout.bake_seconds("--bake", bake), rollout.bake_seconds("--final-bake", final_bake)
+    way = Rollout(canary, linear, rolling, bake_s, final_bake_s, rollback_on)
+    way.deployment_config()
     server = find(data)
     say = _quiet if as_json else _progress()
     endpoint = name or endpoint_name(model_path)
     new = {"InstanceType": instance_type, "InitialInstanceCount": instance_count}
     if weight is not None:
         new["InitialVariantWeight"] = weight
-    result = run(server, model_path, endpoint, variant, new, image, say)
+    result = run(server, model_path, endpoint, variant, new, image, say, way)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     else:
@@ -100,6 +121,7 @@ def run(
     new: dict[str, Any],
     image: str,
     say: Callable[[str], None],
+    way: Rollout = AT_ONCE,
 ) -> dict[str, Any]:
     """Pack, upload, create, wait. Returns names, ARN and URL. Raises Failed with the endpoint's FailureReason."""
     started = time.monotonic()
@@ -135,10 +157,12 @@ def run(
         wait_until_gone(sagemaker, endpoint)
         before = None
     if before:
-        sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=full_name)
+        config = way.deployment_config()
+        given = {} if config is None else {"DeploymentConfig": config}
+        sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=full_name, **given)
     else:
         sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=full_name, Tags=tags)
-    settled = wait_until_settled(sagemaker, endpoint, say)
+    settled = wait_until_settled(sagemaker, endpoint, say, _SETTLE_S + way.waits_s)
     if settled["EndpointConfigName"] != full_name:
         reason = settled.get("FailureReason") or "no reason was given"
         raise Failed(f"{endpoint} was not updated and serves what it served before: {reason}")
@@ -165,9 +189,15 @@ def describe(sagemaker: Any, endpoint: str) -> dict[str, Any] | None:
     return found
 
 
-def wait_until_settled(sagemaker: Any, endpoint: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """The endpoint as it is once nothing moves any more. Raises Failed if it is not in service then."""
-    deadline, status = time.monotonic() + _SETTLE_S, ""
+def wait_until_settled(
+    sagemaker: Any, endpoint: str, say: Callable[[str], None], patience_s: float = _SETTLE_S
+) -> dict[str, Any]:
+    """The endpoint as it is once nothing moves any more; what moves is said.
+
+    Raises Failed if it is not in service then.
+    """
+    deadline, status = time.monotonic() + patience_s, ""
+    said: set[str] = set()
     while time.monotonic() < deadline:
         found = describe(sagemaker, endpoint)
         if found is None:
@@ -175,12 +205,16 @@ def wait_until_settled(sagemaker: Any, endpoint: str, say: Callable[[str], None]
         if found["EndpointStatus"] != status:
             status = found["EndpointStatus"]
             say(f"{endpoint}: {status}")
+        for line in rollout.news(found):
+            if line not in said:
+                say(line)
+                said.add(line)
         if status == "InService":
             return found
         if status in ("Failed", "OutOfService", "UpdateRollbackFailed"):
             raise Failed(f"{endpoint} is {status}: {found.get('FailureReason') or 'no reason was given'}")
         time.sleep(_POLL_S)
-    raise Failed(f"{endpoint} is still {status} after {_SETTLE_S:.0f} s; look at `kedge logs {endpoint}`.")
+    raise Failed(f"{endpoint} is still {status} after {patience_s:.0f} s; look at `kedge logs {endpoint}`.")
 
 
 def wait_until_gone(sagemaker: Any, endpoint: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 import time
@@ -19,6 +18,7 @@ from kedge.cli import charts
 from kedge.cli.deploy import describe
 from kedge.cli.failures import Failed
 from kedge.cli.lifecycle import data_option, json_option
+from kedge.cli.rollout import seconds
 from kedge.cli.server import find
 
 _PERIODS_S = (1, 5, 10, 20, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
@@ -91,14 +91,6 @@ def metrics(name: str, last: str, once: bool | None, every: float, data: Path | 
         if not watch:
             return
         time.sleep(every)
-
-
-def seconds(text: str) -> int:
-    """Of a time such as 90s, 15m, 3h or 7d. Raises UsageError."""
-    found = re.fullmatch(r"([1-9]\d{0,5})([smhd])", text)
-    if found is None:
-        raise click.UsageError(f'"{text}" is no time; write 90s, 15m, 3h or 7d.')
-    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 def window_of(now_s: float, last_s: int, columns: int) -> _Window:
