@@ -4,7 +4,8 @@ import click
 import pytest
 
 from kedge.cli import charts
-from kedge.cli.metrics import seconds, window_of
+from kedge.cli.durations import seconds
+from kedge.cli.metrics import window_of
 
 
 def test_columns_of_one_line():

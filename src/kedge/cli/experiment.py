@@ -17,9 +17,9 @@ import click
 
 from kedge.cli import charts, outcomes
 from kedge.cli.deploy import describe, wait_until_settled
+from kedge.cli.durations import seconds
 from kedge.cli.failures import Failed
 from kedge.cli.lifecycle import data_option, json_option
-from kedge.cli.metrics import seconds
 from kedge.cli.outcomes import Analysis, Outcome, Reader, Window
 from kedge.cli.server import find
 from kedge.cli.tables import table

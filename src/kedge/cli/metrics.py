@@ -16,9 +16,9 @@ import click
 
 from kedge.cli import charts
 from kedge.cli.deploy import describe
+from kedge.cli.durations import seconds
 from kedge.cli.failures import Failed
 from kedge.cli.lifecycle import data_option, json_option
-from kedge.cli.rollout import seconds
 from kedge.cli.server import find
 
 _PERIODS_S = (1, 5, 10, 20, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)

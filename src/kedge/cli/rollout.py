@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+from kedge.cli.durations import seconds
+
 MOST_BAKE_S = 3600
 
 
@@ -76,14 +76,6 @@ class Rollout:
         if self.linear or self.rolling:
             steps = -(-100 // (self.linear or self.rolling or 100))
         return steps * (self.bake_s or 0) + (self.final_bake_s or 0)
-
-
-def seconds(text: str) -> int:
-    """Of a time such as 90s, 15m, 3h or 7d. Raises UsageError."""
-    found = re.fullmatch(r"([1-9]\d{0,5})([smhd])", text)
-    if found is None:
-        raise click.UsageError(f'"{text}" is no time; write 90s, 15m, 3h or 7d.')
-    return int(found[1]) * _UNITS_S[found[2]]
 
 
 def bake_seconds(option: str, text: str | None) -> int | None:

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import click
 
 from kedge.cli.deploy import describe
+from kedge.cli.durations import seconds
 from kedge.cli.failures import Failed
 from kedge.cli.lifecycle import data_option, json_option
-from kedge.cli.metrics import seconds
 from kedge.cli.server import find
 from kedge.cli.tables import table
 
