@@ -16,12 +16,19 @@ def capacity(samples: list[float | None], current: int, target: float) -> int:
     return current if found is None else found.capacity
 
 
-def test_a_step_of_ten_is_followed_within_two_seconds_and_fully_within_six():
+def test_a_step_of_ten_is_followed_after_a_second_and_fully_after_four():
     calm: list[float | None] = [4.0] * KEPT_S
     assert wanted(calm, 1, 4.0) is None
-    assert capacity([*calm[1:], 40.0], 1, 4.0) == 6
-    assert capacity([*calm[2:], 40.0, 40.0], 1, 4.0) == 10
-    assert capacity([*calm[2:], 40.0, 40.0], 10, 4.0) == 10
+    assert [capacity([*calm[n:], *[40.0] * n], 1, 4.0) for n in range(1, 5)] == [4, 6, 8, 10]
+
+
+def test_a_load_that_goes_on_growing_after_a_scale_out_is_followed():
+    samples: list[float | None] = [*[4.0] * 114, *[40.0] * 6]
+    assert wanted(samples, 6, 4.0) is None
+    assert wanted([4.0] * KEPT_S, 10, 4.0, since_out_s=2.0) is None, "nor is anything taken away so soon"
+    grown = wanted(samples, 6, 4.0, since_out_s=2.0)
+    assert grown is not None
+    assert grown.capacity == 10
 
 
 def test_a_small_step_is_followed_as_the_minute_shows_it():

@@ -252,7 +252,6 @@ async def test_a_failed_endpoint_can_only_be_deleted(world: World):
 NO_WEIGHTS: list[tuple[Any, ...]] = [
     ([{"VariantName": "x"}], 'The variant name(s) "x" is/are not present within endpoint configuration "C".'),
     ([{"VariantName": "a"}, {"VariantName": "a"}], 'The variant name "a" was non-unique within the request.'),
-    ([{"VariantName": "a", "DesiredInstanceCount": 0}], "at least 1 instance"),
     ([{"VariantName": name, "DesiredWeight": 0.0} for name in "ab"], "at least one has to be above 0"),
     ([{"VariantName": "a", "ServerlessUpdateConfig": {"MaxConcurrency": 1}}], "not serverless"),
 ]

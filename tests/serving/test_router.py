@@ -352,8 +352,23 @@ async def test_no_instance_becomes_healthy_in_time(tmp_path):
     assert (answer.status, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailable")
 
 
-async def test_a_variant_without_instances():
+async def test_requests_wait_for_a_variant_without_instances_which_is_told_at_once(workers):
+    worker = await workers("i-1", Call.answer)
     async with running(table(endpoint(variant()))) as served:
+        reporter = served.router.reporter
+        waiting = [asyncio.create_task(served.invoke(b"[%d]" % n)) for n in range(3)]
+        await until(lambda: served.router.fleet.concurrent())
+        report = decode(reporter._waiting[-1].frame)
+        assert [(each.place.variant, each.requests, each.instances) for each in report.concurrent] == [
+            ("AllTraffic", 1, 0)
+        ]
+        await until(lambda: served.router.fleet.concurrent()[0].requests == 3)
+        served.router.swap(table(endpoint(variant(worker)), version=2))
+        assert [answer.body for answer in await asyncio.gather(*waiting)] == [b"[0]", b"[1]", b"[2]"]
+
+
+async def test_a_request_waits_no_longer_than_its_time_for_a_variant_without_instances():
+    async with running(table(endpoint(variant(), timeout_s=0.05))) as served:
         answer = await served.invoke()
     assert (answer.status, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailable")
 

@@ -12,6 +12,9 @@ from kedge.serving.meter import Frame, VariantPlace
 FRESH_S = 2.5
 """A router that has something to do says so every second; one that has said nothing for so long has nothing to do."""
 
+LATE_S = 5.0
+"""A report on a second before that was kept while control was away: it says nothing of now."""
+
 
 class Recent:
     """`take` is told of each report, on the loop's thread; the rest is asked by the thread that decides."""
@@ -27,6 +30,8 @@ class Recent:
         self.on_wanted: Callable[[], None] = lambda: None
 
     def take(self, frame: Frame) -> None:
+        if frame.second < self._clock.now().timestamp() - LATE_S:
+            return
         now_s = self._clock.monotonic_s()
         wanted = False
         for place, requests, instances in frame.concurrent:

@@ -169,7 +169,7 @@ class Controller:
                     tx.observe(known.resource, replace(target, owed="").document())
             return
         cause = triggered_by(known.policies)
-        wishes = self._wishes.fast(known, current)
+        wishes = self._wishes.fast(known, current, now_s)
         if not cause and all(wish.capacity == current for wish in wishes):
             return
         wishes += self._wishes.by_alarms(known, current, now_s)

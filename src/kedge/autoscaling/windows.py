@@ -14,10 +14,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-STABLE_S, PANIC_S, NEWEST_S = 60, 6, 2
+STABLE_S, PANIC_S, NEWEST_S = 60, 6, 4
 QUIET_S = 60
 """How long the stable average is looked at before capacity goes."""
-PANIC_RATIO = 2.0
+PANIC_RATIO, GROWING_RATIO = 2.0, 1.5
+"""How many times the present capacity the short window has to show; the second holds for a minute after a scale-out, so
+that a load that goes on growing is followed."""
 TOLERANCE = 0.1
 """How far from its target a constant load may be, either way."""
 KEPT_S = STABLE_S + QUIET_S
@@ -33,23 +35,26 @@ class Wanted:
     over_s: int
 
 
-def wanted(samples: Sequence[float | None], current: int, target: float) -> Wanted | None:
+def wanted(
+    samples: Sequence[float | None], current: int, target: float, since_out_s: float = math.inf
+) -> Wanted | None:
     """The capacity to go to; None to stay.
 
     samples: concurrent requests of the whole variant at the end of each of the last seconds, newest last, at most
-    KEPT_S; None where nothing was heard. target: requests for each instance.
+    KEPT_S; None where nothing was heard. target: requests for each instance. since_out_s: since the last scale-out.
     """
     panic = _mean(samples[-PANIC_S:])
     stable = _mean(samples[-STABLE_S:])
     if panic is None or stable is None:
         return None
     best = max((panic, PANIC_S), (_mean(samples[-NEWEST_S:]) or 0.0, NEWEST_S))
-    is_panic = panic >= PANIC_RATIO * current * target and len(_heard(samples[-PANIC_S:])) > 1
+    ratio = GROWING_RATIO if since_out_s < STABLE_S else PANIC_RATIO
+    is_panic = panic >= ratio * current * target and len(_heard(samples[-PANIC_S:])) > 1
     if is_panic and _needs(best[0], target) > current:
         return Wanted(_needs(best[0], target), *best)
     if len(samples) >= STABLE_S and _needs(stable, (1 + TOLERANCE) * target) > current:
         return Wanted(_needs(stable, target), stable, STABLE_S)
-    return _fewer(samples, best[0], current, target)
+    return None if since_out_s < STABLE_S else _fewer(samples, best[0], current, target)
 
 
 def _fewer(samples: Sequence[float | None], present: float, current: int, target: float) -> Wanted | None:

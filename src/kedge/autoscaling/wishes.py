@@ -27,10 +27,12 @@ class Wishes:
         """read: of the metric store. samples: of the fast path."""
         self._store, self._read, self._samples = store, read, samples
 
-    def fast(self, known: KnownTarget, current: int) -> list[Wish]:
+    def fast(self, known: KnownTarget, current: int, now_s: float) -> list[Wish]:
         """Of the policies that follow the last seconds."""
         followed = (each for each in known.policies if each.is_fast)
-        return [wish for each in followed if (wish := self._fast(each, known.place, current)) is not None]
+        since_out_s = now_s - known.target.out_at_s
+        found = (self._fast(each, known.place, current, since_out_s) for each in followed)
+        return [wish for wish in found if wish is not None]
 
     def by_alarms(self, known: KnownTarget, current: int, now_s: float) -> list[Wish]:
         """Of the others. Blocks."""
@@ -45,16 +47,17 @@ class Wishes:
                     found.append(wish)
         return found
 
-    def _fast(self, policy: Policy, place: VariantPlace, current: int) -> Wish | None:
-        """None where it has no say: its wish for less is not wanted, or it holds."""
-        found = windows.wanted(self._samples(place), current, float(policy.config["TargetValue"]))
+    def _fast(self, policy: Policy, place: VariantPlace, current: int, since_out_s: float) -> Wish | None:
+        """None where it has no say: its wish for less is not wanted."""
+        target = float(policy.config["TargetValue"])
+        found = windows.wanted(self._samples(place), current, target, since_out_s)
         if found is None:
             return None if policy.config.get("DisableScaleIn") else _wish(policy, current)
         if found.capacity < current and policy.config.get("DisableScaleIn"):
             return None
         cause = (
             f"policy {policy.name} follows concurrent requests: {found.requests:.1f} on average over the last "
-            f"{found.over_s} seconds, with a target value of {float(policy.config['TargetValue']):g} per instance"
+            f"{found.over_s} seconds, with a target value of {target:g} per instance"
         )
         return _wish(policy, found.capacity, cause)
 

@@ -141,8 +141,6 @@ def _wanted(endpoint: Endpoint, given: list[Mapping[str, Any]]) -> dict[str, sca
         wanted[name] = scaling.Size(each.get("DesiredInstanceCount"), each.get("DesiredWeight"))
         if "ServerlessUpdateConfig" in each:
             raise ValidationFailed(f'The variant "{name}" is not serverless; ServerlessUpdateConfig cannot be used.')
-        if each.get("DesiredInstanceCount") == 0:
-            raise ValidationFailed(f'DesiredInstanceCount of variant "{name}" is 0; at least 1 instance is needed.')
     unknown = [name for name in wanted if endpoint.live.variant(name) is None]
     if unknown:
         names = ", ".join(unknown)

@@ -33,8 +33,8 @@ class Intake:
     ) -> None:
         """taken: told of each report that was new, on the loop's thread."""
         self._store, self._clock, self._executor, self._taken = store, clock, executor, taken
-        self._concurrent: dict[int, tuple[float, dict[VariantPlace, tuple[int, int]]]] = {}
-        """By second: when the first report on it came, and what all of them say together."""
+        self._concurrent: dict[int, tuple[float, dict[VariantPlace, dict[str, tuple[int, int]]]]] = {}
+        """By second: when the first report on it came, and what each router has said last: (requests, instances)."""
         self.wake = Signal()
 
     async def take(self, frame: Frame) -> None:
@@ -55,9 +55,9 @@ class Intake:
         now_s = self._clock.monotonic_s()
         complete = [second for second, (came_s, _) in self._concurrent.items() if now_s - came_s >= TOGETHER_S]
         data = [
-            platform.concurrency(place, second, *counts)
+            platform.concurrency(place, second, sum(n for n, _ in said.values()), max(n for _, n in said.values()))
             for second in complete
-            for place, counts in self._concurrent.pop(second)[1].items()
+            for place, said in self._concurrent.pop(second)[1].items()
         ]
         if data:
             await asyncio.get_running_loop().run_in_executor(self._executor, self._store.put, data)
@@ -71,5 +71,4 @@ class Intake:
             self.wake.notify()
         _, counts = self._concurrent.setdefault(frame.second, (self._clock.monotonic_s(), {}))
         for place, requests, instances in frame.concurrent:
-            before = counts.get(place, (0, 0))
-            counts[place] = (before[0] + requests, max(before[1], instances))
+            counts.setdefault(place, {})[frame.boot] = (requests, instances)

@@ -43,6 +43,9 @@ class Job(Protocol):
     def reroute(self) -> None:
         """The variant that it waited for is gone."""
 
+    def wake(self) -> None:
+        """It is the first to wait for a variant that has no instance: one is to be started."""
+
     def shed(self) -> None:
         """More arrive than can be answered, and it has waited too long to be of use."""
 
@@ -165,16 +168,17 @@ class Pool:
         if upstream is not None:
             job.send_to(upstream)
             return
-        if not self._upstreams:
-            raise errors.ServiceUnavailable("The variant has no instance at the moment.")
         if self._ready and not job.is_suspect:
             raise errors.Throttled(f"The instance has {MAX_OUTSTANDING} unanswered requests; try again later.")
         if len(self._waiting) + len(self._suspects) >= MAX_WAITING:
             raise errors.ServiceUnavailable(
                 f"No instance of the variant is healthy, and {MAX_WAITING} requests wait for one already."
             )
+        sleeps = not (self._upstreams or self._waiting or self._suspects)
         (self._suspects if job.is_suspect else self._waiting)[job] = None
         self._hurry()
+        if sleeps:
+            job.wake()
 
     def forget(self, job: Job) -> None:
         """It waits no more."""

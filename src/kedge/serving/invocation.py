@@ -327,6 +327,9 @@ class Invocation:
         except errors.ServiceError as error:
             self._fail(error)
 
+    def wake(self) -> None:
+        self._reporter.wake()
+
     def shed(self) -> None:
         if self._upstream is not None:
             self._upstream.cancel(self._stream)

@@ -123,9 +123,13 @@ class Reporter:
             self._begin_second()
         self._tell(sequence, frame)
 
-    def _cut(self) -> None:
-        """The journal is full: what was counted of this second until now is a report by itself."""
-        frame = self._meter.roll(self._second, None)
+    def wake(self) -> None:
+        """A request waits for a variant without an instance: control hears it at once, and every second after."""
+        self._cut(self._concurrent())
+
+    def _cut(self, concurrent: Sequence[Concurrent] | None = None) -> None:
+        """What was counted of this second until now is a report by itself, because the journal is full, or in haste."""
+        frame = self._meter.roll(self._second, concurrent)
         if self._journal is not None:
             self._journal.begin(self._second, self._meter.sequence + 1)
         self._tell(self._meter.sequence, frame)

@@ -194,6 +194,9 @@ class Copy:
         """The endpoint has no such shadow any more."""
         self._drop()
 
+    def wake(self) -> None:
+        """Nothing is started for a copy."""
+
     def shed(self) -> None:
         if self._upstream is not None:
             self._upstream.cancel(self._stream)
