@@ -127,6 +127,33 @@ aws sagemaker add-tags --resource-arn "$(aws sagemaker describe-model --model-na
 fails "Could not find" aws sagemaker describe-endpoint --endpoint-name none
 same "$(aws sagemaker list-endpoints --name-contains "$name" --query 'Endpoints[].EndpointName' --output text)" "$name"
 
+# application-autoscaling: bounds that move the capacity, a policy with its alarms, a schedule
+place="--service-namespace sagemaker --resource-id endpoint/$name/variant/v --scalable-dimension sagemaker:variant:DesiredInstanceCount"
+aws application-autoscaling register-scalable-target $place --min-capacity 2 --max-capacity 3 >&2
+for _ in $(seq 60); do
+    status=$(aws application-autoscaling describe-scaling-activities --service-namespace sagemaker \
+        --resource-id "endpoint/$name/variant/v" --query 'ScalingActivities[0].StatusCode' --output text)
+    [ "$status" = Successful ] && break
+    sleep 0.5
+done
+same "$(aws sagemaker describe-endpoint --endpoint-name "$name" --query 'ProductionVariants[0].CurrentInstanceCount')" 2
+aws application-autoscaling put-scaling-policy $place --policy-name busy --policy-type TargetTrackingScaling \
+    --target-tracking-scaling-policy-configuration \
+    'TargetValue=70,PredefinedMetricSpecification={PredefinedMetricType=SageMakerVariantInvocationsPerInstance}' >&2
+same "$(aws cloudwatch describe-alarms --alarm-name-prefix "TargetTracking-endpoint/$name/variant/v-Alarm" \
+    --query 'length(MetricAlarms)')" 2
+aws application-autoscaling put-scheduled-action $place --scheduled-action-name night --schedule 'cron(0 22 * * ? *)' \
+    --timezone Europe/Berlin --scalable-target-action MinCapacity=1
+fails "Timezone is Moon" aws application-autoscaling put-scheduled-action $place --scheduled-action-name moon \
+    --schedule 'rate(1 day)' --timezone Moon --scalable-target-action MinCapacity=1
+same "$(aws application-autoscaling describe-scheduled-actions --service-namespace sagemaker \
+    --query 'ScheduledActions[].ScheduledActionName' --output text)" night
+aws application-autoscaling delete-scaling-policy $place --policy-name busy
+same "$(aws cloudwatch describe-alarms --alarm-name-prefix "TargetTracking-endpoint/$name/" \
+    --query 'length(MetricAlarms)')" 0
+aws application-autoscaling deregister-scalable-target $place
+fails ObjectNotFoundException aws application-autoscaling deregister-scalable-target $place
+
 aws sagemaker delete-endpoint --endpoint-name "$name"
 aws sagemaker wait endpoint-deleted --endpoint-name "$name"
 aws sagemaker delete-endpoint-config --endpoint-config-name "$name"
