@@ -212,7 +212,7 @@ async def test_a_step_of_load_is_followed_at_once_and_leaves_after_quiet_minutes
     await scaled.settle()
     assert scaled.wanted >= 10
     cause = scaled.activities()[0]["Cause"]
-    assert cause.startswith("policy fast follows concurrent requests: 40.0 on average over the last 4 seconds")
+    assert cause.startswith("policy fast follows concurrent requests: 40.0 on average over the last 6 seconds")
     scaled.pass_by(100, 40)
     before = scaled.wanted
     scaled.pass_by(60, 3)
@@ -269,6 +269,27 @@ async def test_a_request_wakes_a_variant_and_only_one_that_sleeps(scaled: Scaled
     await scaled.settle()
     assert scaled.wanted == 1
     assert scaled.activities()[0]["Cause"] == "a request waits for the variant, which has no instance"
+
+
+async def test_what_was_woken_stays_for_a_while(scaled: Scaled):
+    scaled.register(0, 3)
+    await scaled.settle()
+    policy = scaled.tracking_policy("p", 10.0, ScaleInCooldown=0, ScaleOutCooldown=0)
+    scaled.values["p"] = 0.0
+    low = scaled.own_alarm("p", "Low")
+    scaled.set(low, "ALARM")
+    scaled.ask(low, policy)
+    await scaled.settle()
+    assert scaled.wanted == 0
+    scaled.report(1, instances=0)
+    await scaled.settle()
+    scaled.ask(low, policy)
+    await scaled.settle()
+    assert scaled.wanted == 1
+    scaled.pass_by(60)
+    scaled.ask(low, policy)
+    await scaled.settle()
+    assert scaled.wanted == 0
 
 
 async def test_an_old_report_wakes_nobody(scaled: Scaled):

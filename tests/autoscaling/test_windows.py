@@ -57,7 +57,7 @@ def test_what_was_not_heard_of_takes_nothing_away():
 
 
 @pytest.mark.parametrize("target", [2.0, 4.0, 10.0])
-@pytest.mark.parametrize("instances", [1, 3, 8])
+@pytest.mark.parametrize("instances", [1, 8])
 def test_noise_around_a_constant_load_goes_out_and_back_once_an_hour_at_most(target, instances):
     """Poisson counts, a new one each second, around four fifths of what the instances take."""
     draw = random.Random(f"{target}{instances}")

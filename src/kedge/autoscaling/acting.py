@@ -32,8 +32,11 @@ def begin(
     wish: Wish | None,
     now: datetime,
     room: Room,
+    *,
+    held_s: float = 0.0,
 ) -> None:
-    """Scale. found: the target as it is in `tx`. wish: of the policy that has caused it, if one has.
+    """Scale. found: the target as it is in `tx`. wish: of the policy that has caused it, if one has. held_s: how long
+    nothing is to be taken away, where none has.
 
     Raises Unscalable, ResourceLimitExceeded, ConcurrentChange.
     """
@@ -45,6 +48,8 @@ def begin(
     running = replace(target, running=activity.id, wanted=wanted, owed="", not_before_s=0.0)
     if wish is not None:
         running = _cooling(running, current, wanted, wish, now_s)
+    elif held_s:
+        running = replace(running, in_at_s=now_s, in_cooldown_s=held_s)
     tx.observe(found, running.document())
 
 

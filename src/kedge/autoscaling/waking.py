@@ -16,6 +16,8 @@ from kedge.store.records import Author, LeaseLost, Scope
 from kedge.store.store import Store
 
 CAUSE = "a request waits for the variant, which has no instance"
+AWAKE_S = 60.0
+"""What was woken stays for so long at least: its metrics know nothing of the request yet."""
 RETRY_S = 10.0
 """After a wake that failed."""
 
@@ -66,7 +68,8 @@ class Waking:
                 scale(tx, scope, place.endpoint, place.variant, 1, self._room)
             else:
                 wanted = max(1, target.target.minimum)
-                acting.begin(tx, target.resource, 0, wanted, CAUSE, None, author.at, self._room)
+                held_s = max([AWAKE_S, *(policy.in_cooldown_s for policy in target.policies)])
+                acting.begin(tx, target.resource, 0, wanted, CAUSE, None, author.at, self._room, held_s=held_s)
         return False
 
     def _has_just_failed(self, changed_at_s: float) -> bool:

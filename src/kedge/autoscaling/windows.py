@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 STABLE_S, PANIC_S, NEWEST_S = 60, 6, 4
 QUIET_S = 60
 """How long the stable average is looked at before capacity goes."""
-PANIC_RATIO, GROWING_RATIO = 2.0, 1.5
+PANIC_RATIO, GROWING_RATIO = 2.0, 1.2
 """How many times the present capacity the short window has to show; the second holds for a minute after a scale-out, so
 that a load that goes on growing is followed."""
 TOLERANCE = 0.1
@@ -58,12 +59,24 @@ def wanted(
 
 
 def _fewer(samples: Sequence[float | None], present: float, current: int, target: float) -> Wanted | None:
+    """present: an average of the last seconds, which counts too."""
     if len(_heard(samples)) < ENOUGH * KEPT_S:
         return None
-    ends = range(len(samples) - QUIET_S, len(samples) + 1)
-    highest = max(present, *(_mean(samples[max(0, end - STABLE_S) : end]) or 0.0 for end in ends))
+    highest = max(present, _highest(samples))
     needed = _needs(highest, (1 - TOLERANCE) * target)
     return Wanted(needed, highest, KEPT_S) if needed < current else None
+
+
+def _highest(samples: Sequence[float | None]) -> float:
+    """Of the stable averages at the end of each of the last QUIET_S seconds."""
+    sums = list(accumulate((each or 0.0 for each in samples), initial=0.0))
+    counts = list(accumulate((each is not None for each in samples), initial=0))
+    highest = 0.0
+    for end in range(len(samples) - QUIET_S, len(samples) + 1):
+        start = max(0, end - STABLE_S)
+        if counts[end] > counts[start]:
+            highest = max(highest, (sums[end] - sums[start]) / (counts[end] - counts[start]))
+    return highest
 
 
 def _needs(requests: float, target: float) -> int:
