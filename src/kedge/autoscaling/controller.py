@@ -75,6 +75,8 @@ class Controller:
         return await with_lease(self._lease, self._step)
 
     async def _step(self, held: tuple[str, int]) -> float:
+        if self._known.is_empty and not self._recent.wanted:
+            return PERIOD_S  # nothing is scaled: not worth a thread
         return await asyncio.to_thread(self.look, held)
 
     def look(self, held: tuple[str, int]) -> float:

@@ -45,6 +45,11 @@ class Known:
     def _committed(self) -> None:
         self._commits += 1
 
+    @property
+    def is_empty(self) -> bool:
+        """There was nothing at the last look, and nothing was written since."""
+        return not self.targets and self._commits == self._seen and not self._store.is_shared
+
     def refresh(self) -> None:
         """Blocks."""
         commits = self._commits
