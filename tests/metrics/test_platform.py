@@ -129,3 +129,34 @@ def test_what_instances_use():
     }
     by = {each.metric.dimensions for each in data}
     assert by == {BY_VARIANT, (BY_VARIANT[0], ("InstanceId", "i-1"), BY_VARIANT[1])}
+
+
+def by(name: str, value: str) -> tuple[tuple[str, str], ...]:
+    """In the order in which a metric has them."""
+    return tuple(sorted((*BY_VARIANT, (name, value))))
+
+
+def test_what_only_some_requests_have():
+    meter = Meter("boot")
+    place = PLACE._replace(config="c", by_instance=True)
+    for latency_us in (10.0, 30.0):
+        meter.measure(place, "", "FirstChunkLatency", latency_us)
+    meter.measure(place, "", "MidStreamErrors", 0.0)
+    meter.measure(place._replace(instance="i-2"), "", "MidStreamErrors", 1.0)
+    meter.measure(place, "first", "ContainerLatency", 5.0)
+    meter.measure(place, "first", "Invocations", 1.0)
+    meter.measure(place, "", "of another release", 1.0)
+    data = list(platform.data_of(decode(meter.roll(1_700_000_000))))
+    assert {(each.metric.name, each.unit) for each in data} == {
+        ("FirstChunkLatency", "Microseconds"),
+        ("MidStreamErrors", "None"),
+        ("ContainerLatency", "Microseconds"),
+        ("Invocations", "None"),
+    }
+    by_container = (("ContainerName", "first"), *BY_VARIANT)
+    assert [each.metric.dimensions for each in data if each.metric.name == "Invocations"] == [by_container]
+    assert read(data, "ContainerLatency", "Sum", by_container) == 5.0
+    assert read(data, "MidStreamErrors", "Average") == 0.5
+    assert read(data, "MidStreamErrors", "Sum", by("InstanceId", "i-2")) == 1
+    for dimensions in (BY_VARIANT, by("EndpointConfigName", "c"), by("InstanceId", "i-1")):
+        assert read(data, "FirstChunkLatency", "Average", dimensions) == 20.0

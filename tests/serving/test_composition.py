@@ -207,7 +207,9 @@ def test_a_chain_from_start_to_end(start: Start, connect: Connect, artifact: Art
     binary = bytes(range(256)) * 40
     head, body = router.ask(binary, "image/png", accept="image/x", custom_attributes="c=1")
     assert body == binary + b"12"
+    told = head.pop("told")
     assert head == {"status": 200, "content_type": "image/x", "custom_attributes": "c=1"}
+    assert [each[:2] for each in told] == [["a", "ContainerLatency"], ["b", "ContainerLatency"]]
     large = os.urandom(9_000_000)
     assert router.ask(large, "application/octet-stream")[1] == large + b"12"
     streams = {router.send(b"%d-" % number): number for number in range(100)}

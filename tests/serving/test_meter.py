@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.serving.meter import Concurrent, FrameRefused, Meter, Place, decode
+from kedge.serving.meter import MOST_CONTAINERS, Concurrent, FrameRefused, Meter, Place, decode, samples_of
 
 PLACE = Place("123456789012", "us-east-1", "an-endpoint", "AllTraffic", "i-1")
 
@@ -75,3 +77,41 @@ def test_nothing_is_counted_twice_or_lost(calls: list[tuple[str, int]]):
 def test_what_is_no_frame_is_refused(data: bytes):
     with pytest.raises(FrameRefused):
         decode(data)
+
+
+def test_what_only_some_requests_have_is_measured_by_name_and_container():
+    meter = Meter("boot")
+    assert meter.is_empty
+    meter.measure(PLACE, "", "FirstChunkLatency", 10.0)
+    meter.measure(PLACE, "", "FirstChunkLatency", 30.0)
+    meter.measure(PLACE, "first", "ContainerLatency", 5.0)
+    assert not meter.is_empty
+    latency, container = decode(meter.roll(7)).measured
+    assert latency[:3] == (PLACE, "", "FirstChunkLatency")
+    assert latency.values.weighted() == [(10.0, 1.0), (30.0, 1.0)]
+    assert container[:3] == (PLACE, "first", "ContainerLatency")
+    assert meter.is_empty
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_a_frame_of_an_earlier_release(form: int):
+    told = orjson.loads(Meter("boot").roll(7))
+    earlier = [form, *told[1 : 5 if form == 1 else 7]]
+    assert decode(orjson.dumps(earlier)).measured == ()
+
+
+def test_an_instance_tells_no_more_than_it_can():
+    seen: set[str] = set()
+    good = [["", "ModelCacheHit", 1], ["c", "ContainerLatency", 2.5]]
+    bad = [
+        None, 7, [], ["", "ModelCacheHit"], ["", "ContainerLatency", 1], ["c", "ModelCacheHit", 1],
+        ["", "Invocations", 1], ["c", "Invocations", 1], ["", [], 1], [[], "ContainerLatency", 1],
+        ["", "ModelCacheHit", -1], ["", "ModelCacheHit", "1"], ["", "ModelCacheHit", math.inf],
+        ["x" * 64, "ContainerLatency", 1],
+    ]  # fmt: skip
+    assert list(samples_of([*bad, *good], seen)) == [("", "ModelCacheHit", 1.0), ("c", "ContainerLatency", 2.5)]
+    many = [[f"c{number}", "ContainerLatency", 1] for number in range(100)]
+    assert len(list(samples_of(many, seen))) == MOST_CONTAINERS - 1
+    assert len(list(samples_of([["c", "ContainerLatency", 1]], seen))) == 1
+    for told in (None, "x", {}, 1):
+        assert list(samples_of(told, seen)) == []

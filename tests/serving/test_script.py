@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kedge.serving import runtimes
-from kedge.serving.runtimes.base import Answer, Invocation, LoadError, Outcome
+from kedge.serving.runtimes.base import Answer, Invocation, LoadError, Outcome, Streamed
 
 ECHO = """
 def model_fn(model_dir):
@@ -286,3 +286,79 @@ def test_a_module_that_is_missing_says_where_to_name_it(tmp_path: Path):
         LoadError, match=r"named 'kedge_gone' .*Name the package that holds kedge_gone in .*requirements"
     ):
         load(tmp_path, "import kedge_gone.part\n")
+
+
+YIELDS = """
+CLOSED = []
+def model_fn(model_dir):
+    return None
+def parts(data):
+    try:
+        for word in data.split():
+            if word == "bad":
+                raise ValueError("a bad word")
+            yield {"bytes": b"bytes", "none": b"", "buffer": bytearray(b"buffer"), "number": 7}.get(word, word)
+    finally:
+        CLOSED.append(data)
+"""
+
+
+def streamed(outcome: Outcome) -> Streamed:
+    assert isinstance(outcome, Streamed)
+    return outcome
+
+
+@pytest.mark.parametrize(
+    "handlers",
+    [
+        "def transform_fn(model, data, content_type, accept): return parts(data), 'text/plain'",
+        "def predict_fn(data, model): return parts(data)\ndef input_fn(data, content_type): return data",
+        "def input_fn(d, kind): return d\ndef predict_fn(d, m): return d\ndef output_fn(d, accept): return parts(d)",
+        "KEDGE_JOINABLE = True\ndef input_fn(data, kind): return data\ndef predict_fn(data, model): return parts(data)",
+    ],
+)
+def test_an_iterator_is_an_answer_in_parts(tmp_path: Path, handlers: str):
+    runtime = load(tmp_path, YIELDS + handlers)
+    found = streamed(ask(runtime, b"none a bytes none buffer", "text/csv", "text/plain"))
+    assert (found.content_type, found.status) == ("text/plain", 200)
+    assert list(found.parts) == [b"a", b"bytes", b"buffer"]
+    assert streamed(ask(runtime, b"none", "text/csv", "text/plain")).whole().body == b""
+    refused = ask(runtime, b"bad", "text/csv")
+    assert not isinstance(refused, Answer | Streamed)
+    assert (refused.status, refused.message) == (500, "ValueError: a bad word")
+    found = streamed(ask(runtime, b"a bad", "text/csv"))
+    assert next(found.parts) == b"a"
+    with pytest.raises(ValueError, match="a bad word"):
+        next(found.parts)
+    refused = ask(runtime, b"number", "text/csv")
+    assert not isinstance(refused, Answer | Streamed)
+    assert refused.message == "The script streams a int; each part has to be bytes or str."
+
+
+def test_an_answer_in_parts_is_closed_with_its_last_reader(tmp_path: Path):
+    runtime = load(tmp_path, YIELDS + "def transform_fn(model, data, content_type, accept): return parts(data)")
+    closed = sys.modules["inference"].CLOSED
+    found = streamed(ask(runtime, b"a b", "text/csv"))
+    next(found.parts)
+    assert closed == []
+    found.parts.close()
+    assert closed == ["a b"]
+    streamed(ask(runtime, b"c d", "text/csv")).parts.close()
+    assert closed == ["a b", "c d"], "also when nothing of it was taken"
+
+
+def test_what_the_first_part_says_to_the_context_counts(tmp_path: Path):
+    source = """
+    def model_fn(model_dir): pass
+    def transform_fn(model, data, content_type, accept, context):
+        context.set_response_content_type(0, "text/late")
+        if data != "ok":
+            context.set_response_status(404)
+        yield "one"
+        yield "two"
+    """
+    runtime = load(tmp_path, source)
+    assert streamed(ask(runtime, b"ok", "text/csv")).content_type == "text/late"
+    refused = ask(runtime, b"no", "text/csv")
+    assert not isinstance(refused, Answer | Streamed)
+    assert (refused.status, refused.message) == (404, "onetwo")

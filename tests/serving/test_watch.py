@@ -56,6 +56,23 @@ def test_a_batch_is_given_the_largest_time_out_of_its_requests(timeouts_s: tuple
     assert watch.stuck(late_s) == (None if lasts_s == math.inf else Stuck(lasts_s, len(timeouts_s)))
 
 
+def test_nobody_waits_behind_a_stream_though_it_gets_on():
+    watch = Watch()
+    watch.begin(jobs(10.0))
+    watch.stream(goes_on=True)
+    for tenths in range(100):
+        assert watch.stuck(tenths / 10) is None
+        assert watch.holds_up == (tenths >= 20)
+        watch.step()
+    watch.stream(goes_on=False)
+    assert watch.stuck(10.0) is None
+    assert not watch.holds_up
+    # One that gives nothing any more hangs like any other.
+    watch.stream(goes_on=True)
+    assert watch.stuck(20.0) is None
+    assert watch.stuck(30.0) == Stuck(10.0, 1)
+
+
 def test_every_step_and_every_batch_starts_afresh():
     watch = Watch()
     assert watch.stuck(0.0) is None

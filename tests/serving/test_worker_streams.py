@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kedge.serving import frames
 from kedge.serving.frames import PART_BYTES, WINDOW_BYTES, Frame, FrameError, Kind
 from kedge.serving.runtimes.base import Answer, BadInput, Invocation
-from kedge.serving.streams import MAX_BODY_BYTES, MAX_PARTIAL, Arrived, Cancelled, Peer
+from kedge.serving.streams import MAX_BODY_BYTES, MAX_PARTIAL, Arrived, Cancelled, Credited, Failure, Peer
 from kedge.serving.work import MAX_BATCH_BYTES, MAX_BYTES, MAX_REQUESTS, Job, Work
 
 HELLO = frames.with_head(Kind.HELLO, 0, {"version": 1})
@@ -242,3 +242,63 @@ def test_taking_waits_for_work():
     work.add([job(1)])
     thread.join(10)
     assert taken == [[job(1)]]
+
+
+HEAD = frames.response_head(200, "text/plain", "")
+
+
+def test_an_answer_in_parts_goes_as_far_as_there_is_credit():
+    peer = greeted()
+    [arrived] = peer.receive(request(7, answer="parts"))
+    assert isinstance(arrived, Arrived)
+    assert arrived.in_parts
+    peer.receive(request(8))
+    part = b"x" * PART_BYTES
+    for _ in range(WINDOW_BYTES // PART_BYTES):
+        assert peer.part(7, HEAD, part)
+    assert not peer.part(7, HEAD, part)
+    assert not peer.part(7, HEAD, b"x")
+    peer.answer(8, Answer(b"[1]", "application/json"))
+    first, *others, small = sent(peer)
+    assert (first.kind, first.flags, first.head()) == (
+        Kind.RESPONSE,
+        0,
+        ({"status": 200, "content_type": "text/plain"}, part),
+    )
+    assert {(each.kind, each.stream, each.flags) for each in others} == {(Kind.CHUNK, 7, 0)}
+    assert small.stream == 8
+    assert peer.receive(frames.credit(7, 5)) == [Credited(7)]
+    assert not peer.part(7, HEAD, b"123456")
+    assert peer.part(7, HEAD, b"12345")
+    peer.end(7)
+    assert [(each.kind, each.payload) for each in sent(peer)] == [(Kind.CHUNK, b"12345"), (Kind.END, b"")]
+    assert peer.quiet
+    assert not peer.awaits(7)
+    peer.end(7)
+    assert peer.receive(frames.credit(7, 5)) == []
+    assert peer.quiet
+
+
+def test_an_answer_in_parts_that_breaks_off_or_is_not_wanted_any_more():
+    peer = greeted()
+    peer.receive(request(1) + request(2))
+    assert peer.part(1, HEAD, b"a")
+    assert peer.part(2, HEAD, b"a")
+    peer.answer(1, BadInput("no"))
+    assert [each.kind for each in sent(peer)] == [Kind.RESPONSE, Kind.RESPONSE, Kind.ERROR]
+    assert peer.receive(frames.frame(Kind.CANCEL, 2)) == [Cancelled(2)]
+    assert not peer.awaits(2)
+    assert peer.quiet
+
+
+@pytest.mark.parametrize("size", [1, PART_BYTES + 1])
+def test_what_was_measured_goes_with_an_answer(size: int):
+    peer = greeted()
+    peer.receive(request(1) + request(2))
+    told = [("a", "ContainerLatency", 2.5)]
+    peer.answer(1, Answer(b"x" * size, "text/plain"), told)
+    peer.answer(2, Failure(500, "no", "model", "a"), told)
+    answers = {each.stream: each for each in sent(peer) if each.kind in (Kind.RESPONSE, Kind.ERROR)}
+    assert answers[1].flags & frames.VARIES
+    for each in answers.values():
+        assert each.head()[0]["told"] == [["a", "ContainerLatency", 2.5]]

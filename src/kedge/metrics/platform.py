@@ -44,6 +44,15 @@ MEASURED = {
     meter.FIRST_CHUNK_MODEL: MICROSECONDS,
     meter.FIRST_CHUNK_OVERHEAD: MICROSECONDS,
     meter.MID_STREAM_ERRORS: NONE,
+    meter.CONTAINER_LATENCY: MICROSECONDS,
+    "Invocations": NONE,
+    "Invocation4XXErrors": NONE,
+    "Invocation5XXErrors": NONE,
+    meter.CACHE_HIT: NONE,
+    meter.LOADING_WAIT: MICROSECONDS,
+    meter.LOADING: MICROSECONDS,
+    meter.DOWNLOADING: MICROSECONDS,
+    meter.UNLOADING: MICROSECONDS,
 }
 """Units of those that only some requests have. What a router of another release calls otherwise is left out."""
 

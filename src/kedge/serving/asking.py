@@ -26,7 +26,13 @@ _STREAMS = 2**32
 
 
 class Waiting(Protocol):
-    """Who sent a request and waits for what becomes of it; exactly one of these is called, unless it cancels."""
+    """Who sent a request and waits for what becomes of it; exactly one of these is called, unless it cancels.
+
+    Before that, `told` may be.
+    """
+
+    def told(self, samples: object) -> None:
+        """What the other end has measured, as frames.py has it; not checked."""
 
     def answered(self, head: dict[str, Any], body: bytes) -> None: ...
 
@@ -254,7 +260,12 @@ class Wire(asyncio.Protocol):
         elif kind is Kind.RESPONSE:
             if stream.head is not None:
                 raise FrameError("a second RESPONSE on one stream")
-            stream.head, part = _response_head(frame)
+            if flags & frames.VARIES:
+                stream.head, part = frame.head()
+                if "told" in stream.head:
+                    stream.waiting.told(stream.head["told"])
+            else:
+                stream.head, part = _response_head(frame)
             self._part(number, stream, part, bool(flags & frames.LAST))
         elif kind is Kind.CHUNK or kind is Kind.END:
             if stream.head is None:
@@ -264,6 +275,8 @@ class Wire(asyncio.Protocol):
             head, _ = frame.head()
             if head.get("ending") or head.get("held_up"):
                 self._owner.now_ending()
+            if "told" in head:
+                stream.waiting.told(head["told"])
             self._end(number).waiting.failed(head)
         elif kind is Kind.CREDIT:
             stream.window += frame.credit()

@@ -21,6 +21,7 @@ from kedge.serving.asking import encoded_head
 from kedge.serving.frames import FrameError
 from kedge.serving.hosting import own_server
 from kedge.serving.loading import Models
+from kedge.serving.meter import CONTAINER_LATENCY
 from kedge.serving.part import Part
 from kedge.serving.places import Place, Running, Single, part_spec
 from kedge.serving.runtimes import images
@@ -75,6 +76,7 @@ class Flow:
         "_arrived",
         "_body",
         "_content_type",
+        "_flags",
         "_front",
         "_head",
         "_last",
@@ -82,8 +84,10 @@ class Flow:
         "_part",
         "_place",
         "_route",
+        "_sent_s",
         "_stream",
         "_taken_bytes",
+        "_told",
         "_unsent",
         "deadline_s",
         "done",
@@ -96,6 +100,10 @@ class Flow:
         self._content_type = arrived.request.content_type
         self._part: Running | None = None
         self._stream = 0
+        self._sent_s = 0.0
+        self._told: list[frames.Told] = []
+        """What was measured on the way."""
+        self._flags = 0
         self._head = b""
         """Of an answer that comes in parts, once it has begun."""
         self._unsent: deque[bytes] = deque()
@@ -146,6 +154,7 @@ class Flow:
             fields, request.request_id, left_ms, _NO_BOUND_MS if timeout_ms is None else max(1, int(timeout_ms))
         )
         self._part = part
+        self._sent_s = self._front.now_s()
         self._stream = part.send(self, head, self._body, MAX_BODY_BYTES, streaming)
 
     def _left_ms(self) -> int:
@@ -153,7 +162,21 @@ class Flow:
             return _NO_BOUND_MS
         return max(0, int((self.deadline_s - self._front.now_s()) * 1000))
 
+    def tell(self, name: str, value: float) -> None:
+        """A sample of the request; one of each name is enough, also when it has come to the place again."""
+        if all(told[1] != name or told[0] for told in self._told):
+            self._told.append(("", name, value))
+
     # What becomes of it.
+
+    def told(self, samples: object) -> None:
+        """A container has nothing to tell that this process does not see itself."""
+
+    def _took(self) -> None:
+        """The container has answered, in one way or another."""
+        if self._front.has_several and not self._head:
+            took_us = (self._front.now_s() - self._sent_s) * 1e6
+            self._told.append((self.place.name, CONTAINER_LATENCY, took_us))
 
     def part(self, head: dict[str, Any], part: bytes) -> None:
         """As asking.Streaming has it."""
@@ -166,13 +189,17 @@ class Flow:
             return
         if not self._head:
             content_type, attributes = str(head.get("content_type") or ""), str(head.get("custom_attributes") or "")
-            self._head = frames.response_head(status, content_type, attributes)
+            self._took()
+            if told := self._all_told():
+                self._head, self._flags = frames.told_head(status, content_type, attributes, told), frames.VARIES
+            else:
+                self._head = frames.response_head(status, content_type, attributes)
         self._unsent.append(part)
         self.go_on()
 
     def go_on(self) -> None:
         """Send what there is credit for, and give credit for it."""
-        while self._unsent and self._line.part(self.stream, self._head, self._unsent[0]):
+        while self._unsent and self._line.part(self.stream, self._head, self._unsent[0], self._flags):
             self._taken_bytes += len(self._unsent.popleft())
         if self._part is not None and self._taken_bytes >= _CREDIT_BYTES:
             self._part.credit(self._stream, self._taken_bytes)
@@ -188,6 +215,7 @@ class Flow:
             self._last = _WHOLE
             self.go_on()
             return
+        self._took()
         self._leave()
         status = head.get("status", 200)
         content_type, attributes = str(head.get("content_type") or ""), str(head.get("custom_attributes") or "")
@@ -207,14 +235,17 @@ class Flow:
         if head.get("ending"):
             self.place.submit(self)
             return
+        self._took()
         status, kind = head.get("status", 500), str(head.get("kind", "model"))
         self.fail(Failure(status, str(head.get("message", "")), kind, self.place.name))
 
     def overran(self) -> None:
+        self._took()
         self._leave()
         self.fail(Failure(500, f"The answer has more than {MAX_BODY_BYTES} bytes.", "model", self.place.name))
 
     def lost(self) -> None:
+        self._took()
         self._leave()
         self.fail(Failure(503, f"Container {self.place.name} ended before it answered.", "lost", self.place.name))
 
@@ -245,7 +276,12 @@ class Flow:
             if isinstance(outcome, _Whole):
                 self._line.end(self.stream)
             else:
-                self._line.answer(self, outcome)
+                self._line.answer(self.stream, outcome, self._all_told())
+
+    def _all_told(self) -> list[frames.Told]:
+        """And what was measured of no request in particular since the answer before."""
+        told, self._told = self._told, []
+        return told + self._front.take_told()
 
     def _end(self) -> None:
         self.done = True
@@ -297,17 +333,14 @@ class Line(asyncio.Protocol):
         self._reading = False
         self._flush()
 
-    def answer(self, flow: Flow, outcome: Answer | Failure) -> None:
-        self.refuse(flow.stream, outcome)
-
-    def refuse(self, stream: int, outcome: Answer | Failure) -> None:
-        self._peer.answer(stream, outcome)
+    def answer(self, stream: int, outcome: Answer | Failure, told: Sequence[frames.Told] = ()) -> None:
+        self._peer.answer(stream, outcome, told)
         if not self._reading:
             self._flush()
 
-    def part(self, stream: int, head: bytes, part: bytes) -> bool:
+    def part(self, stream: int, head: bytes, part: bytes, flags: int) -> bool:
         """As Peer.part."""
-        sent = self._peer.part(stream, head, part)
+        sent = self._peer.part(stream, head, part, flags)
         if sent and not self._reading:
             self._flush()
         return sent
@@ -362,6 +395,7 @@ class Front:
             "max_requests": MAX_REQUESTS,
             "max_body_bytes": MAX_BODY_BYTES,
         }
+        self.has_several = len(spec.containers) > 1
         self.lines: set[Line] = set()
         self._places: list[Place] = []
         self._held_bytes = 0
@@ -474,6 +508,9 @@ class Front:
                 loaded += each.loaded
         self._status.want(wants, loaded)
 
+    def take_told(self) -> list[frames.Told]:
+        return [told for each in self._places if isinstance(each, Models) for told in each.take_told()]
+
     # What lines and flows tell.
 
     def welcome(self, line: Line) -> bool:
@@ -490,11 +527,11 @@ class Front:
         if self._spec.direct:
             route = [each for each in self._places if each.name == arrived.container]
         if not route:
-            line.refuse(arrived.stream, Failure(400, f"There is no container {arrived.container[:64]}.", "target"))
+            line.answer(arrived.stream, Failure(400, f"There is no container {arrived.container[:64]}.", "target"))
             return
         if self._count >= MAX_REQUESTS:
             busy = Failure(Busy.status, "The instance holds as many requests as it can.", Busy.kind)
-            line.refuse(arrived.stream, busy)
+            line.answer(arrived.stream, busy)
             return
         deadline_s = None if arrived.deadline_ms is None else self._loop.time() + arrived.deadline_ms / 1000
         flow = Flow(self, line, arrived, route, deadline_s)

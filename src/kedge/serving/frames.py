@@ -22,6 +22,9 @@ another HELLO, because the model is at something that takes long; "lost" was giv
 ended; "target" names a model that is not there; "loading" names one that is not loaded yet.
 "container" is the one of several that failed.
 
+The head of a RESPONSE or an ERROR may have "told": [[container, metric, value], ...], samples of what an instance of
+several containers or models measures; container is "" for what is not one container's.
+
 A head is a u32 length and that many bytes of JSON. A sender may have WINDOW_BYTES of body unacknowledged on a stream;
 after that it waits for CREDIT. The version is agreed in the hello: a side that cannot speak the other's closes.
 """
@@ -29,7 +32,7 @@ after that it waits for CREDIT. The version is agreed in the hello: a side that 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -65,6 +68,11 @@ LAST = 1
 """Flag: this part is the body's last."""
 ACK = 2
 """Flag on PING: this is the answer."""
+VARIES = 4
+"""Flag on RESPONSE: the head is like no other, so that nothing is gained by remembering it."""
+
+Told = tuple[str, str, float]
+"""(container, metric, value)"""
 
 _KINDS = {int(kind): kind for kind in Kind}
 
@@ -114,6 +122,14 @@ def response(stream: int, status: int, content_type: str, custom_attributes: str
     """A whole RESPONSE in one frame. `body` is at most PART_BYTES long."""
     head = response_head(status, content_type, custom_attributes)
     return _HEADER.pack(len(head) + len(body), stream, Kind.RESPONSE, LAST, 0) + head + body
+
+
+def told_head(status: int, content_type: str, custom_attributes: str, told: Sequence[Told]) -> bytes:
+    """As response_head, with samples; goes with the flag VARIES."""
+    head: dict[str, Any] = {"status": status, "content_type": content_type, "told": told}
+    if custom_attributes:
+        head["custom_attributes"] = custom_attributes
+    return _encoded(head)
 
 
 @lru_cache(1024)

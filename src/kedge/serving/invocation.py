@@ -17,6 +17,7 @@ from kedge.serving.asking import encoded_head
 from kedge.serving.deadlines import Deadlines
 from kedge.serving.fleet import Fleet, Pool, Route
 from kedge.serving.inbound import Inbound
+from kedge.serving.meter import Place
 from kedge.serving.reports import Reporter
 from kedge.serving.retry import Verdict, after_busy, after_death
 from kedge.serving.table import Variant
@@ -116,8 +117,8 @@ def answer_lines(content_type: str, variant: str, attributes: str, *, streamed: 
     """
     if not all(_is_visible(each) and len(each) <= MAX_ATTRIBUTES_CHARS for each in (content_type, attributes)):
         raise ValueError("The model's content type or custom attributes cannot be a header's value.")
-    lines = f"content-type: {eventstream.MEDIA_TYPE}\r\nX-Amzn-SageMaker-" if streamed else ""
-    lines += f"Content-Type: {content_type or 'application/octet-stream'}\r\n"
+    lines = f"content-type: {eventstream.MEDIA_TYPE}\r\nx-amzn-sagemaker-" if streamed else ""
+    lines += f"content-type: {content_type or 'application/octet-stream'}\r\n"
     lines += f"x-Amzn-Invoked-Production-Variant: {variant}\r\n"
     if attributes:
         lines += f"X-Amzn-SageMaker-Custom-Attributes: {attributes}\r\n"
@@ -132,6 +133,7 @@ class Invocation:
     __slots__ = (
         "_admitted_by",
         "_began_s",
+        "_container",
         "_deadlines",
         "_deaths",
         "_fields",
@@ -171,6 +173,8 @@ class Invocation:
         self._target = inbound.headers.get(_TARGET_VARIANT)
         self._variant = ""
         self._fields: tuple[tuple[str, str], ...] = ()
+        self._container = ""
+        """The one of several that it names."""
         self._pool: Pool | None = None
         self._upstream: Upstream | None = None
         self._stream = 0
@@ -203,6 +207,7 @@ class Invocation:
             targets = targets_of(headers, endpoint.name, variant, self._request_id)
             self._fields += targets
             self.affinity = dict(targets).get("target_model", "")
+            self._container = dict(targets).get("target_container", "")
         pool.admit(self, self._began_s, self.timeout_s)
         self._admitted_by = pool
         self._reporter.arrival()
@@ -229,6 +234,11 @@ class Invocation:
         self._stream = upstream.send(self, head, self._inbound.body, self._route.endpoint.body_limit_bytes)
 
     # What becomes of it.
+
+    def told(self, samples: object) -> None:
+        upstream = self._upstream
+        if upstream is not None:
+            self._reporter.samples(upstream.place, upstream.containers, samples)
 
     def answered(self, head: dict[str, Any], body: bytes) -> None:
         status = head.get("status", 200)
@@ -342,7 +352,7 @@ class Invocation:
             self._fail(errors.ServiceUnavailable("No instance of the variant became healthy in time."))
             return
         upstream.cancel(self._stream)
-        container = dict(self._fields).get("target_container", answers.PRIMARY)
+        container = self._container or answers.PRIMARY
         self._model_lost(answers.timed_out(self._route.endpoint, self._stream_name, container))
 
     def _abandon(self) -> None:
@@ -397,7 +407,16 @@ class Invocation:
         now_s, sent_s = reporter.now_s(), self._sent_s
         if upstream is not None and pool is not None:
             reporter.invocation(upstream.place, status, pool.ready_count, now_s - sent_s, sent_s - self._began_s)
+            if self._container:
+                self._count_container(upstream.place, status)
         self._leave(now_s, answered=status > 0)
+
+    def _count_container(self, place: Place, status: int) -> None:
+        """As SageMaker does for containers that are invoked by name."""
+        measure, container = self._reporter.measure, self._container
+        measure(place, container, "Invocations", 1.0)
+        measure(place, container, "Invocation4XXErrors", float(400 <= status < 500))
+        measure(place, container, "Invocation5XXErrors", float(status >= 500))
 
     def _refused(self, error: errors.ServiceError) -> None:
         if self._pool is not None:

@@ -13,13 +13,15 @@ import logging
 import os
 import secrets
 import shutil
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from kedge.serving import memory
+from kedge.serving import frames, memory
 from kedge.serving.memory import Loaded
+from kedge.serving.meter import CACHE_HIT, DOWNLOADING, LOADING, LOADING_WAIT, UNLOADING
 from kedge.serving.part import Part
 from kedge.serving.places import Passing, Place, Running, part_spec
 from kedge.serving.runtimes.base import Busy
@@ -40,6 +42,8 @@ SHARE_OF_MEMORY = 0.9
 LEAST_BYTES = 8 * 1024 * 1024
 MARGIN_S = 0.25
 """So long before its time is over a request that waits for its model is told so, or a tenth of the time it has."""
+_MOST_TOLD = 500
+"""Samples that wait for the next answer, with which they go."""
 LOOK_S = 5.0
 """How often it is looked whether what is loaded still fits."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.002, 0.05
@@ -51,6 +55,11 @@ class NotLoaded(Exception):
         self.failure = failure
 
 
+class _Wait(NamedTuple):
+    timer: asyncio.TimerHandle | None
+    since_s: float
+
+
 class Model:
     """One model, from the first request for it until its process is gone."""
 
@@ -60,8 +69,10 @@ class Model:
         self.part: Part | None = None
         self.bytes = 0
         """A guess until it is loaded."""
-        self.waiting: dict[Passing, asyncio.TimerHandle | None] = {}
+        self.waiting: dict[Passing, _Wait] = {}
         self.at_it: set[Passing] = set()
+        self.leaves_s = 0.0
+        """When it was told to end."""
 
     @property
     def is_ready(self) -> bool:
@@ -93,6 +104,7 @@ class Models(Place):
         self._room = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._looked_s = 0.0
+        self._told: deque[frames.Told] = deque(maxlen=_MOST_TOLD)
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -116,14 +128,16 @@ class Models(Place):
         if model.is_ready:
             assert model.part is not None
             model.at_it.add(flow)
+            flow.tell(CACHE_HIT, 1.0)
             flow.send_to(model.part)
         else:
-            model.waiting[flow] = self._timer(flow)
+            flow.tell(CACHE_HIT, 0.0)
+            model.waiting[flow] = _Wait(self._timer(flow), self._loop.time())
 
     def forget(self, flow: Passing) -> None:
         model = self._models.get(flow.target_model)
-        if model is not None:
-            _stop_timer(model.waiting.pop(flow, None))
+        if model is not None and (wait := model.waiting.pop(flow, None)) is not None:
+            self._stop_waiting(flow, wait)
 
     def left(self, flow: Passing, part: Running) -> None:
         model = self._models.get(flow.target_model)
@@ -139,6 +153,15 @@ class Models(Place):
 
     def parts(self) -> list[Part]:
         return [each.part for each in (*self._models.values(), *self._leaving) if each.part is not None]
+
+    def take_told(self) -> list[frames.Told]:
+        """How long fetching, loading and unloading took since this was asked last."""
+        told = list(self._told)
+        self._told.clear()
+        return told
+
+    def _tell_time(self, name: str, since_s: float) -> None:
+        self._told.append(("", name, (self._loop.time() - since_s) * 1e6))
 
     def stop(self) -> None:
         for task in self._tasks:
@@ -158,6 +181,7 @@ class Models(Place):
         began_s = self._loop.time()
         try:
             await self._fetched(model)
+            self._tell_time(DOWNLOADING, began_s)
             async with self._loads:
                 if not await self._started(model):
                     # It may have been the kernel, for want of memory: try once more with nothing else that could go.
@@ -196,6 +220,7 @@ class Models(Place):
         spec = part_spec(self._spec, self._container, model.folder)
         environment = {"SAGEMAKER_MULTI_MODEL": "true", **spec.environment}
         ready = asyncio.Event()
+        began_s = self._loop.time()
         spec = replace(spec, artifact_dir=str(self._folder / model.folder), environment=environment)
         try:
             part = model.part = Part(spec, ready.set, lambda: None)
@@ -218,11 +243,12 @@ class Models(Place):
             text = f"Model {model.name} was not loaded within {LOAD_TIMEOUT_S:.0f} s."
             raise NotLoaded(Failure(500, text, "model", self.name))
         part.gone.add_done_callback(lambda _: self._gone(model))
+        self._tell_time(LOADING, began_s)
         self._tell()
         model.bytes = memory.bytes_of(part.pid) or part.memory_bytes or model.bytes
         flows, model.waiting = model.waiting, {}
-        for flow, timer in flows.items():
-            _stop_timer(timer)
+        for flow, wait in flows.items():
+            self._stop_waiting(flow, wait)
             model.at_it.add(flow)
             flow.send_to(part)
         return True
@@ -263,6 +289,7 @@ class Models(Place):
 
     def _unload(self, model: Model) -> None:
         log.info("model %s is unloaded", model.name)
+        model.leaves_s = self._loop.time()
         del self._models[model.name]
         self._leaving.add(model)
         assert model.part is not None
@@ -272,13 +299,15 @@ class Models(Place):
         """The process of a model that was loaded has ended."""
         assert model.part is not None
         self._clear(model)
+        if model in self._leaving:
+            self._tell_time(UNLOADING, model.leaves_s)
         self._leaving.discard(model)
         if self._models.get(model.name) is model:
             log.warning("model %s: %s", model.name, model.part.reason)
             del self._models[model.name]
         waiting, model.waiting = model.waiting, {}
-        for flow, timer in waiting.items():
-            _stop_timer(timer)
+        for flow, wait in waiting.items():
+            self._stop_waiting(flow, wait)
             self.submit(flow)
         self._room.set()
         self._tell()
@@ -289,8 +318,8 @@ class Models(Place):
             del self._models[model.name]
         self._clear(model)
         waiting, model.waiting = model.waiting, {}
-        for flow, timer in waiting.items():
-            _stop_timer(timer)
+        for flow, wait in waiting.items():
+            self._stop_waiting(flow, wait)
             flow.fail(failure)
         self._room.set()
         self._tell()
@@ -305,15 +334,15 @@ class Models(Place):
         margin_s = min(MARGIN_S, (flow.deadline_s - now_s) / 10)
         return self._loop.call_at(flow.deadline_s - margin_s, self._too_late, flow)
 
+    def _stop_waiting(self, flow: Passing, wait: _Wait) -> None:
+        if wait.timer is not None:
+            wait.timer.cancel()
+        flow.tell(LOADING_WAIT, (self._loop.time() - wait.since_s) * 1e6)
+
     def _too_late(self, flow: Passing) -> None:
         self.forget(flow)
         text = f"Model {flow.target_model} is not loaded yet; loading goes on. Try again."
         flow.fail(Failure(429, text, "loading", self.name))
-
-
-def _stop_timer(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
 
 
 def _size(folder: Path) -> int:

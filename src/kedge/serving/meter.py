@@ -17,6 +17,7 @@ to a model, 1 or 0 for each kind of error, so that an average is a rate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -32,11 +33,20 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 _ADDED_AT_ONCE = 200
 """Few enough that no request waits for it, a tenth of a millisecond."""
 
-
 FIRST_CHUNK, FIRST_CHUNK_MODEL, FIRST_CHUNK_OVERHEAD, MID_STREAM_ERRORS = (
     *("FirstChunkLatency", "FirstChunkModelLatency", "FirstChunkOverheadLatency", "MidStreamErrors"),
 )
 """Of answers that are given part by part. Latencies are in microseconds; an error is 1, none is 0."""
+CONTAINER_LATENCY = "ContainerLatency"
+"""Of one of several containers, in microseconds."""
+CACHE_HIT, LOADING_WAIT, LOADING, DOWNLOADING, UNLOADING = (
+    *("ModelCacheHit", "ModelLoadingWaitTime", "ModelLoadingTime", "ModelDownloadingTime", "ModelUnloadingTime"),
+)
+"""Of models that are loaded by name. Times are in microseconds; a hit is 1, a miss 0."""
+OF_MODELS = frozenset((CACHE_HIT, LOADING_WAIT, LOADING, DOWNLOADING, UNLOADING))
+MOST_CONTAINERS = 15
+"""Of one instance, as SageMaker has it: an instance cannot make up series without end."""
+_LONGEST_NAME = 63
 
 
 class Place(NamedTuple):
@@ -181,6 +191,27 @@ class Frame:
     captured: tuple[Captured, ...] = ()
     measured: tuple[Measured, ...] = ()
     told: tuple[Told, ...] = ()
+
+
+def samples_of(told: object, containers: set[str]) -> Iterator[tuple[str, str, float]]:
+    """(container, metric, value) of what an instance has told. What it cannot tell is left out.
+
+    containers: those that it has told of until now; they become more.
+    """
+    for each in told if isinstance(told, list) else ():
+        if not (isinstance(each, list) and len(each) == 3):
+            continue
+        container, name, value = each
+        if not (isinstance(container, str) and isinstance(name, str) and isinstance(value, int | float)):
+            continue
+        if not 0 <= value < math.inf:
+            continue
+        if name in OF_MODELS and not container:
+            yield "", name, float(value)
+        known = container in containers or len(containers) < MOST_CONTAINERS
+        if name == CONTAINER_LATENCY and known and 0 < len(container) <= _LONGEST_NAME:
+            containers.add(container)
+            yield container, name, float(value)
 
 
 class FrameRefused(ValueError):

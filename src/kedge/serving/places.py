@@ -32,6 +32,9 @@ class Passing(Protocol):
 
     def fail(self, failure: Failure) -> None: ...
 
+    def tell(self, name: str, value: float) -> None:
+        """A sample of it, under the name of a metric."""
+
 
 class Running(Protocol):
     """A process, or a server beside this one, that runs a container. Started when it is made; `gone` when it ended."""

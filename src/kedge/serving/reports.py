@@ -22,7 +22,18 @@ from typing import Any
 from kedge.clock import Clock
 from kedge.errors import ServiceError
 from kedge.serving.kept import Kept, Report
-from kedge.serving.meter import MAX_FRAME_BYTES, Captured, Concurrent, Frame, FrameRefused, Meter, Place, Told, decode
+from kedge.serving.meter import (
+    MAX_FRAME_BYTES,
+    Captured,
+    Concurrent,
+    Frame,
+    FrameRefused,
+    Meter,
+    Place,
+    Told,
+    decode,
+    samples_of,
+)
 from kedge.serving.push import MAX_ANSWER_BYTES, MessageTooLarge, listen, message, read_message
 
 BACKLOG = 900
@@ -92,6 +103,11 @@ class Reporter:
         if not self._roll_is_due:
             self._begin_second()
         self._meter.measure(place, container, name, value)
+
+    def samples(self, place: Place, containers: set[str], told: object) -> None:
+        """Of what an instance has told. containers, told: as for samples_of."""
+        for container, name, value in samples_of(told, containers):
+            self.measure(place, container, name, value)
 
     def refusal(self, place: Place, code: str) -> None:
         """As Meter.refusal."""

@@ -62,7 +62,8 @@ class Router:
         handover: Handover | None = None,
         stream_timeout_s: float = 480.0,
     ) -> None:
-        """feed: takes what shadows answer; None where nothing is copied to them."""
+        """feed: takes what shadows answer; None where nothing is copied to them. stream_timeout_s: for all parts of an
+        answer."""
         self._number = number
         self._handover = handover
         self._clock = clock

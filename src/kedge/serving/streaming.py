@@ -24,8 +24,8 @@ from kedge.serving.reports import Reporter
 from kedge.serving.upstream import Upstream
 from kedge.wire import eventstream
 
-MAX_CAPTURED_BYTES = 6 * 1024 * 1024
-"""Of one answer: a record of more is dropped, and counted."""
+MAX_KEPT_BYTES = 6 * 1024 * 1024
+"""Of one answer, for data capture and shadows: a record of more is dropped, and counted; a copy is not made."""
 _CREDIT_BYTES = frames.WINDOW_BYTES // 8
 _ACCEPT = "x-amzn-sagemaker-accept"
 _SESSION = "x-amzn-sagemaker-session-id"
@@ -54,8 +54,11 @@ class StreamingInvocation(Invocation):
         """Taken by the client and not credited yet, or waiting for the client."""
         self._is_slow = False
         self._capture: Stream | None = None
-        self._captured: list[bytes] = []
-        self._captured_bytes = 0
+        self._is_copied = False
+        """To a shadow, when it is whole."""
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+        """For the two."""
 
     def start(self) -> None:
         headers = self._inbound.headers
@@ -99,11 +102,13 @@ class StreamingInvocation(Invocation):
             return
         if body:
             self._give(body)
+        content_type = str(head.get("content_type") or "")
+        whole = b"".join(self._kept) if self._kept_bytes <= MAX_KEPT_BYTES else None
         if self._capture is not None:
-            content_type = str(head.get("content_type") or "")
-            whole = b"".join(self._captured) if self._captured_bytes <= MAX_CAPTURED_BYTES else None
             self._capture.keep(self._request_id, self._inbound.headers, self._inbound.body, content_type, whole)
         self._finish(200, b"")
+        if self._is_copied and whole is not None and self._pool is not None and self._pool.mirror is not None:
+            self._copy(200, content_type, whole)
 
     def failed(self, head: dict[str, Any]) -> None:
         if not self._first_s:
@@ -142,6 +147,7 @@ class StreamingInvocation(Invocation):
         pool.begin(self, now_s, self._began_s)
         if pool.capture is not None and pool.capture.draws():
             self._capture = pool.capture
+        self._is_copied = pool.mirror is not None
         inbound = self._inbound
         inbound.drained = self._drained
         left_s = max(0.0, self._limit_s - (now_s - self._began_s))
@@ -150,12 +156,12 @@ class StreamingInvocation(Invocation):
         return True
 
     def _give(self, part: bytes) -> None:
-        if self._capture is not None:
-            self._captured_bytes += len(part)
-            if self._captured_bytes <= MAX_CAPTURED_BYTES:
-                self._captured.append(part)
+        if self._capture is not None or self._is_copied:
+            self._kept_bytes += len(part)
+            if self._kept_bytes <= MAX_KEPT_BYTES:
+                self._kept.append(part)
             else:
-                self._captured.clear()
+                self._kept.clear()
         if not self._inbound.write(_PART(part)):
             self._is_slow = True
 

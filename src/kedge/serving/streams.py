@@ -8,7 +8,7 @@ part by part goes out by `part` as far as there is credit; nothing of it is kept
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -90,11 +90,13 @@ class _Partial:
 
 
 class _Sending:
-    __slots__ = ("body", "head", "window")
+    __slots__ = ("body", "flags", "head", "window")
 
-    def __init__(self, head: bytes, body: memoryview) -> None:
+    def __init__(self, head: bytes, body: memoryview, flags: int) -> None:
         self.head: bytes | None = head
         """None once it is sent."""
+        self.flags = flags
+        """Those that go with it."""
         self.body = body
         self.window = frames.WINDOW_BYTES
 
@@ -169,14 +171,15 @@ class Peer:
         """Whether somebody still waits for (the rest of) this answer."""
         return stream in self._waiting
 
-    def part(self, stream: int, head: bytes, part: bytes) -> bool:
+    def part(self, stream: int, head: bytes, part: bytes, flags: int = 0) -> bool:
         """Send a part of an answer that goes on: `answer` or `end` comes after it. False while there is no credit.
 
-        head: of frames.response_head; it goes with the first part. part: at most PART_BYTES. Only while it is awaited.
+        head, flags: of frames.response_head, or told_head; they go with the first part. part: at most PART_BYTES.
+        Only while it is awaited.
         """
         window = self._windows.get(stream)
         if window is None:
-            self._put(frames.frame(Kind.RESPONSE, stream, head + part))
+            self._put(frames.frame(Kind.RESPONSE, stream, head + part, flags))
             window = frames.WINDOW_BYTES
         elif window < len(part):
             return False
@@ -192,7 +195,9 @@ class Peer:
             self._windows.pop(stream, None)
             self._put(frames.frame(Kind.END, stream))
 
-    def answer(self, stream: int, outcome: Answer | InvocationError | Failure) -> None:
+    def answer(
+        self, stream: int, outcome: Answer | InvocationError | Failure, told: Sequence[frames.Told] = ()
+    ) -> None:
         """Ends the stream; after parts of it only an error can. A stream that was cancelled takes no answer."""
         if stream not in self._waiting:
             return
@@ -202,14 +207,21 @@ class Peer:
         if type(outcome) is Answer and self.backlog_bytes + len(outcome.body) > MAX_BACKLOG_BYTES:
             outcome = Busy(f"Answers of more than {MAX_BACKLOG_BYTES} bytes wait for this router to take them.")
         if not isinstance(outcome, Answer):
-            self._put(_error(stream, outcome))
+            self._put(_error(stream, outcome, told))
             return
         body, content_type, attributes, status = outcome
         if len(body) <= frames.PART_BYTES:
-            self._put(frames.response(stream, status, content_type, attributes, body))
+            if told:
+                head = frames.told_head(status, content_type, attributes, told)
+                self._put(frames.frame(Kind.RESPONSE, stream, head + body, frames.LAST | frames.VARIES))
+            else:
+                self._put(frames.response(stream, status, content_type, attributes, body))
         else:
-            head = frames.response_head(status, content_type, attributes)
-            self._sending[stream] = _Sending(head, memoryview(body))
+            if told:
+                head = frames.told_head(status, content_type, attributes, told)
+            else:
+                head = frames.response_head(status, content_type, attributes)
+            self._sending[stream] = _Sending(head, memoryview(body), frames.VARIES if told else 0)
             self._sending_bytes += len(body)
 
     def give_back(self, streams: Iterable[int]) -> None:
@@ -260,7 +272,7 @@ class Peer:
             self._sending[stream] = sending
         flags = 0 if len(sending.body) else frames.LAST
         if head is not None:
-            return frames.frame(Kind.RESPONSE, stream, head + part, flags)
+            return frames.frame(Kind.RESPONSE, stream, head + part, flags | sending.flags)
         return frames.frame(Kind.CHUNK, stream, part, flags)
 
     def _put(self, data: bytes) -> None:
@@ -352,8 +364,14 @@ class Peer:
             self.partial_bytes -= partial.size
 
 
-def _error(stream: int, error: InvocationError | Failure) -> bytes:
-    head = {"status": error.status, "message": error.message[:MAX_MESSAGE_CHARACTERS], "kind": error.kind}
+def _error(stream: int, error: InvocationError | Failure, told: Sequence[frames.Told] = ()) -> bytes:
+    head: dict[str, Any] = {
+        "status": error.status,
+        "message": error.message[:MAX_MESSAGE_CHARACTERS],
+        "kind": error.kind,
+    }
+    if told:
+        head["told"] = told
     if isinstance(error, Failure):
         head |= {"container": error.container} if error.container else {}
         head |= {"ending": True} if error.ending else {}

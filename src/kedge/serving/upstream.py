@@ -30,6 +30,8 @@ class Upstream:
         self.ready = False
         self.suspect: object | None = None
         """The one request that is here alone, because an instance died with it in flight."""
+        self.containers: set[str] = set()
+        """Those that it has told the latency of."""
         self._on_change = on_change
         self._wire: Wire | None = None
         self._leaving = False

@@ -160,6 +160,11 @@ class Copy:
 
     # What becomes of it.
 
+    def told(self, samples: object) -> None:
+        upstream = self._upstream
+        if upstream is not None:
+            self._mirror.reporter.samples(upstream.place, upstream.containers, samples)
+
     def answered(self, head: dict[str, Any], body: bytes) -> None:
         status = head.get("status", 200)
         content_type = str(head.get("content_type") or "")
