@@ -35,6 +35,8 @@ def predict_fn(rows, model):
 
 
 def output_fn(labels, accept):
+    if accept == "text/parts":
+        return (f"{label};" for label in labels), "text/plain"
     if "csv" in accept:
         return "\\n".join(",".join(str(cell) for cell in numpy.atleast_1d(row)) for row in labels), accept
     return json.dumps({"by": os.environ.get("GREETING", "nobody"), "labels": labels.tolist()}), "application/json"

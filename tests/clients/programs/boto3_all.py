@@ -111,6 +111,11 @@ assert answer["InvokedProductionVariant"] == "first"
 assert json.loads(answer["Body"].read()) == {"by": "boto3", "labels": [0, 2]}
 answer = runtime.invoke_endpoint(EndpointName=name, ContentType="text/csv", Accept="text/csv", Body="5.1,3.5,1.4,0.2")
 assert answer["Body"].read() == b"0"
+answer = runtime.invoke_endpoint_with_response_stream(
+    EndpointName=name, ContentType="text/csv", Accept="text/parts", Body="5.1,3.5,1.4,0.2\n6.7,3.0,5.2,2.3"
+)
+assert (answer["ContentType"], answer["InvokedProductionVariant"]) == ("text/plain", "first")
+assert [event["PayloadPart"]["Bytes"] for event in answer["Body"]] == [b"0;", b"2;"]
 
 sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=f"{name}-two")
 sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name, WaiterConfig=QUICK)
