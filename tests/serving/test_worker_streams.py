@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedge.serving import frames
-from kedge.serving.frames import PART_BYTES, WINDOW_BYTES, Frame, FrameError, Kind
+from kedge.serving.frames import PART_BYTES, PARTS_WINDOW_BYTES, WINDOW_BYTES, Frame, FrameError, Kind
 from kedge.serving.runtimes.base import Answer, BadInput, Invocation
 from kedge.serving.streams import MAX_BODY_BYTES, MAX_PARTIAL, Arrived, Cancelled, Credited, Failure, Peer
 from kedge.serving.work import MAX_BATCH_BYTES, MAX_BYTES, MAX_REQUESTS, Job, Work
@@ -247,14 +247,15 @@ def test_taking_waits_for_work():
 HEAD = frames.response_head(200, "text/plain", "")
 
 
-def test_an_answer_in_parts_goes_as_far_as_there_is_credit():
+@pytest.mark.parametrize(("head", "window_bytes"), [({"answer": "parts"}, PARTS_WINDOW_BYTES), ({}, WINDOW_BYTES)])
+def test_an_answer_in_parts_goes_as_far_as_there_is_credit(head: dict[str, str], window_bytes: int):
     peer = greeted()
-    [arrived] = peer.receive(request(7, answer="parts"))
+    [arrived] = peer.receive(request(7, **head))
     assert isinstance(arrived, Arrived)
-    assert arrived.in_parts
+    assert arrived.in_parts == bool(head)
     peer.receive(request(8))
     part = b"x" * PART_BYTES
-    for _ in range(WINDOW_BYTES // PART_BYTES):
+    for _ in range(window_bytes // PART_BYTES):
         assert peer.part(7, HEAD, part)
     assert not peer.part(7, HEAD, part)
     assert not peer.part(7, HEAD, b"x")

@@ -17,6 +17,7 @@ from kedge.serving.table import Variant
 from kedge.shadowing import mirror
 from kedge.shadowing.feed import Feed
 from kedge.shadowing.pairs import Decoder, Pair
+from tests.serving import test_streaming as streaming
 from tests.serving.peers import Call, Served, Worker, endpoint, never, request, running, table, until
 
 
@@ -234,3 +235,22 @@ async def test_what_shadows_answer_is_captured(shadowed: Any):
         await until(lambda: len(made.pairs) == 3)
         taken = {each["variant"]: each["taken"] for each in made.served.router.tap.variants()}
         assert taken == {"P": 3, "S": 3}
+
+
+async def test_an_answer_in_parts_is_copied_when_it_is_whole(shadowed: Any):
+    async with shadowed(lambda call: call.answer(b"one two")) as made:
+        made.production.serve = never
+        async with made.served.client() as client:
+            client.writer.write(streaming.asking())
+            await until(lambda: made.production.calls)
+            call = made.production.calls[0]
+            streaming.first(call, b"one ")
+            await streaming.head_of(client)
+            assert made.shadow.calls == []
+            streaming.more(call, b"two")
+            streaming.end(call)
+            assert len(await streaming.events(client)) == 2
+        await until(lambda: made.pairs)
+    [pair] = made.pairs
+    assert (pair.same, pair.production.status) == (True, 200)
+    assert "answer" not in made.shadow.calls[0].head

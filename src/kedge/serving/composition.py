@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 _NO_BOUND_MS = 7 * 24 * 3600 * 1000
 """For a request whose sender gave none."""
 _END_S = 10.0
-_CREDIT_BYTES = frames.WINDOW_BYTES // 8
+_CREDIT_BYTES = frames.PARTS_WINDOW_BYTES // 8
 
 
 def run(spec: WorkerSpec, status: Status) -> int:

@@ -25,8 +25,9 @@ ended; "target" names a model that is not there; "loading" names one that is not
 The head of a RESPONSE or an ERROR may have "told": [[container, metric, value], ...], samples of what an instance of
 several containers or models measures; container is "" for what is not one container's.
 
-A head is a u32 length and that many bytes of JSON. A sender may have WINDOW_BYTES of body unacknowledged on a stream;
-after that it waits for CREDIT. The version is agreed in the hello: a side that cannot speak the other's closes.
+A head is a u32 length and that many bytes of JSON. A sender may have WINDOW_BYTES of body unacknowledged on a stream
+(PARTS_WINDOW_BYTES of an answer that was asked for in parts); after that it waits for CREDIT. The version is agreed in
+the hello: a side that cannot speak the other's closes.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ IN_PARTS = "parts"
 """What a REQUEST's "answer" says when parts are wanted as soon as the model gives them, not only in the end."""
 PART_BYTES = 256 * 1024
 WINDOW_BYTES = 4 * 1024 * 1024
+PARTS_WINDOW_BYTES = 1024 * 1024
+"""Less, since parts may be so small that what is around them takes several times as much."""
 MAX_HEAD_BYTES = 64 * 1024
 MAX_PAYLOAD_BYTES = PART_BYTES + MAX_HEAD_BYTES + 4
 

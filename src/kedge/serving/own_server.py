@@ -77,7 +77,7 @@ class _Window:
     """How much more of an answer its reader takes; beyond that it is left with the server."""
 
     def __init__(self) -> None:
-        self._left_bytes = frames.WINDOW_BYTES
+        self._left_bytes = frames.PARTS_WINDOW_BYTES
         self._has_room = asyncio.Event()
         self._has_room.set()
 

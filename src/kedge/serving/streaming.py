@@ -26,7 +26,7 @@ from kedge.wire import eventstream
 
 MAX_KEPT_BYTES = 6 * 1024 * 1024
 """Of one answer, for data capture and shadows: a record of more is dropped, and counted; a copy is not made."""
-_CREDIT_BYTES = frames.WINDOW_BYTES // 8
+_CREDIT_BYTES = frames.PARTS_WINDOW_BYTES // 8
 _ACCEPT = "x-amzn-sagemaker-accept"
 _SESSION = "x-amzn-sagemaker-session-id"
 _PART = eventstream.Framed("PayloadPart", "application/octet-stream")

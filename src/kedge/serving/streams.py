@@ -114,6 +114,8 @@ class Peer:
         self._sending: dict[int, _Sending] = {}
         self._windows: dict[int, int] = {}
         """Of answers that are given part by part and have begun: how many bytes may be sent."""
+        self._in_parts: set[int] = set()
+        """Streams of `_waiting` whose answers are wanted so."""
         self._sending_bytes = 0
         self._hello = frames.with_head(Kind.HELLO, 0, {"version": frames.VERSION, **hello})
         self._small: list[bytes] = [self._hello]
@@ -180,7 +182,7 @@ class Peer:
         window = self._windows.get(stream)
         if window is None:
             self._put(frames.frame(Kind.RESPONSE, stream, head + part, flags))
-            window = frames.WINDOW_BYTES
+            window = frames.PARTS_WINDOW_BYTES if stream in self._in_parts else frames.WINDOW_BYTES
         elif window < len(part):
             return False
         else:
@@ -193,6 +195,7 @@ class Peer:
         if stream in self._waiting:
             self._waiting.remove(stream)
             self._windows.pop(stream, None)
+            self._in_parts.discard(stream)
             self._put(frames.frame(Kind.END, stream))
 
     def answer(
@@ -204,6 +207,8 @@ class Peer:
         self._waiting.remove(stream)
         if self._windows:
             self._windows.pop(stream, None)
+        if self._in_parts:
+            self._in_parts.discard(stream)
         if type(outcome) is Answer and self.backlog_bytes + len(outcome.body) > MAX_BACKLOG_BYTES:
             outcome = Busy(f"Answers of more than {MAX_BACKLOG_BYTES} bytes wait for this router to take them.")
         if not isinstance(outcome, Answer):
@@ -348,11 +353,14 @@ class Peer:
             get("request_id", ""),
         )
         in_parts = get(_ANSWER) == frames.IN_PARTS
+        if in_parts:
+            self._in_parts.add(stream)
         events.append(Arrived(stream, request, get("deadline_ms"), get("timeout_ms"), get(_CONTAINER, ""), in_parts))
 
     def _cancel(self, stream: int, events: list[Event]) -> None:
         self._forget(stream)
         self._windows.pop(stream, None)
+        self._in_parts.discard(stream)
         if sending := self._sending.pop(stream, None):
             self._sending_bytes -= len(sending.body)
         if stream in self._waiting:
