@@ -252,6 +252,14 @@ async def test_http_1_0_and_a_router_that_ends(workers):
             assert await events(client) == []
             assert await client.is_closed()
             await draining
+        async with served.client() as client:
+            client.writer.write(asking())
+            await head_of(client)
+            await piece_of(client)
+            await served.router.front.drain(0.0)
+            assert [kind for kind, _ in await events(client)] == ["InternalStreamFailure"]
+            assert await client.is_closed()
+        await until(lambda: worker.calls[2].cancelled)
 
 
 async def test_sessions_are_refused(workers):

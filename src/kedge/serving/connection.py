@@ -519,6 +519,14 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def cut_short(self) -> None:
+        """The router ends: nobody waits any longer for what is being answered."""
+        inbound = self._current
+        if self._streaming and inbound is not None and inbound.cut is not None:
+            inbound.cut()
+        else:
+            self.abort()
+
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()

@@ -55,7 +55,7 @@ class Front:
                     connection.close()
             await asyncio.sleep(0.02)
         for connection in list(self.connections):
-            connection.abort()
+            connection.cut_short()
         if self._sweeper is not None:
             self._sweeper.cancel()
 

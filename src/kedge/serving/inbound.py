@@ -85,6 +85,7 @@ class Inbound:
         "_connection",
         "_sha256",
         "body",
+        "cut",
         "drained",
         "gone",
         "headers",
@@ -111,6 +112,8 @@ class Inbound:
         self.refusal: errors.ServiceError | None = None
         self.gone: Callable[[], None] | None = None
         """Called when the client has gone before it was answered."""
+        self.cut: Callable[[], None] | None = None
+        """Called when the router ends before an answer that has begun is whole: to say so, and finish."""
         self.drained: Callable[[], None] | None = None
         """Called when the client, after a `write` that said no, has taken what was written."""
 

@@ -149,7 +149,7 @@ class StreamingInvocation(Invocation):
             self._capture = pool.capture
         self._is_copied = pool.mirror is not None
         inbound = self._inbound
-        inbound.drained = self._drained
+        inbound.drained, inbound.cut = self._drained, self._cut
         left_s = max(0.0, self._limit_s - (now_s - self._began_s))
         self._end_timer = asyncio.get_running_loop().call_later(left_s, self._overlong)
         inbound.begin(b"%sx-amzn-RequestId: %s\r\n" % (lines, self._request_id.encode()))
@@ -190,6 +190,12 @@ class StreamingInvocation(Invocation):
             self._upstream.cancel(self._stream)
         self._finish(200, b"")
 
+    def _cut(self) -> None:
+        """The router ends."""
+        if self._upstream is not None:
+            self._upstream.cancel(self._stream)
+        self._finish(200, answers.stream_failure())
+
     def _break_off(self, status: int, text: str) -> None:
         self._finish(status, answers.stream_error("StreamBroken", text))
 
@@ -201,7 +207,7 @@ class StreamingInvocation(Invocation):
         self._measure(failed=bool(last_event))
         self._end(status)
         inbound = self._inbound
-        inbound.drained = None
+        inbound.drained = inbound.cut = None
         if last_event:
             inbound.write(last_event)
         inbound.finish()
