@@ -128,7 +128,7 @@ def operations(
         **telemetry.operations(),
         **messaging.operations(),
         **scaling.operations(),
-        **offline.operations(),
+        **offline.operations(machine),
     }
 
 
@@ -200,11 +200,13 @@ class App:
             self.store, self.clock, self.lease("autoscaling"), self.telemetry.metrics.read, self.telemetry.recent,
             self.engine.capacity, lambda: self.push.routers >= settings.routers,
         )  # fmt: skip
-        self.offline = Offline(self.store, self.objects, self.telemetry, self.engine, self.clock, self.lease)
+        self.offline = Offline(
+            settings, home, self.store, self.objects, self.telemetry, self.engine, self.clock, self.lease
+        )
         self.controller = Controller(
             self.store, self.engine, self.objects, self.push, settings, home, self.clock, self.changed,
             lambda: [self.root, *self.known.current().keys], self.lease("endpoints"),
-            lambda: self.known.current().directory, self.offline.busy,
+            lambda: self.known.current().directory, self.offline.others,
         )  # fmt: skip
         sizes = capacity.known_types(settings)
         machine = Machine(

@@ -73,6 +73,10 @@ class ResourceNotFound(ServiceError):
     code, status = "ResourceNotFound", 400
 
 
+class ResourceInUse(ServiceError):
+    code, status = "ResourceInUse", 400
+
+
 class ConcurrentChange(ServiceError):
     """Two writers changed one resource at once and this one came second."""
 

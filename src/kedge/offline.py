@@ -12,6 +12,12 @@ from kedge.async_inference import operations as async_operations
 from kedge.async_inference.controller import TELL_S, Dispatcher
 from kedge.clock import Clock
 from kedge.compute.base import Engine
+from kedge.config import Settings
+from kedge.endpoints.others import Others
+from kedge.home import Home
+from kedge.jobs import operations as job_operations
+from kedge.jobs.controller import JobController
+from kedge.jobs.operations import Machine
 from kedge.logs.platform import PlatformLog
 from kedge.loop import Signal, keep, run
 from kedge.objects.files import Objects
@@ -24,6 +30,8 @@ from kedge.wire.gateway import Operation
 class Offline:
     def __init__(
         self,
+        settings: Settings,
+        home: Home,
         store: Store,
         objects: Objects,
         telemetry: Telemetry,
@@ -37,34 +45,43 @@ class Offline:
         store.on_put(self._wake.notify)
         store.on_commit(self._wake.notify)
         self._lease = lease("async inference")
+        platform_log = PlatformLog(telemetry.logs, store, clock)
         self._dispatcher = Dispatcher(
             store,
             objects,
             telemetry.metrics,
-            PlatformLog(telemetry.logs, store, clock),
+            platform_log,
             engine,
             clock,
             self._lease,
             self._wake,
             Random(os.urandom(16)),
         )
+        self._jobs_wake = Signal()
+        store.on_commit(self._jobs_wake.notify)
+        self._jobs_lease = lease("jobs")
+        self._jobs = JobController(
+            store, objects, platform_log, engine, settings, home, clock, self._jobs_lease, self._jobs_wake
+        )
+        self.others = Others(self._dispatcher.busy, self._jobs.artifacts, self._jobs.fetching)
+        """For who drives endpoints."""
 
-    def operations(self) -> dict[str, Operation]:
-        return dict(async_operations.OPERATIONS)
-
-    def busy(self) -> frozenset[str]:
-        """Instances that are at work which no router knows of."""
-        return self._dispatcher.busy()
+    def operations(self, machine: Machine) -> dict[str, Operation]:
+        return {**async_operations.OPERATIONS, **job_operations.operations(machine)}
 
     def start(self) -> None:
         """Before `loops`, in the loop that will run them."""
         self._wake.attach(asyncio.get_running_loop())
+        self._jobs_wake.attach(asyncio.get_running_loop())
 
     def loops(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """What happens by itself, by name."""
         yield "lease of async inference", keep(self._lease, self._wake, self._clock)
         yield "async inference", run("async inference", self._dispatcher.step, self._wake, self._clock)
+        yield "lease of jobs", keep(self._jobs_lease, self._jobs_wake, self._clock)
+        yield "jobs", run("jobs", self._jobs.step, self._jobs_wake, self._clock)
         yield "backlogs", run("backlogs", self._dispatcher.tell_backlogs, Signal(), self._clock, period_s=TELL_S)
 
     async def close(self) -> None:
         await self._dispatcher.close()
+        await self._jobs.close()

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 SCRIPT = """
 import os, time
 def model_fn(model_dir):
     return None
-def transform_fn(model, data, content_type, accept):
+def transform_fn(model, data, content_type, accept, context):
+    if context.custom_attributes == "type":
+        accept = content_type
     data = data.encode() if isinstance(data, str) else data
     if data.startswith(b"boom"):
         raise ValueError("this row is bad")
@@ -29,13 +31,13 @@ TIMEOUT_S = 20.0
 
 
 def until(found: Callable[[], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
-    """The first true answer. ClientError is taken as not yet."""
+    """The first true answer. An error of the client is taken as not yet."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         try:
             if answer := found():
                 return answer
-        except ClientError:
+        except (ClientError, BotoCoreError):
             pass
         time.sleep(0.02)
     raise AssertionError(f"{what}: not within {timeout_s} s")

@@ -40,6 +40,13 @@ def test_the_api_port_takes_invocations_too(hosted: Async):
     assert hosted.read(answer["OutputLocation"]) == b"BY THE OTHER PORT"
 
 
+def test_without_a_content_type_that_of_the_object_is_taken(hosted: Async):
+    hosted.s3.put_object(Bucket=hosted.bucket, Key="in/typed", Body=b"typed", ContentType="text/x-own")
+    answer = hosted.invoke("upper", InputLocation=f"s3://{hosted.bucket}/in/typed", CustomAttributes="type")
+    assert hosted.read(answer["OutputLocation"]) == b"TYPED"
+    assert hosted.get(answer["OutputLocation"])["ContentType"] == "text/x-own"
+
+
 def test_a_large_object_streams(hosted: Async):
     body = b"0123456789abcdef" * (20 * 65536)
     answer = hosted.invoke("upper", InputLocation=hosted.put("in/large", body))
@@ -218,6 +225,22 @@ def test_deleting_the_endpoint_ends_what_waits_and_what_runs(hosted: Async):
     assert all("The endpoint was deleted" in each for each in said)
     hosted.gone("short")
     assert refused(hosted.runtime.invoke_endpoint_async, EndpointName="short", Body=b"a")[0] == "ValidationError"
+
+
+def test_an_update_lets_an_instance_finish_what_it_has(hosted: Async):
+    hosted.config("first", "upper", concurrency=1)
+    hosted.config("second", "upper", concurrency=1)
+    hosted.endpoint("changing", "first")
+    answer = hosted.invoke("changing", b"sleep 3")
+    hosted.sagemaker.update_endpoint(EndpointName="changing", EndpointConfigName="second")
+    after = hosted.invoke("changing", b"after")
+    assert hosted.read(answer["OutputLocation"]) == b"SLEEP 3"
+    assert hosted.read(after["OutputLocation"]) == b"AFTER"
+    assert "is tried again" not in (hosted.kedge.data_dir / "log" / "control.log").read_text()
+    hosted.sagemaker.get_waiter("endpoint_in_service").wait(
+        EndpointName="changing", WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+    )
+    hosted.delete("changing")
 
 
 def test_an_invocation_that_kills_instances_is_given_up(hosted: Async):

@@ -46,6 +46,12 @@ def test_variants_are_drawn_by_weight() -> None:
     assert drawn == {"a": 75, "b": 25}
 
 
+def test_a_deployment_divides_a_variant() -> None:
+    places = [Place("a", 3.0, "1", "", 1, 0, "old"), Place("a", 1.0, "2", "", 1, 0, "new")]
+    drawn = Counter(found.instance for n in range(100) if (found := next_place(places, n / 100)))
+    assert drawn == {"1": 75, "2": 25}
+
+
 def test_the_third_loss_is_the_last() -> None:
     assert [after_loss(n) for n in (1, 2, 3)] == [Verdict.AGAIN, Verdict.AGAIN, Verdict.GIVE_UP]
 

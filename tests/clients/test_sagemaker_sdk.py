@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.mark.parametrize("what", ["sklearn", "plain", "folder", "xgboost", "multi", "pipeline", "registry"])
+@pytest.mark.parametrize(
+    "what", ["sklearn", "plain", "folder", "xgboost", "multi", "pipeline", "registry", "asynchronous", "batch"]
+)
 def test_sdk_2(machine, artifacts, what):
     machine.program("sagemaker-2", "sdk2", what, artifacts)
 

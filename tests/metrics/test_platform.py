@@ -160,3 +160,12 @@ def test_what_only_some_requests_have():
     assert read(data, "MidStreamErrors", "Sum", by("InstanceId", "i-2")) == 1
     for dimensions in (BY_VARIANT, by("EndpointConfigName", "c"), by("InstanceId", "i-1")):
         assert read(data, "FirstChunkLatency", "Average", dimensions) == 20.0
+
+
+def test_what_instances_of_a_job_use():
+    labels = {"account": "1" * 12, "region": "us-east-1", "transform_job": "j"}
+    sample = Sample("b", 1, 125.0, 0.5, (Used("i-1", labels, 1.5, 256, 1024, None),))
+    data = list(platform.instances(sample))
+    assert {each.metric.namespace for each in data} == {"/aws/sagemaker/TransformJobs"}
+    assert {each.metric.dimensions for each in data} == {(("Host", "j/i-1"),)}
+    assert {each.metric.name for each in data} == {"CPUUtilization", "MemoryUtilization", "DiskUtilization"}

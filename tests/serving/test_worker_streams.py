@@ -161,6 +161,17 @@ def test_a_body_has_a_largest_size():
     assert peer.quiet
 
 
+def test_the_largest_size_is_what_the_hello_says():
+    peer = Peer({"max_body_bytes": 8}, lambda: MAX_BYTES)
+    peer.receive(frames.with_head(Kind.HELLO, 0, {"version": frames.VERSION}))
+    sent(peer)
+    for stream, size in ((1, 8), (2, 9)):
+        peer.receive(frames.with_head(Kind.REQUEST, stream, {}))
+        peer.receive(frames.frame(Kind.CHUNK, stream, b"x" * size, frames.LAST))
+    [error] = sent(peer)
+    assert (error.stream, error.head()[0]["status"]) == (2, 413)
+
+
 def test_a_worker_that_stops_takes_nothing_new():
     peer = greeted()
     peer.receive(frames.with_head(Kind.REQUEST, 1, {}, b"a"))

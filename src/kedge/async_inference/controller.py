@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
@@ -22,6 +22,7 @@ from kedge.async_inference.records import QUEUE, Failed, Item, Outcome, Times
 from kedge.async_inference.turns import MOST_LOSSES, Place, Verdict, after_loss, is_refusal, next_place
 from kedge.clock import Clock
 from kedge.compute.base import Engine, TaskState, TaskStatus
+from kedge.endpoints.mixing import mixed, serving
 from kedge.endpoints.records import KIND, Endpoint, Status, instance_id
 from kedge.errors import ServiceError
 from kedge.events.records import Action
@@ -70,8 +71,8 @@ class _Queue:
     resource: Resource
     endpoint: Endpoint
     concurrency: int
-    instances: Mapping[str, tuple[str, float]] = field(default_factory=dict)
-    """By id: its variant, and that variant's weight."""
+    instances: Mapping[str, tuple[str, str, float]] = field(default_factory=dict)
+    """By id: its variant, the part of it, and the part's weight."""
 
 
 class Dispatcher:
@@ -176,8 +177,8 @@ class Dispatcher:
         self._shunned = {id_: until_s for id_, until_s in self._shunned.items() if until_s > now_s}
         busy = Counter(each.place.instance for each in self._running.values() if each.place is not None)
         return [
-            Place(variant, weight, id_, ready[id_].socket, max(0, queue.concurrency - busy[id_]), busy[id_])
-            for id_, (variant, weight) in queue.instances.items()
+            Place(variant, weight, id_, ready[id_].socket, max(0, queue.concurrency - busy[id_]), busy[id_], part)
+            for id_, (variant, part, weight) in queue.instances.items()
             if id_ in ready and id_ not in self._shunned
         ]
 
@@ -377,20 +378,24 @@ def _queues(resources: Collection[Resource]) -> dict[str, _Queue]:
     found = {}
     for resource in resources:
         endpoint = Endpoint.of(resource.document)
-        live = endpoint.live
-        given = live.echo.get(config.MEMBER) if live is not None else None
-        if live is None or given is None:
-            continue
-        instances = {
-            instance_id(endpoint.uid, live.number, variant.name, at): (variant.name, variant.current_weight)
-            for variant in live.variants
-            for at in range(min(variant.current_count, variant.desired_count))
-        }
-        found[endpoint.uid] = _Queue(resource, endpoint, config.concurrency_of(given), instances)
+        fleets = serving(endpoint)
+        given = fleets[0].echo.get(config.MEMBER) if fleets else None
+        if given is not None:
+            found[endpoint.uid] = _Queue(resource, endpoint, config.concurrency_of(given), dict(_instances(endpoint)))
     return found
 
 
+def _instances(endpoint: Endpoint) -> Iterator[tuple[str, tuple[str, str, float]]]:
+    """As routers see them: those that are being added once they count, none that is being taken away."""
+    for each in mixed(endpoint):
+        sides = [("old", each.parts, 1 - each.share), ("new", (each.new,) if each.new else (), each.share)]
+        for side, parts, share in sides:
+            for fleet, variant in parts:
+                for at in range(min(variant.current_count, variant.desired_count)):
+                    id_ = instance_id(endpoint.uid, fleet.number, variant.name, at)
+                    yield id_, (each.name, side, float(each.weight * share))
+
+
 def _variants(queue: _Queue) -> set[VariantPlace]:
-    live, scope = queue.endpoint.live, queue.resource.scope
-    names_ = [variant.name for variant in live.variants] if live is not None else []
-    return {VariantPlace(scope.account, scope.region, queue.endpoint.name, name) for name in names_}
+    scope, endpoint = queue.resource.scope, queue.endpoint
+    return {VariantPlace(scope.account, scope.region, endpoint.name, each.name) for each in mixed(endpoint)}

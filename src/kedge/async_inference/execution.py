@@ -70,7 +70,7 @@ class Execution:
     async def _ask(self) -> Outcome:
         item = self.item
         given = (
-            ("content_type", item.content_type),
+            ("content_type", item.content_type or await self._type_of_input()),
             ("accept", item.accept),
             ("custom_attributes", item.custom_attributes),
             ("inference_id", item.inference_id),
@@ -90,6 +90,11 @@ class Execution:
             status = refused.head.get("status")
             container = str(refused.head.get("container") or answers.PRIMARY)
             return self._failed(status if isinstance(status, int) else 500, str(refused), container)
+
+    async def _type_of_input(self) -> str:
+        """Of the object; so the SageMaker SDK says what it has put there."""
+        found = await self.objects.head(self.item.input) if self.item.input else None
+        return found.attributes.headers.get("ContentType", "") if found is not None else ""
 
     async def _input(self) -> AsyncIterator[bytes]:
         """Raises NoInput."""

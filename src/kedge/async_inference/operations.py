@@ -10,6 +10,7 @@ from typing import Any
 from kedge.async_inference import config
 from kedge.async_inference.records import DEFAULT_TIMEOUT_S, DEFAULT_TTL_S, MOST_WAITING, QUEUE, Item
 from kedge.call import Call
+from kedge.endpoints.mixing import serving
 from kedge.endpoints.records import KIND, Endpoint, Status
 from kedge.errors import RuntimeValidationError, ServiceError, Throttled
 from kedge.objects import address
@@ -61,9 +62,10 @@ def _item(call: Call, tx: Transaction, request: Mapping[str, Any]) -> Item:
     endpoint = Endpoint.of(found.document) if found is not None else None
     if found is None or endpoint is None or endpoint.name != name:
         raise answers.no_endpoint(scope.account, name)
-    if endpoint.live is None or Status(found.status) in (Status.DELETING, Status.FAILED):
+    fleets = serving(endpoint)
+    if not fleets or Status(found.status) in (Status.DELETING, Status.FAILED):
         raise answers.no_endpoint(scope.account, name)
-    given = endpoint.live.echo.get(config.MEMBER)
+    given = fleets[0].echo.get(config.MEMBER)
     if given is None:
         raise RuntimeValidationError(
             f"Endpoint {name} was not made for asynchronous inference: its config has no {config.MEMBER}. It takes "

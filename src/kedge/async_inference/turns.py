@@ -22,25 +22,29 @@ class Place:
     """How many more invocations it takes now."""
     busy: int = 0
     """How many it has."""
+    part: str = ""
+    """Of the variant, where a deployment divides its traffic between two fleets; `weight` is then that of the part."""
 
 
 def next_place(places: Sequence[Place], draw: float) -> Place | None:
-    """Where the next one goes: a variant by weight among those that have room, then its least busy instance.
+    """Where the next one goes: a part of a variant by weight among those that have room, then its least busy instance.
 
-    draw: in [0, 1). A variant of weight 0 gets none. None: whatever waits has to wait.
+    draw: in [0, 1). A part of weight 0 gets none. None: whatever waits has to wait.
     """
     free = [each for each in places if each.room > 0 and each.weight > 0]
     if not free:
         return None
-    weights = {each.variant: each.weight for each in free}
+    weights = {(each.variant, each.part): each.weight for each in free}
     left = draw * sum(weights.values())
-    chosen = free[0].variant
-    for variant, weight in weights.items():
-        chosen = variant
+    chosen = free[0].variant, free[0].part
+    for part, weight in weights.items():
+        chosen = part
         left -= weight
         if left < 0:
             break
-    return min((each for each in free if each.variant == chosen), key=lambda each: (each.busy, each.instance))
+    return min(
+        (each for each in free if (each.variant, each.part) == chosen), key=lambda each: (each.busy, each.instance)
+    )
 
 
 class Verdict(Enum):

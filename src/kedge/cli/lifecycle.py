@@ -122,7 +122,7 @@ def status(data: Path | None, as_json: bool) -> None:
     if instances := found.get("instances", []):
         rows = [
             (
-                (each.get("labels") or {}).get("endpoint", ""),
+                _for_what(each.get("labels") or {}),
                 (each.get("labels") or {}).get("variant", ""),
                 each.get("id", ""),
                 each.get("state", ""),
@@ -139,6 +139,10 @@ def status(data: Path | None, as_json: bool) -> None:
         click.echo()
         head = ["ENDPOINT", "VARIANT", "CAPTURED", "DROPPED", "WITHHELD", "PROBLEM"]
         click.echo(table(head, [[each[name] for name in names] for each in captured]))
+
+
+def _for_what(labels: dict[str, str]) -> str:
+    return labels.get("endpoint") or (f"job {labels['transform_job']}" if "transform_job" in labels else "")
 
 
 def _shortened(text: str) -> str:

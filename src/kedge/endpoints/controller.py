@@ -24,6 +24,7 @@ from kedge.endpoints.deployment import UID, Observed, plan, strays
 from kedge.endpoints.descriptions import arn_of
 from kedge.endpoints.events import announce, announce_deployment
 from kedge.endpoints.guards import ringing_for
+from kedge.endpoints.others import Others
 from kedge.endpoints.preparing import Preparation
 from kedge.endpoints.publisher import Publisher, Push
 from kedge.endpoints.records import KIND, Endpoint, Status
@@ -63,14 +64,13 @@ class Controller:
         keys: Callable[[], Iterable[AccessKey]],
         lease: Lease,
         directory: Callable[[], Directory] = Directory,
-        busy: Callable[[], frozenset[str]] = frozenset,
+        others: Others | None = None,
     ) -> None:
         """changed: notified after every commit of `store`. keys: the access keys that routers have to know.
 
-        directory: what their owners may do. lease: what the node has to hold to drive endpoints. busy: instances that
-        have to stay because they are at work of which no router knows.
+        directory: what their owners may do. lease: what the node has to hold to drive endpoints.
         """
-        self._busy = busy
+        self._others = others or Others()
         self._store, self._engine = store, engine
         self._settings, self._home, self._clock, self._changed = settings, home, clock, changed
         self._lease = lease
@@ -108,7 +108,7 @@ class Controller:
         resources, cached, ringing = await asyncio.to_thread(self._load)
         tasks = {task.id: task for task in await self._engine.observe() if UID in task.labels}
         await self._collect(resources, tasks)
-        routed = self.publisher.routed(tasks) | self._busy()
+        routed = self.publisher.routed(tasks) | self._others.busy()
         rested = self._rested(tasks)
         uids = {resource.document["uid"] for resource in resources}
         for stop in strays(tasks, uids, routed):
@@ -217,8 +217,13 @@ class Controller:
 
     async def _collect(self, resources: Iterable[Resource], tasks: Mapping[str, TaskStatus]) -> None:
         """Free the cache of what neither a record nor a task names. Only `step` starts downloads: none starts now."""
-        if self._preparation.is_busy or self._clock.monotonic_s() < self._collect_at_s:
+        is_fetching = self._preparation.is_busy or self._others.fetching.locked()
+        if is_fetching or self._clock.monotonic_s() < self._collect_at_s:
             return
+        async with self._others.fetching:
+            await self._clear(resources, tasks)
+
+    async def _clear(self, resources: Iterable[Resource], tasks: Mapping[str, TaskStatus]) -> None:
         with self.supply.at_rest() as at_rest:
             if not at_rest:
                 return
@@ -226,6 +231,7 @@ class Controller:
             fleets = [f for r in resources for e in (Endpoint.of(r.document),) for f in e.present]
             in_use = {sha256 for fleet in fleets for variant in fleet.variants for sha256 in variant.artifacts}
             in_use |= {each for task in tasks.values() for each in task.labels.get(ARTIFACTS, "").split(",")}
+            in_use |= self._others.artifacts()
             await self._preparation.collect(in_use)
 
     def _rested(self, tasks: Mapping[str, TaskStatus]) -> frozenset[str]:

@@ -68,7 +68,7 @@ def new_fleet(
     variants = []
     shadows = config.get("ShadowProductionVariants", [])
     for given in [*config["ProductionVariants"], *shadows]:
-        variant, problem = _variant(given, models, kinds)
+        variant, problem = variant_of_config(given, models, kinds)
         variants.append(variant)
         unfit = (_not_shadowed(variant) if shadows else "") or _not_asynchronous(config, variant)
         problems.append(problem or unfit)
@@ -145,7 +145,10 @@ def _unserved_variant(variant: Mapping[str, Any]) -> str:
     return "" if strategy in ROUTING_STRATEGIES else f"the routing strategy {strategy}"
 
 
-def _variant(given: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]], kinds: Kinds) -> tuple[Variant, str]:
+def variant_of_config(
+    given: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]], kinds: Kinds
+) -> tuple[Variant, str]:
+    """given: a ProductionVariant. The second is why it cannot be served, if so."""
     name = given.get("ModelName", "")
     served = servable(models[name]) if name else Servable()
     instance_type = given.get("InstanceType", "")
@@ -256,10 +259,15 @@ def coming(endpoint: Endpoint) -> list[tuple[Variant, int]]:
     return claims
 
 
-def check_fits(more: Iterable[tuple[Variant, int]], taken: Sequence[tuple[Variant, int]], capacity: Capacity) -> None:
+def check_fits(
+    more: Iterable[tuple[Variant, int]],
+    taken: Sequence[tuple[Variant, int]],
+    capacity: Capacity,
+    usage: str = "endpoint usage",
+) -> None:
     """Raises ResourceLimitExceeded, in AWS's form, for the first variant that finds no room.
 
-    more: (variant, further instances). taken: what every endpoint claims already.
+    more: (variant, further instances). taken: what is claimed already. usage: what AWS calls it.
     """
     cores = capacity.cores - sum(v.cores * count for v, count in taken)
     memory = capacity.memory_bytes - sum(v.memory_bytes * count for v, count in taken)
@@ -275,7 +283,7 @@ def check_fits(more: Iterable[tuple[Variant, int]], taken: Sequence[tuple[Varian
             current = sum(n for v, n in taken if v.instance_type == variant.instance_type)
             kind = variant.instance_type
             raise ResourceLimitExceeded(
-                f"The account-level service limit '{kind} for endpoint usage' is {current + room} Instances, with "
+                f"The account-level service limit '{kind} for {usage}' is {current + room} Instances, with "
                 f"current utilization of {current} Instances and a request delta of {count} Instances. {kind} takes "
                 f"{variant.cores:g} cores, {variant.memory_bytes / _GIB:g} GiB of memory and {variant.gpus} GPUs; this "
                 f"machine lends {capacity.cores:g} cores, {capacity.memory_bytes / _GIB:.0f} GiB and {capacity.gpus} "

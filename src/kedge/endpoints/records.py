@@ -321,6 +321,11 @@ def _variant(document: Mapping[str, Any]) -> Variant:
     return Variant(**{**_known(Variant, document), "containers": tuple(_container(each) for each in given)})
 
 
+def variant_of(document: Mapping[str, Any]) -> Variant:
+    """One that is stored elsewhere than in an endpoint."""
+    return _variant(document)
+
+
 def _container(document: Mapping[str, Any]) -> Container:
     sources = tuple(Source.of(each) for each in document.get("sources", ()))
     return Container(**{**_known(Container, document), "sources": sources})

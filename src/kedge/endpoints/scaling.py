@@ -13,8 +13,9 @@ from kedge.autoscaling.records import TARGET, Target
 from kedge.compute.base import Capacity
 from kedge.endpoints.descriptions import arn_of
 from kedge.endpoints.events import announce
-from kedge.endpoints.fleets import check_fits, check_weights, claimed
+from kedge.endpoints.fleets import check_fits, check_weights
 from kedge.endpoints.records import KIND, Endpoint, Fleet, Status, Variant
+from kedge.endpoints.room import taken
 from kedge.errors import ValidationFailed
 from kedge.store.records import Resource, Scope
 from kedge.store.transaction import Transaction
@@ -79,12 +80,7 @@ def check_room(tx: Transaction, fleet: Fleet, more: Sequence[tuple[Variant, int]
     check_weights(fleet)
     if not more or fleet.problem:
         return
-    taken = [
-        claim
-        for each in tx.list(None, KIND).items
-        for claim in claimed(Endpoint.of(each.document), Status(each.status))
-    ]
-    check_fits(more, taken, room())
+    check_fits(more, taken(tx), room())
 
 
 def check_scaled(tx: Transaction, resource: Resource, fleet: Fleet) -> None:

@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from kedge.compute.base import Container, TaskSpec
 from kedge.endpoints import records
 from kedge.endpoints.deployment import UID
 from kedge.endpoints.records import Endpoint, Member
+from kedge.endpoints.routing import is_asynchronous
 from kedge.serving.runtimes import images
 from kedge.store.records import Scope
 
+LARGE_BODIES = {"KEDGE_LARGEST_BODY_MIB": "1024"}
+"""Read by kedge.serving.worker."""
 ARTIFACTS = "artifacts"
 """The label that names the model data which the task reads: hashes, with a comma between two."""
 
 
 def spec(scope: Scope, endpoint: Endpoint, member: Member, start_timeout_s: float) -> TaskSpec:
     """start_timeout_s: for a variant that names no time of its own. Equal records give equal specs."""
-    variant = member.variant
+    labels = {
+        "endpoint": endpoint.name,
+        "variant": member.variant.name,
+        "fleet": str(member.fleet),
+        UID: endpoint.uid,
+    }
+    fleet = endpoint.fleet(member.fleet)
+    large = fleet is not None and is_asynchronous(fleet)
+    return spec_of(scope, member.id, member.variant, labels, start_timeout_s, large_bodies=large)
+
+
+def spec_of(
+    scope: Scope,
+    id_: str,
+    variant: records.Variant,
+    labels: Mapping[str, str],
+    start_timeout_s: float,
+    *,
+    large_bodies: bool = False,
+) -> TaskSpec:
+    """labels: that say what the instance is for. large_bodies: whether a request may have a GiB."""
+    more = LARGE_BODIES if large_bodies else {}
     only = variant.containers[0] if is_plain(variant) else None
     return TaskSpec(
-        id=member.id,
+        id=id_,
         runtime=only.runtime if only else "",
         artifact_uri=only.sources[0].uri if only and only.sources else "",
         artifact_sha256=only.artifact_sha256 if only else "",
-        environment=_environment(scope, only) if only else {},
+        environment={**_environment(scope, only), **more} if only else {},
         cores=variant.cores,
         memory_bytes=variant.memory_bytes,
         gpus=variant.gpus,
         labels={
             "account": scope.account,
             "region": scope.region,
-            "endpoint": endpoint.name,
-            "variant": variant.name,
-            "fleet": str(member.fleet),
+            **labels,
             "instance_type": variant.instance_type,
-            UID: endpoint.uid,
             ARTIFACTS: ",".join(sorted(variant.artifacts)),
         },
         start_timeout_s=start_timeout_s if variant.start_timeout_s is None else variant.start_timeout_s,

@@ -54,6 +54,8 @@ def destination(task_id: str, labels: Mapping[str, str]) -> tuple[str, str] | No
     """(group, stream) of a task with these labels; None where its output is not kept as events."""
     if "endpoint" in labels and "variant" in labels:
         return names.endpoint_group(labels["endpoint"]), names.instance_stream(labels["variant"], task_id)
+    if "transform_job" in labels:
+        return names.TRANSFORM_GROUP, names.job_stream(labels["transform_job"], task_id)
     return None
 
 

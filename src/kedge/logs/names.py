@@ -11,6 +11,13 @@ def instance_stream(variant: str, instance: str) -> str:
     return f"{variant}/{instance}"
 
 
+TRANSFORM_GROUP = "/aws/sagemaker/TransformJobs"
+
+
+def job_stream(job: str, instance: str) -> str:
+    return f"{job}/{instance}"
+
+
 def data_log_stream(variant: str, instance: str) -> str:
     """What the platform says of the asynchronous invocations that an instance had."""
     return f"{instance_stream(variant, instance)}/data-log"

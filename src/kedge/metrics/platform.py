@@ -24,6 +24,7 @@ from kedge.serving.meter import Counted, Frame, Measured, Place, VariantPlace
 
 NAMESPACE = "AWS/SageMaker"
 INSTANCE_NAMESPACE = "/aws/sagemaker/Endpoints"
+JOB_NAMESPACE = "/aws/sagemaker/TransformJobs"
 OWN_NAMESPACE = "Kedge"
 """Of what SageMaker has no metric for."""
 NONE, COUNT, MICROSECONDS = "None", "Count", "Microseconds"
@@ -172,9 +173,13 @@ def instances(sample: Sample) -> Iterator[Datum]:
     minute = int((sample.at_s - PERIOD_S) // 60) * 60
     for each in sample.instances:
         labels = each.labels
-        if "variant" not in labels:
+        if "variant" in labels:
+            by_name = (("EndpointName", labels["endpoint"]), ("VariantName", labels["variant"]))
+            namespace, told_by = INSTANCE_NAMESPACE, [by_name, (*by_name, ("InstanceId", each.task))]
+        elif "transform_job" in labels:
+            namespace, told_by = JOB_NAMESPACE, [(("Host", f"{labels['transform_job']}/{each.task}"),)]
+        else:
             continue
-        place = VariantPlace(labels["account"], labels["region"], labels["endpoint"], labels["variant"])
         values = {"CPUUtilization": 100 * each.cores, "DiskUtilization": 100 * sample.disk_share}
         if each.memory_limit_bytes:
             values["MemoryUtilization"] = 100 * each.memory_bytes / each.memory_limit_bytes
@@ -184,9 +189,9 @@ def instances(sample: Sample) -> Iterator[Datum]:
         units = dict.fromkeys(values, "Percent")
         if each.loaded is not None:
             values["LoadedModelCount"], units["LoadedModelCount"] = float(each.loaded), NONE
-        for dimensions in (by_variant(place), (*by_variant(place), ("InstanceId", each.task))):
+        for dimensions in told_by:
             for name, value in values.items():
-                told = metric(place.account, place.region, INSTANCE_NAMESPACE, name, dimensions)
+                told = metric(labels["account"], labels["region"], namespace, name, dimensions)
                 yield Datum(told, units[name], minute, MINUTE, Summary.one(value))
 
 

@@ -17,6 +17,7 @@ from kedge.serving.frames import Frame, FrameError, Kind
 from kedge.serving.runtimes.base import Answer, Busy, Invocation, InvocationError, TooLarge
 
 MAX_BODY_BYTES = 100 * 1024 * 1024
+"""Of a request, where the hello names no other number."""
 MAX_BACKLOG_BYTES = 256 * 1024 * 1024
 """Of answers that one router has not taken; further ones become a 503."""
 MAX_PARTIAL = 1024
@@ -105,7 +106,8 @@ class Peer:
     """Not safe for several threads at once."""
 
     def __init__(self, hello: Mapping[str, Any], room: Callable[[], int]) -> None:
-        """room: how many more bytes of requests the worker can hold now."""
+        """hello: its max_body_bytes is kept to. room: how many more bytes of requests the worker can hold now."""
+        self._max_body_bytes = int(hello.get("max_body_bytes", MAX_BODY_BYTES))
         self._decoder = frames.Decoder()
         self._room = room
         self._greeted = False
@@ -320,8 +322,8 @@ class Peer:
             return
         size = len(frame.payload)
         refusal: InvocationError | None = None
-        if partial.size + size > MAX_BODY_BYTES:
-            refusal = TooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes.")
+        if partial.size + size > self._max_body_bytes:
+            refusal = TooLarge(f"The body is larger than {self._max_body_bytes} bytes.")
         elif size > self._room():
             refusal = Busy("The instance holds as many requests as it can.")
         if refusal is not None:

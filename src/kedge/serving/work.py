@@ -31,7 +31,8 @@ class Job(NamedTuple, Generic[Source]):
 class Work(Generic[Source]):
     """Whatever arrives while the model is busy waits here and is taken as one batch. Safe for several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._changed = threading.Condition()
         self._queue: OrderedDict[tuple[Source, int], Job[Source]] = OrderedDict()
         self._bytes = 0
@@ -42,7 +43,7 @@ class Work(Generic[Source]):
     @property
     def room_bytes(self) -> int:
         """How many more bytes of requests fit. Never locks: an estimate a moment old is as good."""
-        return MAX_BYTES - self._bytes
+        return self._max_bytes - self._bytes
 
     @property
     def has_waiting(self) -> bool:
@@ -60,7 +61,7 @@ class Work(Generic[Source]):
         refused = []
         with self._changed:
             for job in jobs:
-                if len(self._queue) >= MAX_REQUESTS or self._bytes + len(job.request.body) > MAX_BYTES:
+                if len(self._queue) >= MAX_REQUESTS or self._bytes + len(job.request.body) > self._max_bytes:
                     refused.append(job)
                     continue
                 self._queue[job.source, job.stream] = job

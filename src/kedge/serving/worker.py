@@ -46,7 +46,7 @@ from kedge.serving.runtimes.base import (
 )
 from kedge.serving.streams import MAX_BODY_BYTES
 from kedge.serving.watch import Unserviceable, Watch
-from kedge.serving.work import MAX_REQUESTS, Job, Work
+from kedge.serving.work import MAX_BYTES, MAX_REQUESTS, Job, Work
 from kedge.serving.worker_io import Connection, Hung, WorkerIo
 from kedge.serving.worker_setup import (
     EXIT_DIED,
@@ -63,6 +63,8 @@ __all__ = ["EXIT_DIED", "EXIT_LOAD_FAILED", "WorkerSpec", "environment", "run"]
 
 log = logging.getLogger(__name__)
 
+LARGEST_BODY = "KEDGE_LARGEST_BODY_MIB"
+"""Variable of an instance whose requests may be larger than usual."""
 _QUICK_S = 100e-6
 """A batch that takes less is a quick one."""
 _LOOK_S = 0.5
@@ -128,15 +130,17 @@ def _limit_threads(count: str) -> None:
 
 
 def _serve(spec: WorkerSpec, runtime: Runtime, entrance: Entrance, status: Status, chosen: str) -> int:
+    largest_bytes = _largest_body_bytes(os.environ.get(LARGEST_BODY, ""))
     stop_in, stop_out = socket.socketpair()
     stop_out.setblocking(False)
     hello = {
         "instance": spec.id,
         "joinable": runtime.joinable,
         "max_requests": MAX_REQUESTS,
-        "max_body_bytes": MAX_BODY_BYTES,
+        "max_body_bytes": largest_bytes,
     }
-    work: Work[Connection] = Work()
+    # One of the largest, and beside it as much as ever.
+    work: Work[Connection] = Work(MAX_BYTES if largest_bytes <= MAX_BODY_BYTES else largest_bytes + MAX_BYTES)
     watch = Watch()
     io = WorkerIo(entrance.socket, stop_in, hello, work, watch, on_stop=entrance.remove)
 
@@ -195,6 +199,10 @@ def _serve(spec: WorkerSpec, runtime: Runtime, entrance: Entrance, status: Statu
     thread.join()
     signal.set_wakeup_fd(-1)
     return status.end("stopped", "", 0)
+
+
+def _largest_body_bytes(mib: str) -> int:
+    return int(mib) * 1024 * 1024 if mib.isdecimal() and int(mib) else MAX_BODY_BYTES
 
 
 def _place(stack: traceback.StackSummary, artifact: Path) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy
 import sagemaker
-from sagemaker.deserializers import CSVDeserializer, JSONDeserializer
+from sagemaker.async_inference import AsyncInferenceConfig, WaiterConfig
+from sagemaker.deserializers import CSVDeserializer, JSONDeserializer, StringDeserializer
+from sagemaker.exceptions import AsyncInferenceModelError
 from sagemaker.multidatamodel import MultiDataModel
 from sagemaker.pipeline import PipelineModel
 from sagemaker.serializers import CSVSerializer, JSONSerializer
@@ -201,5 +203,64 @@ def registry():
     client.delete_model_package_group(ModelPackageGroupName=group)
 
 
-SCENARIOS = {each.__name__: each for each in (sklearn, plain, folder, xgboost, multi, pipeline, registry)}
+def script_model(name):
+    return SKLearnModel(
+        model_data=uploaded("bare.tar.gz", name),
+        role=ROLE,
+        entry_point=SCRIPT,
+        framework_version="1.2-1",
+        env={"GREETING": name},
+        sagemaker_session=session,
+    )
+
+
+def asynchronous():
+    """The SDK puts the rows on S3, waits for the result there, and reads failures from where they are."""
+    model = script_model("later")
+    places = {name: f"s3://{bucket}/sdk2/{scheme}/{name}" for name in ("out", "failed")}
+    config = AsyncInferenceConfig(places["out"], 2, failure_path=places["failed"])
+    predictor = model.deploy(1, "ml.m5.large", async_inference_config=config, wait=False)
+    session.wait_for_endpoint(predictor.endpoint_name, poll=1)
+    predictor.serializer, predictor.deserializer = JSONSerializer(), JSONDeserializer()
+    soon = WaiterConfig(max_attempts=60, delay=1)
+    assert predictor.predict(ROWS, waiter_config=soon) == {"by": "later", "labels": [0, 2]}
+    response = predictor.predict_async(ROWS)
+    assert response.output_path.startswith(places["out"]), response.output_path
+    assert response.get_result(soon) == {"by": "later", "labels": [0, 2]}
+    predictor.deserializer = StringDeserializer()
+    failed = ""
+    try:
+        predictor.predict_async("no rows").get_result(soon)
+    except AsyncInferenceModelError as error:
+        failed = str(error)
+    assert "Received server error" in failed, failed
+    predictor.delete_endpoint()
+    model.delete_model()
+
+
+def batch():
+    """A transform job whose log the SDK follows to its end, joined with its input."""
+    model = script_model("batch")
+    rows = "\n".join(",".join(map(str, row)) for row in ROWS)
+    given = session.upload_string_as_file_body(rows, bucket, f"sdk2/{scheme}/batch/rows.csv")
+    transformer = model.transformer(
+        1,
+        "ml.m5.large",
+        strategy="MultiRecord",
+        assemble_with="Line",
+        accept="text/csv",
+        output_path=f"s3://{bucket}/sdk2/{scheme}/batched",
+        max_payload=1,
+    )
+    transformer.transform(
+        given, content_type="text/csv", split_type="Line", join_source="Input", output_filter="$[0,-1]", logs=True
+    )
+    found = session.read_s3_file(bucket, f"sdk2/{scheme}/batched/rows.csv.out")
+    assert found == "5.1,0\n6.7,2\n", found
+    transformer.delete_model()
+
+
+SCENARIOS = {
+    each.__name__: each for each in (sklearn, plain, folder, xgboost, multi, pipeline, registry, asynchronous, batch)
+}
 SCENARIOS[sys.argv[1]]()
