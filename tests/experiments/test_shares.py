@@ -41,7 +41,7 @@ def test_which_side_of_zero(control: Share, other: Share, split: float, sign: in
     assert -1 <= found.low <= found.estimate <= found.high <= 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(counted, counted, splits)
 def test_swapping_the_variants_turns_the_interval_round(control: Share, other: Share, split: float) -> None:
     one = shares.difference(control, other, split, ALPHA)
@@ -50,7 +50,7 @@ def test_swapping_the_variants_turns_the_interval_round(control: Share, other: S
     assert one.low <= one.estimate <= one.high
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(counted, counted, splits)
 def test_calling_a_failure_a_success_turns_it_round_too(control: Share, other: Share, split: float) -> None:
     one = shares.difference(control, other, split, ALPHA)

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from kedge.cli.failures import Failed
 from kedge.experiments import means, quantiles, shares
 from kedge.experiments.interval import UNKNOWN, Interval
-from kedge.experiments.quantiles import Quantile
 from kedge.experiments.shares import Share
 from kedge.metrics.sketch import ERROR
 
 DAY_S = 86_400
 _PLATFORM = "AWS/SageMaker"
 _ERRORS = {"errors": "InvocationModelErrors", "4xx": "Invocation4XXErrors", "5xx": "Invocation5XXErrors"}
+_PERCENTILES_AT_ONCE = 10
+"""As many as GetMetricStatistics takes."""
 _MS = 1e-3
 """Latencies are kept in microseconds."""
 _USE = "errors, 4xx, 5xx, latency, latency:p99, slower:250 (ms), NAMESPACE/METRIC or share:NAMESPACE/METRIC"
@@ -137,11 +138,23 @@ class Reader:
         found = self._read([(*each, variant) for each in asked for variant in self._variants], self._window.whole_s)
         return self._by_variant([next(iter(points.values()), None) for points in found])
 
-    def whole_of(self, metric: tuple[str, str], statistics: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
-        """By variant the values of its own statistics."""
-        asked = [(*metric, each, variant) for variant, named in statistics.items() for each in named]
-        found = iter(self._read(asked, self._window.whole_s))
-        return {v: [next(iter(next(found).values()), math.nan) for _ in named] for v, named in statistics.items()}
+    def percentiles(self, metric: tuple[str, str], variant: str, percents: Sequence[str]) -> list[float]:
+        """Over all of the window; nan where there is nothing. Few calls: each one puts all values together."""
+        window, found = self._window, list[float]()
+        for at in range(0, len(percents), _PERCENTILES_AT_ONCE):
+            asked = percents[at : at + _PERCENTILES_AT_ONCE]
+            points = self._cloudwatch.get_metric_statistics(
+                Namespace=metric[0],
+                MetricName=metric[1],
+                Dimensions=self._dimensions(variant),
+                StartTime=datetime.fromtimestamp(window.start_s, UTC),
+                EndTime=datetime.fromtimestamp(window.end_s, UTC),
+                Period=window.whole_s,
+                ExtendedStatistics=asked,
+            )["Datapoints"]
+            values = points[0]["ExtendedStatistics"] if points else {}
+            found += [values.get(each, math.nan) for each in asked]
+        return found
 
     def by_period(self, asked: Iterable[tuple[str, str, str]]) -> list[dict[str, NDArray[np.float64]]]:
         """Of each, by variant, one number for each whole period; 0 where there is none."""
@@ -167,10 +180,7 @@ class Reader:
                     "Metric": {
                         "Namespace": namespace,
                         "MetricName": metric,
-                        "Dimensions": [
-                            {"Name": "EndpointName", "Value": self._endpoint},
-                            {"Name": "VariantName", "Value": variant},
-                        ],
+                        "Dimensions": self._dimensions(variant),
                     },
                     "Period": period_s,
                     "Stat": statistic,
@@ -191,6 +201,9 @@ class Reader:
                     points[int(at.timestamp())] = points.get(int(at.timestamp()), 0.0) + value
         return found
 
+    def _dimensions(self, variant: str) -> list[dict[str, str]]:
+        return [{"Name": "EndpointName", "Value": self._endpoint}, {"Name": "VariantName", "Value": variant}]
+
 
 def analyse(reader: Reader, outcome: Outcome, control: str, weights: Mapping[str, float], alpha: float) -> Analysis:
     """alpha: over all pairs, to which it is given in equal parts. weights: of the endpoint, by variant."""
@@ -199,8 +212,15 @@ def analyse(reader: Reader, outcome: Outcome, control: str, weights: Mapping[str
     if outcome.kind == "share":
         return _by_shares(_shares(reader, outcome), outcome, control, weights, each_alpha)
     if outcome.kind == "quantile":
-        return _by_quantiles(reader, outcome, control, others, each_alpha)
+        return _by_quantiles(reader, outcome, control, weights, each_alpha)
     return _by_means(reader, outcome, control, others, each_alpha)
+
+
+def _split(weights: Mapping[str, float], control: str, other: str) -> float:
+    """The control's part of what both get."""
+    if not weights[control] or not weights[other]:
+        return 0.5
+    return weights[control] / (weights[control] + weights[other])
 
 
 def _shares(reader: Reader, outcome: Outcome) -> dict[str, Share]:
@@ -229,11 +249,10 @@ def _by_shares(
 ) -> Analysis:
     nothing = Share(0.0, 0.0)
     compared = []
-    for other, weight in weights.items():
+    for other in weights:
         if other == control:
             continue
-        both = weights[control] + weight
-        split = weights[control] / both if weights[control] and weight else 0.5
+        split = _split(weights, control, other)
         found = shares.difference(seen.get(control, nothing), seen.get(other, nothing), split, alpha)
         compared.append(Compared(other, _scaled(found, outcome.scale)))
     return Analysis(
@@ -243,39 +262,50 @@ def _by_shares(
     )
 
 
-def _by_quantiles(reader: Reader, outcome: Outcome, control: str, others: Sequence[str], alpha: float) -> Analysis:
-    metric = outcome.namespace, outcome.metric
-    (counts,) = reader.whole([(*metric, "SampleCount")])
-    asked: dict[str, list[str]] = {}
-    for variant, count in counts.items():
-        low, high = quantiles.ranks(int(count), outcome.quantile, alpha / 2)
-        asked[variant] = [f"p{100 * outcome.quantile:.10g}", *(_percentile(each, int(count)) for each in (low, high))]
-    found = {}
-    for variant, (estimate, low_us, high_us) in reader.whole_of(metric, asked).items():
-        # What is read may be off by the sketch's error; a rank that does not exist says nothing.
-        low, high = quantiles.ranks(int(counts[variant]), outcome.quantile, alpha / 2)
-        found[variant] = Quantile(
-            estimate,
-            low_us / (1 + ERROR) if low > 0 else 0.0,
-            high_us / (1 - ERROR) if high <= counts[variant] else math.inf,
-        )
-    nothing = Quantile(math.nan, 0.0, math.inf)
-    compared = [
-        Compared(v, _scaled(quantiles.difference(found.get(control, nothing), found.get(v, nothing)), outcome.scale))
-        for v in others
-    ]
+def _by_quantiles(
+    reader: Reader, outcome: Outcome, control: str, weights: Mapping[str, float], alpha: float
+) -> Analysis:
+    (found,) = reader.whole([(outcome.namespace, outcome.metric, "SampleCount")])
+    counts = {each: int(found.get(each, 0)) for each in weights}
+    within = {
+        other: quantiles.boxes(counts[control], counts[other], outcome.quantile, _split(weights, control, other), alpha)
+        for other in weights
+        if other != control
+    }
+    ranks = {other: {each for box in boxes for each in box[2:]} for other, boxes in within.items()}
+    ranks[control] = {each for boxes in within.values() for box in boxes for each in box[:2]}
+    known = {each: _Values(reader, outcome, each, counts[each], sorted(ranks[each])) for each in weights}
+    compared = []
+    for other, boxes in within.items():
+        estimate = known[other].estimate - known[control].estimate
+        # What is read may be off by the sketch's error, in either direction.
+        smallest, largest = 1 / (1 + ERROR), 1 / (1 - ERROR)
+        low = quantiles.difference(estimate, boxes, known[control].scaled(largest), known[other].scaled(smallest)).low
+        high = quantiles.difference(estimate, boxes, known[control].scaled(smallest), known[other].scaled(largest)).high
+        compared.append(Compared(other, _scaled(Interval(estimate, low, high), outcome.scale)))
     return Analysis(
-        {v: counts.get(v, 0.0) for v in (control, *others)},
-        {v: found.get(v, nothing).estimate * outcome.scale for v in (control, *others)},
+        {v: float(counts[v]) for v in weights},
+        {v: known[v].estimate * outcome.scale for v in weights},
         compared,
     )
 
 
-def _percentile(rank: int, count: int) -> str:
-    """The statistic that is the value of this rank, counted from 1."""
-    if rank <= 1:
-        return "Minimum"
-    return "Maximum" if rank >= count else f"p{100 * (rank - 1) / (count - 1):.10f}"
+class _Values:
+    """Of one variant: the quantile's estimate, and the values at ranks, counted from 1."""
+
+    def __init__(self, reader: Reader, outcome: Outcome, variant: str, count: int, ranks: Sequence[int]) -> None:
+        self.estimate = math.nan
+        self._at: dict[int, float] = {0: 0.0, count + 1: math.inf}  # no latency is below 0
+        if not count:
+            return
+        asked = [each for each in ranks if 1 <= each <= count]
+        percents = [100 * outcome.quantile, *(100 * (each - 1) / max(1, count - 1) for each in asked)]
+        metric = outcome.namespace, outcome.metric
+        self.estimate, *values = reader.percentiles(metric, variant, [f"p{each:.10f}" for each in percents])
+        self._at.update(zip(asked, values, strict=True))
+
+    def scaled(self, by: float) -> dict[int, float]:
+        return {rank: value * by for rank, value in self._at.items()}
 
 
 def _by_means(reader: Reader, outcome: Outcome, control: str, others: Sequence[str], alpha: float) -> Analysis:

@@ -21,15 +21,13 @@ from typing import TypeAlias
 import numpy as np
 
 from kedge.experiments.interval import UNKNOWN, Interval
+from kedge.experiments.least import least
 from kedge.experiments.tilts import BOTH_WAYS, LOG_STAKES_BOTH, Floats, log_factor, log_sum
 
 _ON_DIFFERENCE = 0.8
 """The part of the stake that bets on a difference; the rest bets on the level."""
 _STAKES_APART = LOG_STAKES_BOTH + math.log(_ON_DIFFERENCE)
 _STAKES_TOGETHER = LOG_STAKES_BOTH + math.log(1 - _ON_DIFFERENCE)
-_GOLDEN = (math.sqrt(5) - 1) / 2
-_STEPS = 44
-"""Of the search for a level, which is found to 1e-9."""
 _PRECISION = 1e-4
 """Of the interval's ends, as a part of their distance from the estimate."""
 
@@ -79,21 +77,8 @@ def least_evidence(control: Share, other: Share, split: float, at: float, enough
     def against(level: float) -> float:
         return float(evidence(control.tally, other.tally, split, level, level + at))
 
-    low, high = max(0.0, -at), min(1.0, 1.0 - at)
-    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    at_left, at_right = against(left), against(right)
-    for _ in range(_STEPS):
-        if min(at_left, at_right) < enough:
-            break
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - _GOLDEN * (high - low)
-            at_left = against(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + _GOLDEN * (high - low)
-            at_right = against(right)
-    return min(at_left, at_right)
+    value, _ = least(against, max(0.0, -at), min(1.0, 1.0 - at), enough)
+    return value
 
 
 def departs(drawn: Share, mean: float, alpha: float) -> bool:
