@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
@@ -166,6 +167,29 @@ def test_own_metrics(server: Kedge) -> None:
     assert not nothing["decided"]
 
 
+def test_feedback_that_names_its_variants(server: Kedge, tmp_path: Path) -> None:
+    lines = [
+        {"inferenceId": f"{variant}-{n}", "value": float(n < good), "variant": variant}
+        for variant, good in (("current", 60), ("candidate", 120), ("third", 61), ("gone", 5))
+        for n in range(150)
+    ]
+    file = tmp_path / "told.jsonl"
+    file.write_text("\n".join(map(json.dumps, [{**lines[0], "value": 0}, *lines])) + "\n\n")
+    found = experiment(server, "--feedback", str(file))
+    assert (found["outcome"], found["better"]) == ("feedback", "higher")
+    assert found["variants"]["current"] == {"weight": 1.0, "samples": 150.0, "estimate": pytest.approx(40.0)}
+    assert [found["compared"][each]["verdict"] for each in ("candidate", "third")] == ["better", "not yet"]
+    assert found["warnings"] == ["150 lines belong to no request of a variant that was captured since then."]
+
+    file.write_text('{"inferenceId": "a", "value": 1}\n')
+    assert "1 lines name no variant, and shop captures no data" in run(server, "--feedback", str(file), code=1).stderr
+    for bad in ('{"inferenceId": "a", "value": 2}', '{"inferenceId": 1, "value": 1}', "1", "{", '{"value": 1}'):
+        file.write_text(f"\n{bad}\n")
+        assert "Line 2 of " in run(server, "--feedback", str(file), code=1).stderr
+    assert "not both" in run(server, "--feedback", str(file), "--outcome", "errors", code=2).stderr
+    assert "leave out --by-minute" in run(server, "--feedback", str(file), "--by-minute", code=2).stderr
+
+
 def test_a_start_is_counted_from_the_last_change(server: Kedge) -> None:
     found = json.loads(run(server, "--json").stdout)
     changed = server.client("sagemaker").describe_endpoint(EndpointName=ENDPOINT)["LastModifiedTime"]
@@ -222,6 +246,47 @@ def test_no_winner_changes_nothing(server: Kedge) -> None:
     done = run(server, "--since", "30m", "--min-samples", "100000", "--promote")
     assert "Nothing was changed: there is no winner." in done.stderr
     assert sagemaker.describe_endpoint(EndpointName=ENDPOINT)["LastModifiedTime"] == before
+
+
+def test_feedback_by_inference_id(server: Kedge, tmp_path: Path) -> None:
+    """The variant that answered is what data capture says."""
+    sagemaker, runtime = server.client("sagemaker"), server.client("sagemaker-runtime")
+    served = sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointConfigName"]
+    variants = sagemaker.describe_endpoint_config(EndpointConfigName=served)["ProductionVariants"][:2]
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="captured",
+        ProductionVariants=variants,
+        DataCaptureConfig={
+            "EnableCapture": True,
+            "InitialSamplingPercentage": 100,
+            "DestinationS3Uri": f"s3://{server.bucket}/captured/",
+            "CaptureOptions": [{"CaptureMode": "Input"}],
+        },
+    )
+    sagemaker.create_endpoint(EndpointName="told", EndpointConfigName="captured")
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="told", WaiterConfig={"Delay": 1})
+    asked = {}
+    for number in range(40):
+        answer = runtime.invoke_endpoint(
+            EndpointName="told", Body=b"1", ContentType="text/csv", InferenceId=f"order-{number}"
+        )
+        asked[f"order-{number}"] = answer["InvokedProductionVariant"]
+    assert set(asked.values()) == {"current", "candidate"}
+    file = tmp_path / "told.jsonl"
+    told = [{"inferenceId": id_, "value": int(by == "candidate")} for id_, by in asked.items()]
+    file.write_text("\n".join(map(json.dumps, [*told, {"inferenceId": "order-99", "value": 1}])))
+    end_s = time.monotonic() + 40
+    while True:
+        done = run(server, "--feedback", str(file), "--since", "10m", "--min-samples", "10", "--json", name="told")
+        found = json.loads(done.stdout)
+        if sum(each["samples"] for each in found["variants"].values()) == 40:
+            break
+        assert time.monotonic() < end_s, found
+        time.sleep(0.5)
+    assert found["compared"]["candidate"]["difference"] == 100.0
+    assert found["compared"]["candidate"]["verdict"] == "better"
+    assert found["winner"] == "candidate"
+    assert found["warnings"] == ["1 lines belong to no request of a variant that was captured since then."]
 
 
 def test_one_variant_is_nothing_to_compare(kedge_server: Kedge, server: Kedge) -> None:

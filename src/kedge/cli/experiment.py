@@ -19,9 +19,10 @@ from kedge.cli import charts, outcomes
 from kedge.cli.deploy import describe, wait_until_settled
 from kedge.cli.durations import seconds
 from kedge.cli.failures import Failed
+from kedge.cli.feedback import read, tally
 from kedge.cli.lifecycle import data_option, json_option
 from kedge.cli.outcomes import Analysis, Outcome, Reader, Window
-from kedge.cli.server import find
+from kedge.cli.server import Server, find
 from kedge.cli.tables import table
 from kedge.experiments import shares
 from kedge.experiments.shares import Share
@@ -36,6 +37,8 @@ class Question:
     """What was asked, with the amounts in the outcome's unit."""
 
     outcome: Outcome
+    feedback: Path | None
+    """File of it, where that is the outcome."""
     control: str | None
     since: str | None
     alpha: float
@@ -62,16 +65,20 @@ class Finding:
 
 @click.command(short_help="Which variant is better?")
 @click.argument("name")
-@click.option("--outcome", default="errors", show_default=True, metavar="WHAT",
-              help="errors, 4xx, 5xx, latency, latency:p99, slower:250 (ms), NAMESPACE/METRIC, "
+@click.option("--outcome", metavar="WHAT",
+              help="[errors] errors, 4xx, 5xx, latency, latency:p99, slower:250 (ms), NAMESPACE/METRIC, "
               "share:NAMESPACE/METRIC (values from 0 to 1).")  # fmt: skip
+@click.option("--feedback", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help='Instead of --outcome: lines such as {"inferenceId": "order-7", "value": 1}.')  # fmt: skip
 @click.option("--control", help="Variant that the others are compared with; the endpoint's first when not given.")
 @click.option("--better", type=click.Choice(["lower", "higher"]), help="Of an own metric; higher when not given.")
 @click.option("--min-effect", default="0", metavar="AMOUNT", show_default=True,
               help="A difference of up to so much is none: 0.5% of the requests, 5ms, or a number.")  # fmt: skip
 @click.option("--min-samples", type=click.IntRange(1), default=100, show_default=True, help="Of each variant.")
 @click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True)
-@click.option("--since", metavar="TIME", help="2026-11-28T20:00 (UTC), or 3h ago. [the endpoint's last change]")
+@click.option(
+    "--since", metavar="TIME", help="2026-11-28T20:00 (UTC), or 3h for three hours ago. [the endpoint's last change]"
+)
 @click.option(
     "--by-minute", is_flag=True, help="A minute, not a request, is one observation: for what comes in bursts."
 )
@@ -82,7 +89,8 @@ class Finding:
 @json_option
 def experiment(
     name: str,
-    outcome: str,
+    outcome: str | None,
+    feedback: Path | None,
     control: str | None,
     better: str | None,
     min_effect: str,
@@ -100,13 +108,18 @@ def experiment(
 
     Look as often as you like: the answer is wrong with the probability that --confidence leaves, over all looks.
     """
-    parsed = outcomes.parse(outcome, by_minute=by_minute, better=better)
-    question = Question(parsed, control, since, 1 - confidence, _amount(min_effect, parsed), min_samples)
+    if feedback is not None and outcome is not None:
+        raise click.UsageError("Give --outcome or --feedback, not both.")
+    if feedback is not None:
+        parsed = outcomes.feedback(by_minute=by_minute, better=better)
+    else:
+        parsed = outcomes.parse(outcome or "errors", by_minute=by_minute, better=better)
+    question = Question(parsed, feedback, control, since, 1 - confidence, _amount(min_effect, parsed), min_samples)
     server = find(data)
-    sagemaker, cloudwatch = server.client("sagemaker"), server.client("cloudwatch")
+    sagemaker = server.client("sagemaker")
     began_s = time.time()
     while True:
-        finding = look(sagemaker, cloudwatch, name, question, began_s)
+        finding = look(server, name, question, began_s)
         if not as_json:
             click.echo("\n".join(_picture(finding)))
         if finding.is_decided or not watch:
@@ -125,9 +138,9 @@ def experiment(
         print("Nothing was changed: there is no winner.", file=sys.stderr)
 
 
-def look(sagemaker: Any, cloudwatch: Any, name: str, question: Question, began_s: float) -> Finding:
-    """What the metrics say now. began_s: when the command began; a time such as "3h ago" is counted from there."""
-    endpoint = describe(sagemaker, name)
+def look(server: Server, name: str, question: Question, began_s: float) -> Finding:
+    """What is known now. began_s: when the command began; a time such as 3h is counted back from there."""
+    endpoint = describe(server.client("sagemaker"), name)
     if endpoint is None:
         raise Failed(f'There is no endpoint "{name}"; `kedge status` lists those that there are.')
     weights = {each["VariantName"]: float(each["CurrentWeight"]) for each in endpoint.get("ProductionVariants", [])}
@@ -139,8 +152,16 @@ def look(sagemaker: Any, cloudwatch: Any, name: str, question: Question, began_s
     now_s = time.time()
     since_s = endpoint["LastModifiedTime"].timestamp() if question.since is None else _time(question.since, began_s)
     window = outcomes.window(since_s, now_s)
-    reader = Reader(cloudwatch, endpoint["EndpointName"], list(weights), window)
-    analysis = outcomes.analyse(reader, question.outcome, control, weights, question.alpha)
+    reader = Reader(server.client("cloudwatch"), endpoint["EndpointName"], list(weights), window)
+    warnings = []
+    if question.feedback is None:
+        analysis = outcomes.analyse(reader, question.outcome, control, weights, question.alpha)
+    else:
+        told = tally(server.client("s3"), endpoint, read(question.feedback), window)
+        alpha = question.alpha / (len(weights) - 1)
+        analysis = outcomes.by_shares(told.shares, question.outcome, control, weights, alpha)
+        if told.unknown:
+            warnings.append(f"{told.unknown} lines belong to no request of a variant that was captured since then.")
     few = {each for each, count in analysis.samples.items() if count < question.least_samples}
     verdicts: dict[str, Verdict] = {
         each.variant: "not yet"
@@ -153,7 +174,7 @@ def look(sagemaker: Any, cloudwatch: Any, name: str, question: Question, began_s
         for each in analysis.compared
     }
     best = winner(control, verdicts, analysis.estimates, lower_is_better=question.outcome.lower_is_better)
-    warnings = [f"{each} has fewer than {question.least_samples} samples." for each in weights if each in few]
+    warnings += [f"{each} has fewer than {question.least_samples} samples." for each in weights if each in few]
     warnings += _uneven(reader, weights)
     return Finding(name, control, question, window, weights, analysis, verdicts, best, tuple(warnings))
 

@@ -59,6 +59,10 @@ class Outcome:
         return "asymptotic confidence sequence over periods (Waudby-Smith et al. 2021)"
 
 
+FEEDBACK = Outcome("feedback", "share", "", "feedback", lower_is_better=False, unit="%", scale=100.0)
+"""What became of requests, from 0 to 1, told by inference id."""
+
+
 class Window(NamedTuple):
     start_s: int
     end_s: int
@@ -97,6 +101,13 @@ def parse(text: str, *, by_minute: bool, better: str | None) -> Outcome:
     if better is not None:
         found = replace(found, lower_is_better=better == "lower")
     return replace(found, kind="mean") if by_minute else found
+
+
+def feedback(*, by_minute: bool, better: str | None) -> Outcome:
+    """Raises UsageError."""
+    if by_minute:
+        raise click.UsageError("Feedback has no minutes: leave out --by-minute.")
+    return FEEDBACK if better is None else replace(FEEDBACK, lower_is_better=better == "lower")
 
 
 def window(since_s: float, now_s: float) -> Window:
@@ -210,7 +221,7 @@ def analyse(reader: Reader, outcome: Outcome, control: str, weights: Mapping[str
     others = [name for name in weights if name != control]
     each_alpha = alpha / len(others)
     if outcome.kind == "share":
-        return _by_shares(_shares(reader, outcome), outcome, control, weights, each_alpha)
+        return by_shares(_shares(reader, outcome), outcome, control, weights, each_alpha)
     if outcome.kind == "quantile":
         return _by_quantiles(reader, outcome, control, weights, each_alpha)
     return _by_means(reader, outcome, control, others, each_alpha)
@@ -244,7 +255,7 @@ def _shares(reader: Reader, outcome: Outcome) -> dict[str, Share]:
     return {v: Share(n, min(n, totals.get(v, 0.0))) for v, n in counts.items()}
 
 
-def _by_shares(
+def by_shares(
     seen: Mapping[str, Share], outcome: Outcome, control: str, weights: Mapping[str, float], alpha: float
 ) -> Analysis:
     nothing = Share(0.0, 0.0)
