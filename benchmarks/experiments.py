@@ -1,6 +1,6 @@
 """How often `kedge experiment` is wrong, and how soon it is right: simulated traffic, looked at every minute.
 
-    scripts/bench experiments [--experiments 1000] [--seed 1]
+    scripts/bench experiments [--experiments 1000] [--seed 1] [--only errors|latency|minutes]
 
 A line of the first table is so many experiments of equal variants; wrong is one that ever calls a winner at any of its
 looks. Beside it is what the usual 95 % interval, made for a single look, calls when it is looked at as often. The lines
@@ -25,6 +25,7 @@ from kedge.experiments.shares import Share
 Floats = NDArray[np.float64]
 ALPHA = 0.05
 LIMIT = -math.log(ALPHA)
+KINDS = ("errors", "latency", "minutes")
 DAY, SHIFT = 1440, 480
 """Looks, a minute apart."""
 A_MINUTE = 300
@@ -35,7 +36,7 @@ _BLOCK = 120
 _BIN = 0.01
 """Width of a bin of latencies: 1 %, as in the metric store's sketches."""
 
-_EVERY = 8
+_EVERY = 16
 """Latencies that differ are looked at every so many minutes: the boxes of a look take a while."""
 
 Called = tuple[Floats, Floats]
@@ -237,7 +238,7 @@ def fixed_size(variances: tuple[float, float], effect: float, split: float) -> f
     return (variances[0] / split + variances[1] / (1 - split)) * ((_Z + _POWER_Z) / effect) ** 2
 
 
-def false_winners(random: np.random.Generator, experiments: int) -> None:
+def false_winners(random: np.random.Generator, experiments: int, kinds: Sequence[str]) -> None:
     print("| outcome | traffic | equal variants | looks | wrong | usual interval |")
     print("| --- | --- | --- | ---: | ---: | ---: |")
 
@@ -246,12 +247,12 @@ def false_winners(random: np.random.Generator, experiments: int) -> None:
         named = f"{100 * split:.0f} : {100 - 100 * split:.0f}"
         print(f"| {outcome} | {named} | {what} | {looks} | {wrong.mean():.1%} | {other} |", flush=True)
 
-    for split in (0.5, 0.9, 0.99):
+    for split in (0.5, 0.9, 0.99) if "errors" in kinds else ():
         for rate in (0.001, 0.01, 0.1, 0.5):
             both = even(rate, DAY), even(rate, DAY)
             (called, _), usual = simulate_shares(random, experiments, DAY, both, split, ALPHA)
             line("errors", split, f"{rate:.1%} fail", DAY, np.isfinite(called), usual)
-    for split in (0.5, 0.9):
+    for split in (0.5, 0.9) if "errors" in kinds else ():
         both = drifting(0.02, DAY), drifting(0.02, DAY)
         (called, _), usual = simulate_shares(random, experiments, DAY, both, split, ALPHA)
         line("errors", split, "0.4% to 10% fail, by the hour", DAY, np.isfinite(called), usual)
@@ -259,7 +260,7 @@ def false_winners(random: np.random.Generator, experiments: int) -> None:
     for split, share, what, draw in (
         (0.5, 0.5, "lognormal", lognormal(1.0)), (0.9, 0.5, "two humps", two_humps()),
         (0.5, 0.99, "Pareto, power 1.5", pareto(1.5)), (0.9, 0.99, "lognormal", lognormal(1.0)),
-    ):  # fmt: skip
+    ) if "latency" in kinds else ():  # fmt: skip
         wrong = wrong_quantiles(random, fewer, SHIFT, (draw, draw), split, share)
         line(f"latency:p{100 * share:g}", split, what, SHIFT, wrong)
     for split, what, minutes in (
@@ -268,12 +269,12 @@ def false_winners(random: np.random.Generator, experiments: int) -> None:
         (0.5, "mean of Pareto values, power 2.5", values((pareto(2.5), pareto(2.5)), 0.5)),
         (0.5, "1% fail, 20 at a time", bursts((0.01, 0.01), 0.5, 20)),
         (0.9, "1% fail, 20 at a time", bursts((0.01, 0.01), 0.9, 20)),
-    ):
+    ) if "minutes" in kinds else ():  # fmt: skip
         (called, _), usual = simulate_means(random, fewer, SHIFT, minutes)
         line("by minute", split, what, SHIFT, np.isfinite(called), usual)
 
 
-def power(random: np.random.Generator, experiments: int) -> None:
+def power(random: np.random.Generator, experiments: int, kinds: Sequence[str]) -> None:
     print("\n| outcome | traffic | control | other | right in the looks | wrong | median requests | 90 % | one look |")
     print("| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
 
@@ -290,12 +291,14 @@ def power(random: np.random.Generator, experiments: int) -> None:
     for split, rate, other in (
         (0.5, 0.01, 0.02), (0.5, 0.01, 0.013), (0.5, 0.001, 0.002), (0.5, 0.1, 0.11),
         (0.9, 0.01, 0.02), (0.9, 0.01, 0.05), (0.99, 0.01, 0.1),
-    ):  # fmt: skip
+    ) if "errors" in kinds else ():  # fmt: skip
         called, _ = simulate_shares(random, experiments, DAY, (even(rate, DAY), even(other, DAY)), split, ALPHA)
         once = fixed_size((rate * (1 - rate), other * (1 - other)), other - rate, split)
         line("errors", split, (f"{rate:.1%}", f"{other:.1%}"), DAY, called, once)
     fewer = max(1, experiments // 5)
-    for split, share, factor in ((0.5, 0.5, 1.1), (0.5, 0.99, 1.25), (0.9, 0.5, 1.25)):
+    for split, share, factor in (
+        (0.5, 0.5, 1.1), (0.5, 0.99, 1.25), (0.9, 0.5, 1.25)
+    ) if "latency" in kinds else ():  # fmt: skip
         draws = lognormal(1.0), lognormal(1.0, factor)
         called = simulate_quantiles(random, fewer, SHIFT, draws, split, share)
         normal = NormalDist()
@@ -303,7 +306,7 @@ def power(random: np.random.Generator, experiments: int) -> None:
         variance = share * (1 - share) / normal.pdf(normal.inv_cdf(share)) ** 2
         once = fixed_size((variance, variance), math.log(factor), split)
         line(f"latency:p{100 * share:g}", split, ("lognormal", f"{factor:g} times it"), SHIFT, called, once)
-    for split, factor in ((0.5, 1.1), (0.9, 1.1)):
+    for split, factor in ((0.5, 1.1), (0.9, 1.1)) if "minutes" in kinds else ():
         (at, sign), _ = simulate_means(random, fewer, SHIFT, values((lognormal(1.0), lognormal(1.0, factor)), split))
         variance = math.exp(1) * (math.e - 1)
         once = fixed_size((variance, variance * factor**2), math.exp(0.5) * (factor - 1), split)
@@ -318,11 +321,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench experiments", description=__doc__.split("\n")[0])
     parser.add_argument("--experiments", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=KINDS)
     options = parser.parse_args()
+    kinds = [options.only] if options.only else KINDS
     random, began_s = np.random.default_rng(options.seed), time.monotonic()
     print(f"{options.experiments} experiments a line of errors, {A_MINUTE} requests a minute, {1 - ALPHA:.0%} sure\n")
-    false_winners(random, options.experiments)
-    power(random, options.experiments)
+    false_winners(random, options.experiments, kinds)
+    power(random, options.experiments, kinds)
     print(f"\n{time.monotonic() - began_s:.0f} s")
 
 

@@ -57,8 +57,8 @@ def tally(s3: Any, endpoint: Mapping[str, Any], told: Mapping[str, Told], window
         capture = endpoint.get("DataCaptureConfig")
         if capture is None:
             raise Failed(
-                f"{len(wanted)} lines name no variant, and {endpoint['EndpointName']} captures no data where it could be "
-                'looked up: write "variant" into each line, or capture data.'
+                f"{len(wanted)} lines name no variant, and {endpoint['EndpointName']} captures no data where it could "
+                'be looked up: write "variant" into each line, or capture data.'
             )
         for variant in variants:
             for id_ in _captured(s3, capture["DestinationS3Uri"], endpoint["EndpointName"], variant, window.start_s):
