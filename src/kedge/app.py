@@ -92,6 +92,7 @@ from kedge.wire.connection import BoundedHttp
 from kedge.wire.gateway import Gateway, Operation
 from kedge.wire.http import Request, Response
 from kedge.wire.models import Models
+from kedge.wire.server import Server
 
 SERVICES = (
     "sagemaker", "sagemaker-runtime", "s3", "sts", "iam", "kms", "cloudwatch", "logs", "sns", "application-autoscaling",
@@ -350,7 +351,7 @@ class App:
         self.offline.start()
         await self.receiving.start()
         self.messaging.start(self.settings.public_url or ports.url(listener, tls=bool(self.settings.tls_cert)))
-        server = uvicorn.Server(
+        server = Server(
             uvicorn.Config(
                 self.site,
                 http=BoundedHttp,
@@ -435,11 +436,11 @@ def node_id(home: Home) -> str:
     return f"{home.account}/{digest[:16]}"
 
 
-def _end_with(server: uvicorn.Server, task: asyncio.Task[Any]) -> None:
+def _end_with(server: Server, task: asyncio.Task[Any]) -> None:
     """A part that ended by itself is a defect: end the process too, and the supervisor starts it anew."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("%s ended", task.get_name(), exc_info=error)
-        server.should_exit = True
+        server.end()
 
 
 def _json(status: int, body: Mapping[str, Any]) -> Response:
