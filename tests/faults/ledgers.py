@@ -23,6 +23,7 @@ class Puts:
     def __init__(self, server: Server, name: str, ledger: Path, series: int = 5) -> None:
         """series: datums of one call."""
         self._server, self._name, self._ledger, self.series = server, name, ledger, series
+        ledger.touch()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._put)
         self.calls = 0
