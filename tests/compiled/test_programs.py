@@ -4,6 +4,7 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,20 +106,31 @@ MODELS: dict[str, tuple[Any, Any, Any]] = {
         TWO,
     ),
 }
-FITTED = {name: model.fit(x, y) for name, (model, x, y) in MODELS.items()}
+
+
+@cache
+def fitted(name: str) -> Any:
+    """Not while this file is imported, which every process does that tests run in."""
+    model, x, y = MODELS[name]
+    return model.fit(x, y)
+
+
+@cache
+def compiled(name: str, method: str) -> Callable[[Any], Any]:
+    return run.compiled(of_sklearn.read(fitted(name), method), getattr(fitted(name), method))
 
 
 def methods(model: Any) -> list[str]:
     return ["predict", "predict_proba"] if hasattr(model, "predict_proba") else ["predict"]
 
 
-CASES = [(name, method, engine) for name, m in FITTED.items() for method in methods(m) for engine in ENGINES]
+CASES = [(name, method, engine) for name, (m, _, _) in MODELS.items() for method in methods(m) for engine in ENGINES]
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
 @pytest.mark.parametrize(("name", "method", "engine"), CASES)
 def test_a_program_is_proven_against_its_model(name: str, method: str, engine: str, monkeypatch: pytest.MonkeyPatch):
-    model = FITTED[name]
+    model = fitted(name)
     original = getattr(model, method)
     read = program.load(program.dump(of_sklearn.read(model, method)))
     if run.engine(read) != engine and engine == run.ONNXRUNTIME:
@@ -144,7 +156,7 @@ def test_a_program_is_proven_against_its_model(name: str, method: str, engine: s
 
 
 def test_large_calls_are_left_to_the_model_where_that_is_faster():
-    model, asked = FITTED["histograms"], []
+    model, asked = fitted("histograms"), []
 
     def original(rows: Any) -> Any:
         asked.append(len(rows))
@@ -158,7 +170,7 @@ def test_large_calls_are_left_to_the_model_where_that_is_faster():
 
 @pytest.mark.parametrize("name", ["histograms", "forest with gaps"])
 def test_what_the_model_takes_is_found_out(name: str):
-    model = FITTED[name]
+    model = fitted(name)
     found = proof.prove(of_sklearn.read(model, "predict"), model.predict).program
     assert found is not None
     assert found.allows_nan
@@ -166,7 +178,7 @@ def test_what_the_model_takes_is_found_out(name: str):
 
 
 def test_what_the_model_refuses_is_refused_in_its_own_words():
-    model = FITTED["logistic"]
+    model = fitted("logistic")
     answer = run.compiled(of_sklearn.read(model, "predict"), model.predict)
     for rows in (
         np.full((1, 6), np.nan),
@@ -195,7 +207,7 @@ def tampered(forest: Forest) -> list[tuple[str, Forest]]:
 
 @pytest.mark.parametrize("which", range(4))
 def test_one_wrong_node_is_found(which: int):
-    model = FITTED["histograms"]
+    model = fitted("histograms")
     read = of_sklearn.read(model, "predict_proba")
     assert isinstance(read.head, Forest)
     what, head = tampered(read.head)[which]
@@ -205,7 +217,7 @@ def test_one_wrong_node_is_found(which: int):
 
 
 def test_a_model_that_refuses_most_rows_is_not_proven():
-    model = FITTED["logistic"]
+    model = fitted("logistic")
 
     def picky(rows: np.ndarray) -> np.ndarray:
         if len(rows) > 50:
@@ -216,7 +228,7 @@ def test_a_model_that_refuses_most_rows_is_not_proven():
 
 
 def test_the_models_own_sample_counts():
-    model = FITTED["linear"]
+    model = fitted("linear")
     odd = np.full((1, 6), 12345.0)
 
     def odd_there(rows: np.ndarray) -> np.ndarray:
@@ -232,34 +244,41 @@ class Own(ClassifierMixin, BaseEstimator):
 
 
 @pytest.mark.parametrize(
-    ("model", "method", "why"),
+    ("make", "method", "why"),
     [
-        (KNeighborsClassifier().fit(X, TWO), "predict", "A KNeighborsClassifier is not among"),
-        (Own(), "predict", "not scikit-learn's own"),
-        (FITTED["logistic"], "decision_function", "decision_function of this classifier"),
-        (FITTED["support vectors"], "transform", "transform of this classifier"),
-        (HistGradientBoostingClassifier(max_iter=2, categorical_features=[5]).fit(X, TWO), "predict", "categorical"),
-        (make_pipeline(OneHotEncoder(drop="first"), LogisticRegression()).fit(X[:, 5:], TWO), "predict", "leaves cat"),
-        (GradientBoostingClassifier(n_estimators=2, loss="exponential").fit(X, TWO), "predict", "exponential"),
-        (DecisionTreeRegressor().fit(X, np.stack([NUMBERS, NUMBERS], 1)), "predict", "several outputs"),
+        (lambda: KNeighborsClassifier().fit(X, TWO), "predict", "A KNeighborsClassifier is not among"),
+        (lambda: Own(), "predict", "not scikit-learn's own"),
+        (lambda: fitted("logistic"), "decision_function", "decision_function of this classifier"),
+        (lambda: fitted("support vectors"), "transform", "transform of this classifier"),
+        (
+            lambda: HistGradientBoostingClassifier(max_iter=2, categorical_features=[5]).fit(X, TWO),
+            "predict",
+            "categorical",
+        ),
+        (
+            lambda: make_pipeline(OneHotEncoder(drop="first"), LogisticRegression()).fit(X[:, 5:], TWO),
+            "predict",
+            "leaves cat",
+        ),
+        (lambda: GradientBoostingClassifier(n_estimators=2, loss="exponential").fit(X, TWO), "predict", "exponential"),
+        (lambda: DecisionTreeRegressor().fit(X, np.stack([NUMBERS, NUMBERS], 1)), "predict", "several outputs"),
     ],
-    ids=str,
 )
-def test_what_is_not_compiled_says_why(model: Any, method: str, why: str):
+def test_what_is_not_compiled_says_why(make: Callable[[], Any], method: str, why: str):
     with pytest.raises(NotCompiled, match=why):
-        of_sklearn.read(model, method)
+        of_sklearn.read(make(), method)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    name=st.sampled_from(sorted(FITTED)),
+    name=st.sampled_from(sorted(MODELS)),
     parts=st.lists(st.integers(1, 70), min_size=1, max_size=6),
     start=st.integers(0, 100),
 )
 def test_a_row_is_answered_alike_alone_and_in_any_batch(name: str, parts: list[int], start: int):
     """Labels equal; numbers within 1e-12, which is what sums in another order may differ by."""
-    for method in methods(FITTED[name]):
-        answer = COMPILED[name, method]
+    for method in methods(fitted(name)):
+        answer = compiled(name, method)
         rows = np.take(X, range(start, start + sum(parts)), axis=0, mode="wrap")
         together = answer(rows)
         at = 0
@@ -272,15 +291,8 @@ def test_a_row_is_answered_alike_alone_and_in_any_batch(name: str, parts: list[i
             at += count
 
 
-COMPILED: dict[tuple[str, str], Callable[[Any], Any]] = {
-    (name, method): run.compiled(of_sklearn.read(model, method), getattr(model, method))
-    for name, model in FITTED.items()
-    for method in methods(model)
-}
-
-
 def test_a_damaged_file_is_told_from_a_program():
-    data = result.dump(result.Result(program=of_sklearn.read(FITTED["forest"], "predict")))
+    data = result.dump(result.Result(program=of_sklearn.read(fitted("forest"), "predict")))
     assert isinstance(result.load(data).program, Program)
     for wrong in (b"", b"{}\n", data[:-100], data.replace(b"PK", b"KP"), data[: data.index(b"\n") + 1] + b"x"):
         with pytest.raises(Damaged):
@@ -295,7 +307,7 @@ def runtime(tmp_path: Path, model: Any, **environment: str) -> sklearn.SklearnRu
 
 
 def test_a_job_says_what_it_made_and_an_instance_goes_over_to_it(tmp_path: Path):
-    served = runtime(tmp_path, FITTED["linear"])
+    served = runtime(tmp_path, fitted("linear"))
     made = job.made_of(served, tmp_path, "sklearn")
     assert (made.reason, made.engine) == ("", "numpy")
     assert made.original is not None
@@ -322,7 +334,7 @@ def test_a_job_says_what_it_made_and_an_instance_goes_over_to_it(tmp_path: Path)
 
 
 def test_a_batch_that_has_begun_ends_with_the_model_that_it_began_with(tmp_path: Path):
-    served = runtime(tmp_path, FITTED["linear"], KEDGE_JOINABLE="false")
+    served = runtime(tmp_path, fitted("linear"), KEDGE_JOINABLE="false")
     batch = served.answer([Invocation(b"[[1, 2, 3, 4, 5, 6]]"), Invocation(b"[[1, 2, 3, 4, 5, 6]]")])
     first = next(batch)
     served.stand_in(lambda rows: np.full(len(rows), 7.0))
@@ -341,9 +353,9 @@ def test_a_batch_that_has_begun_ends_with_the_model_that_it_began_with(tmp_path:
     ],
 )
 def test_who_serves(tmp_path: Path, found: Any, chosen: str, says: str):
-    served = runtime(tmp_path, FITTED["linear"])
+    served = runtime(tmp_path, fitted("linear"))
     if found == "slow":
-        read = of_sklearn.read(FITTED["linear"], "predict")
+        read = of_sklearn.read(fitted("linear"), "predict")
         found = result.Result("", None, "numpy", 1, 0.0, result.Timing(4, 10), result.Timing(5, 9), program=read)
     assert following.adopt(served, found, chosen) == says
 
