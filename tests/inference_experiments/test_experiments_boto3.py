@@ -27,6 +27,14 @@ def model_variant(name: str, model: str) -> dict[str, Any]:
     }
 
 
+def scalable(variant: str) -> dict[str, str]:
+    return {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/Shadowed/variant/{variant}",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+
+
 def test_an_experiment_is_run_and_promoted(shadowing: Shadowing, kedge: Any):
     sagemaker, runtime = shadowing.sagemaker, shadowing.runtime
     sagemaker.create_endpoint_config(EndpointConfigName="base", ProductionVariants=[shadowing.variant("live", "same")])
@@ -85,6 +93,11 @@ def test_an_experiment_is_run_and_promoted(shadowing: Shadowing, kedge: Any):
                     "ShadowModelVariants": [{"ShadowModelVariantName": "shadow", "SamplingPercentage": 100}],
                 },
             )
+        scaling, target = kedge.client("application-autoscaling"), scalable("live")
+        scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=2)
+        with pytest.raises(ClientError, match=r"endpoint has no such variant\. Deregister the scalable target"):
+            sagemaker.stop_inference_experiment(Name="Try", ModelVariantActions={"live": "Remove", "shadow": "Promote"})
+        scaling.deregister_scalable_target(**target)
         sagemaker.stop_inference_experiment(
             Name="Try",
             ModelVariantActions={"live": "Remove", "shadow": "Promote"},

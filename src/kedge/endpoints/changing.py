@@ -30,7 +30,8 @@ def update(tx: Transaction, resource: Resource, config: str, means: Means, now_s
     """The endpoint, on its way to the endpoint config of that name.
 
     resource: of an endpoint in service, as it is in `tx`. Raises ValidationFailed when the config or a model of it is
-    not there, or the endpoint is not in service; ResourceLimitExceeded when the machine has no room.
+    not there, the endpoint is not in service, or autoscaling holds on to a variant that would go;
+    ResourceLimitExceeded when the machine has no room.
     """
     scope = resource.scope
     if resource.status != Status.IN_SERVICE:
@@ -40,6 +41,7 @@ def update(tx: Transaction, resource: Resource, config: str, means: Means, now_s
         )
     endpoint = Endpoint.of(resource.document)
     fleet = fleet_of(tx, scope, endpoint.fleets + 1, config, means.kinds, now_s)
+    scaling.check_scaled_in(tx, resource, fleet)
     changed = replace(endpoint, pending=fleet, fleets=fleet.number, failure_reason="")
     scaling.check_room(tx, fleet, coming(changed), means.room)
     after = tx.update(resource, changed.document(), Status.UPDATING)

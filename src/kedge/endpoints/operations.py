@@ -75,7 +75,7 @@ def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
             fleet = retained(fleet, endpoint.live, {each["VariantPropertyType"] for each in excluded})
         deployment_config.check(policy, endpoint.live, fleet)
         deployment_config.check_alarms(policy, partial(guards.state_of, tx, call.scope))
-        scaling.check_scaled(tx, resource, fleet)
+        scaling.check_scaled_in(tx, resource, fleet)
         changed = replace(
             endpoint, pending=fleet, fleets=fleet.number, failure_reason="", deployment=policy or endpoint.deployment
         )

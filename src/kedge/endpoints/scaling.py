@@ -83,8 +83,11 @@ def check_room(tx: Transaction, fleet: Fleet, more: Sequence[tuple[Variant, int]
     check_fits(more, taken(tx), room())
 
 
-def check_scaled(tx: Transaction, resource: Resource, fleet: Fleet) -> None:
-    """Raises ValidationFailed where an update to `fleet` would take away, or change, what autoscaling scales."""
+def check_scaled(tx: Transaction, resource: Resource, what: str, types: Mapping[str, str]) -> None:
+    """Raises ValidationFailed where a change would take away, or make another of, what autoscaling scales.
+
+    what: makes the change, as the beginning of a sentence's end. types: InstanceTypes afterwards, by variant.
+    """
     before = Endpoint.of(resource.document)
     prefix = f"endpoint/{resource.name}/variant/"
     for each in tx.list(resource.scope, TARGET, name_prefix=prefix).items:
@@ -93,17 +96,22 @@ def check_scaled(tx: Transaction, resource: Resource, fleet: Fleet) -> None:
             continue
         name = target.scalable.variant
         old = before.live.variant(name) if before.live else None
-        new = fleet.variant(name)
-        if new is None:
+        if name not in types:
             change = "has no such variant"
-        elif old is not None and new.instance_type != old.instance_type:
-            change = f"changes its instance type from {old.instance_type} to {new.instance_type}"
+        elif old is not None and types[name] != old.instance_type:
+            change = f"changes its instance type from {old.instance_type} to {types[name]}"
         else:
             continue
         raise ValidationFailed(
-            f'Variant "{name}" is scaled by Application Auto Scaling, and endpoint configuration "{fleet.config}" '
-            f"{change}. Deregister the scalable target {target.resource_id} first."
+            f'Variant "{name}" is scaled by Application Auto Scaling, and {what} {change}. Deregister the scalable '
+            f"target {target.resource_id} first."
         )
+
+
+def check_scaled_in(tx: Transaction, resource: Resource, fleet: Fleet) -> None:
+    """As check_scaled, of an update to the fleet."""
+    types = {each.name: each.instance_type for each in fleet.variants}
+    check_scaled(tx, resource, f'endpoint configuration "{fleet.config}"', types)
 
 
 def _resized(variant: Variant, size: Size) -> Variant:

@@ -13,6 +13,7 @@ from kedge.inference_experiments.records import (
     RETAIN,
     Document,
     Stop,
+    hardware_of,
     model_variant,
     percent_of,
     shadow_of,
@@ -104,7 +105,7 @@ def _variant_of(wanted: Mapping[str, Any], weight: float) -> Document:
 
 
 def _hardware(wanted: Mapping[str, Any]) -> Document:
-    given = wanted["InfrastructureConfig"]["RealTimeInferenceConfig"]
+    given = hardware_of(wanted)
     return {"InstanceType": given["InstanceType"], "InitialInstanceCount": given["InstanceCount"]}
 
 

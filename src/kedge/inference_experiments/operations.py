@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 from kedge import arn, listing
 from kedge.call import Call
+from kedge.endpoints import scaling
 from kedge.endpoints.descriptions import arn_of
 from kedge.endpoints.records import KIND as ENDPOINT
 from kedge.endpoints.records import Endpoint
@@ -16,7 +18,19 @@ from kedge.endpoints.records import Status as EndpointStatus
 from kedge.errors import ResourceNotFound, ValidationFailed
 from kedge.inference_experiments import records, validation
 from kedge.inference_experiments.errors import Conflict, ResourceInUse
-from kedge.inference_experiments.records import CHANGEABLE, DEFAULT_DAYS, GIVEN, KIND, Document, Status
+from kedge.inference_experiments.records import (
+    CHANGEABLE,
+    DEFAULT_DAYS,
+    GIVEN,
+    KIND,
+    Document,
+    Status,
+    Stop,
+    hardware_of,
+    shadow_of,
+    source_of,
+    staying,
+)
 from kedge.store.store import AlreadyExists, Author, Resource, Store, Transaction
 from kedge.tags.attach import attach, detach
 
@@ -43,6 +57,7 @@ def create_inference_experiment(call: Call, request: Mapping[str, Any]) -> Answe
             if problem := validation.unfit(document, endpoint):
                 raise ValidationFailed(problem)
             _check_models(call, tx, document)
+            _check_scaled(call, tx, document, (source_of(document),), document["ModelVariants"])
             attach(tx, call.scope, _arn(call, name), request.get("Tags", []))
     except AlreadyExists:
         raise ResourceInUse(f'Cannot create already existing inference experiment "{_arn(call, name)}".') from None
@@ -62,14 +77,16 @@ def start_inference_experiment(call: Call, request: Mapping[str, Any]) -> Answer
 def stop_inference_experiment(call: Call, request: Mapping[str, Any]) -> Answer:
     with _transaction(call) as tx:
         resource = _in_state(call, tx, request["Name"], "stopped", Status.CREATED, Status.RUNNING)
-        validation.check_stop(resource.document, request)
-        stop = {
-            "actions": request["ModelVariantActions"],
-            "variants": request.get("DesiredModelVariants", []),
-            "state": request.get("DesiredState", Status.CANCELLED.value),
-            "reason": request.get("Reason", ""),
-        }
-        tx.update(resource, {**resource.document, "Stop": stop}, Status.STOPPING)
+        stop = Stop(
+            actions=request["ModelVariantActions"],
+            variants=tuple(request.get("DesiredModelVariants", [])),
+            state=request.get("DesiredState", Status.CANCELLED.value),
+            reason=request.get("Reason", ""),
+        )
+        validation.check_stop(resource.document, stop)
+        if resource.document["Config"]:
+            _check_scaled(call, tx, resource.document, staying(resource.document, stop), stop.variants)
+        tx.update(resource, {**resource.document, "Stop": asdict(stop)}, Status.STOPPING)
     return {"InferenceExperimentArn": _arn(call, request["Name"])}
 
 
@@ -86,6 +103,8 @@ def update_inference_experiment(call: Call, request: Mapping[str, Any]) -> Answe
         if status is Status.RUNNING:
             validation.check_change(before, after)
         _check_models(call, tx, after)
+        names = (source_of(after), shadow_of(after)) if status is Status.RUNNING else (source_of(after),)
+        _check_scaled(call, tx, after, names, after["ModelVariants"])
         touching = {m: v for m, v in changes.items() if m not in ("Description", "StartTime", "EndTime")}
         if status is Status.RUNNING and any(before.get(member) != value for member, value in touching.items()):
             at_once = {member: value for member, value in changes.items() if member not in touching}
@@ -160,6 +179,27 @@ def _check_models(call: Call, tx: Transaction, document: Mapping[str, Any]) -> N
         if tx.get(call.scope, "model", each["ModelName"].lower()) is None:
             model_arn = arn.sagemaker(call.scope.region, call.scope.account, "model", each["ModelName"])
             raise ValidationFailed(f'Could not find model "{model_arn}".')
+
+
+def _check_scaled(
+    call: Call,
+    tx: Transaction,
+    document: Mapping[str, Any],
+    names: Sequence[str],
+    wanted: Sequence[Mapping[str, Any]],
+) -> None:
+    """Raises ValidationFailed where autoscaling holds on to what would go, or change its instance type.
+
+    names: of the variants that there will be. wanted: ModelVariantConfigs of those that are to change.
+    """
+    resource = tx.get(call.scope, ENDPOINT, document["EndpointName"].lower())
+    if resource is None or resource.document["uid"] != document["EndpointUid"]:
+        return  # the controller says so
+    live = Endpoint.of(resource.document).live
+    types = {each.name: each.instance_type for each in live.variants} if live else {}
+    types |= {each["VariantName"]: hardware_of(each)["InstanceType"] for each in wanted}
+    left = {name: types[name] for name in names if name in types}
+    scaling.check_scaled(tx, resource, f'with inference experiment "{document["Name"]}" the endpoint', left)
 
 
 def _in_state(call: Call, tx: Transaction, name: str, what: str, *states: Status) -> Resource:

@@ -82,12 +82,25 @@ def model_variant(document: Mapping[str, Any], name: str) -> Mapping[str, Any] |
     return next((each for each in document["ModelVariants"] if each["VariantName"] == name), None)
 
 
+def hardware_of(variant: Mapping[str, Any]) -> Mapping[str, Any]:
+    """InstanceType and InstanceCount of a ModelVariantConfig."""
+    found: Mapping[str, Any] = variant["InfrastructureConfig"]["RealTimeInferenceConfig"]
+    return found
+
+
 def stop_of(document: Mapping[str, Any]) -> Stop:
     """As it was asked for; what a scheduled end does where nobody did: the shadow goes, production stays."""
     given = document.get("Stop")
     if given is None:
         return Stop({source_of(document): RETAIN, shadow_of(document): REMOVE})
     return Stop(given["actions"], tuple(given["variants"]), given["state"], given["reason"])
+
+
+def staying(document: Mapping[str, Any], stop: Stop) -> tuple[str, ...]:
+    """Names of the variants that the endpoint has afterwards."""
+    source, shadow = source_of(document), shadow_of(document)
+    action = stop.actions.get(shadow, REMOVE)
+    return (shadow,) if action == PROMOTE else (source,) if action == REMOVE else (source, shadow)
 
 
 def with_reason(document: Mapping[str, Any], reason: str) -> Document:

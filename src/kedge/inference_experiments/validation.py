@@ -11,10 +11,13 @@ from kedge.inference_experiments.records import (
     PROMOTE,
     REMOVE,
     RETAIN,
+    Stop,
+    hardware_of,
     model_variant,
     percent_of,
     shadow_of,
     source_of,
+    staying,
 )
 
 
@@ -52,10 +55,10 @@ def check_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
             )
 
 
-def check_stop(document: Mapping[str, Any], request: Mapping[str, Any]) -> None:
-    """Raises ValidationFailed for an end that cannot be. request: of StopInferenceExperiment."""
+def check_stop(document: Mapping[str, Any], stop: Stop) -> None:
+    """Raises ValidationFailed for an end that cannot be."""
     source, shadow = source_of(document), shadow_of(document)
-    actions: Mapping[str, str] = request["ModelVariantActions"]
+    actions = stop.actions
     for name in actions:
         if name not in (source, shadow):
             raise ValidationFailed(
@@ -70,10 +73,8 @@ def check_stop(document: Mapping[str, Any], request: Mapping[str, Any]) -> None:
         raise ValidationFailed(
             f'Variant "{shadow}" takes the place of "{source}" when it is promoted: "{source}" has to be removed.'
         )
-    staying = [shadow] if of_shadow == PROMOTE else [source] if of_shadow == REMOVE else [source, shadow]
-    desired = request.get("DesiredModelVariants", [])
-    _check_variants("DesiredModelVariants", desired, staying)
-    for each in desired:
+    _check_variants("DesiredModelVariants", stop.variants, staying(document, stop))
+    for each in stop.variants:
         before = model_variant(document, each["VariantName"])
         if before is not None and before["ModelName"] != each["ModelName"]:
             raise ValidationFailed(
@@ -115,6 +116,6 @@ def _check_variants(member: str, variants: Sequence[Mapping[str, Any]], allowed:
         if name not in allowed:
             raise ValidationFailed(f'{member} names "{name}"; it may name {" and ".join(allowed)}.')
         seen.add(name)
-        count = each["InfrastructureConfig"]["RealTimeInferenceConfig"]["InstanceCount"]
+        count = hardware_of(each)["InstanceCount"]
         if count < 1:
             raise ValidationFailed(f'InstanceCount of variant "{name}" is {count}; at least 1 instance is needed.')
