@@ -75,5 +75,6 @@ async def test_the_feed_finds_who_comes_later(home: Home):
     server = await loop.create_unix_server(lambda: FromRouter(comparer), str(home.shadow_socket))
     await until(lambda: comparer._tallies)
     await feed.close()
+    assert not feed.put(pair([1], [1]))
     server.close()
     await comparer.close()

@@ -34,9 +34,12 @@ class Feed:
         self._is_due = False
         self._connection: _Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._closed = False
 
     def put(self, pair: Pair) -> bool:
-        """False when there is no room for it."""
+        """False when there is no room for it, or nobody takes it any more."""
+        if self._closed:
+            return False
         data = encode(pair)
         if self._held_bytes + len(data) > self._queue_bytes:
             return False
@@ -48,7 +51,8 @@ class Feed:
         return True
 
     async def close(self) -> None:
-        """Hand on what waits, as far as that is quick."""
+        """Hand on what waits, as far as that is quick, and take no more."""
+        self._closed = True
         if self._connection is not None:
             self._write()
             with suppress(TimeoutError):
@@ -71,7 +75,7 @@ class Feed:
     def _write(self) -> None:
         self._is_due = False
         if self._connection is None:
-            if self._connecting is None or self._connecting.done():
+            if not self._closed and (self._connecting is None or self._connecting.done()):
                 self._connecting = asyncio.create_task(self._connect(), name="shadow answers")
             return
         while self._queue and self._connection is not None and self._connection.takes:
