@@ -20,6 +20,7 @@ A record counts once its last field is there, which is written last.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import mmap
@@ -164,8 +165,9 @@ def left(link: Path) -> list[tuple[int, bytes]]:
 
 
 def drop(link: Path) -> None:
-    """The file and the link to it. Raises OSError."""
-    link.readlink().unlink(missing_ok=True)
+    """The file, if it is ours to remove, and the link to it. Raises OSError."""
+    with contextlib.suppress(PermissionError):  # somebody else's, under a name that a restart of the machine has freed
+        link.readlink().unlink(missing_ok=True)
     link.unlink(missing_ok=True)
 
 
