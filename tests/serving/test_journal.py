@@ -4,7 +4,7 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kedge.clock import SystemClock
@@ -42,6 +42,7 @@ def frames(folder: Path, boot: str = "boot") -> list[Frame]:
     return [decode(frame) for _, frame in left(folder / f"{boot}.journal")]
 
 
+@settings(deadline=None, max_examples=50)
 @given(CALLS)
 def test_what_is_left_is_the_report_that_the_router_would_have_made(tmp_path_factory, calls):
     folder = tmp_path_factory.mktemp("journal")
@@ -174,3 +175,21 @@ def test_nobody_else_can_read_it(tmp_path: Path):
     Killed(tmp_path)
     found = (tmp_path / "kedge-boot").stat()
     assert (found.st_mode & 0o777, found.st_uid) == (0o600, os.getuid())
+
+
+def test_what_nobody_looks_for_any_more_is_removed(tmp_path: Path):
+    """Of four routers one lives, and one still has its data directory; of one that is gone it is not sure yet."""
+    memory, now_s = tmp_path / "memory", 2_000_000_000.0
+    memory.mkdir()
+    lives = Journal(tmp_path / "lives.journal", memory)
+    for boot in ("found", "lately", "long"):
+        Journal(tmp_path / f"{boot}.journal", memory).release()
+    for boot in ("lives", "lately", "long"):
+        (tmp_path / f"{boot}.journal").unlink()
+    (memory / "kedge-other").write_bytes(b"something else")
+    for path in memory.iterdir():
+        age_s = 60.0 if path.name == "kedge-lately" else 2 * journal.ABANDONED_S
+        os.utime(path, (now_s - age_s, now_s - age_s))
+    journal.sweep(memory, now_s)
+    assert names(memory) == ["kedge-found", "kedge-lately", "kedge-lives", "kedge-other"]
+    lives.release()

@@ -28,6 +28,7 @@ from kedge.clock import SystemClock
 from kedge.config import Settings
 from kedge.home import open_home
 from kedge.identity.keys import KeyRing
+from kedge.serving import kept
 from kedge.serving import table as tables
 from kedge.serving.passthrough import Passthrough
 from kedge.serving.push import TablePush
@@ -92,6 +93,7 @@ async def router(home, number: int = 0, **settings):
         await process.ended()
         process.child.stderr.close()
         process.listener.close()
+        kept.rescue(home.reports / str(number))  # what it has counted outlives it, and no router comes after it
 
 
 def runtime(port: int, key: str = KEY.access_key_id, secret: str = KEY.secret, token: str | None = None, **options):
@@ -143,11 +145,6 @@ async def test_an_unmodified_boto3(home, worker):
 
         with pytest.raises(client.exceptions.ValidationError, match=f"Endpoint other of account {ACCOUNT} not found."):
             await invoke(client, EndpointName="other")
-        with pytest.raises(ClientError) as raised:
-            await asyncio.to_thread(
-                client.invoke_endpoint_async, EndpointName="an-endpoint", InputLocation="s3://bucket/key"
-            )
-        assert raised.value.response["Error"]["Code"] == "UnknownOperationException"
         too_large = b"x" * (26_214_400 + 1)
         with pytest.raises(ClientError, match="HTTP content length exceeded 26214400 bytes") as raised:
             await invoke(client, Body=too_large)
@@ -223,7 +220,8 @@ async def test_tables_come_by_push(home, worker):
             "capture": {"connected": False, "queued_bytes": 0, "taken": 0, "dropped": 0},
         }
         # Killed and started again while control is away, it serves what it had accepted.
-        await until(lambda: tables.decode(home.routing_file.read_bytes()).version == 4)
+        file = home.routing_file
+        await until(lambda: file.exists() and tables.decode(file.read_bytes()).version == 4)
         await pusher.stop()
         process.child.kill()
         await process.ended()

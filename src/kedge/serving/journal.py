@@ -8,7 +8,8 @@ on its way to the disk, and a request would wait for that. So a loss of power ta
     DIR/reports/N/BOOT.journal  ->  /dev/shm/kedge-BOOT
 
 The file has SEGMENTS parts, of which each holds one report; the part of a report is used again SEGMENTS reports later,
-when that one has long been taken, or is a file (kept.py).
+when that one has long been taken, or is a file (kept.py). Behind them stands the path of the link. The file is locked
+while its router lives; one that is not, and whose link is gone with its data directory, is removed by any later router.
 
     head        second, sequence (0: nothing here), format
     invocation  model latency, overhead latency (us), name of the place, status, healthy instances, 1
@@ -41,6 +42,10 @@ SEGMENTS = 4
 SEGMENT_BYTES = 256 * 1024
 """Some ten thousand requests. Of a second that has more, there is more than one report."""
 
+ABANDONED_S = 3600.0
+"""A file without its link is removed when it is this old: the link may be where this process does not see it."""
+_LINK_BYTES = 4096
+
 _HEAD = struct.Struct("<QQQ")
 _RECORD = struct.Struct("<ddHHHH")
 _STEP = _RECORD.size
@@ -61,7 +66,8 @@ class Journal:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             # Zeros that are written take their memory now: later there might be none, which ends a process.
-            if os.write(self._lock, bytes(SEGMENTS * SEGMENT_BYTES)) < SEGMENTS * SEGMENT_BYTES:
+            content = bytes(SEGMENTS * SEGMENT_BYTES) + os.fsencode(link.absolute()).ljust(_LINK_BYTES, b"\0")
+            if os.write(self._lock, content) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
             self._map = mmap.mmap(self._lock, SEGMENTS * SEGMENT_BYTES)
             link.symlink_to(target)
@@ -157,9 +163,10 @@ def left(link: Path) -> list[tuple[int, bytes]]:
             raise ValueError("it is no file of ours")
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         data = file.read()
-    if len(data) != SEGMENTS * SEGMENT_BYTES:
-        raise ValueError(f"it has {len(data)} bytes, not {SEGMENTS * SEGMENT_BYTES}")
-    parts = [data[start : start + SEGMENT_BYTES] for start in range(0, len(data), SEGMENT_BYTES)]
+    end = SEGMENTS * SEGMENT_BYTES
+    if not end < len(data) <= end + _LINK_BYTES:
+        raise ValueError(f"it has {len(data)} bytes, not {end + _LINK_BYTES}")
+    parts = [data[start : start + SEGMENT_BYTES] for start in range(0, end, SEGMENT_BYTES)]
     frames = [frame for part in parts if (frame := _frame(part, link.stem)) is not None]
     return sorted(frames)
 
@@ -169,6 +176,26 @@ def drop(link: Path) -> None:
     with contextlib.suppress(PermissionError):  # somebody else's, under a name that a restart of the machine has freed
         link.readlink().unlink(missing_ok=True)
     link.unlink(missing_ok=True)
+
+
+def sweep(memory: Path, now_s: float) -> None:
+    """Remove what nobody will look for any more. now_s: since 1970."""
+    for path in memory.glob("kedge-*"):
+        with contextlib.suppress(OSError):  # somebody else's, or its router lives, or another one removes it
+            found = path.lstat()
+            if stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid() and _is_abandoned(path, now_s):
+                path.unlink()
+
+
+def _is_abandoned(path: Path, now_s: float) -> bool:
+    """Raises OSError."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_mtime > now_s - ABANDONED_S:
+            return False
+        file.seek(SEGMENTS * SEGMENT_BYTES)
+        link = file.read(_LINK_BYTES).rstrip(b"\0")
+        return bool(link) and not os.path.islink(link)
 
 
 def _frame(part: bytes, boot: str) -> tuple[int, bytes] | None:

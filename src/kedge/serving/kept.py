@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,6 +62,7 @@ class Kept:
         if self._memory is None:
             return None
         try:
+            journal.sweep(self._memory, time.time())
             self._journal = Journal(self._folders[0] / f"{boot}{journal.SUFFIX}", self._memory)
             return self._journal
         except OSError as error:
