@@ -9,7 +9,7 @@ from dataclasses import replace
 from kedge import arn
 from kedge.config import Settings
 from kedge.endpoints.capture import capture_of
-from kedge.endpoints.mixing import Part, mixed, serving
+from kedge.endpoints.mixing import Mixed, Part, mixed, serving
 from kedge.endpoints.records import Endpoint, Fleet, Status, Variant, instance_id
 from kedge.identity.records import AccessKey
 from kedge.metrics.platform import Served
@@ -67,14 +67,13 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
             found += [table.Instance(id_, socket(id_), fleet.config) for id_ in ids]
         return tuple(found)
 
-    variants = [
-        replace(
-            _variant(each.name, float(each.weight), each.settings, instances(each.parts)),
-            new=instances([each.new]) if each.new is not None else (),
-            new_share=float(each.share),
-        )
-        for each in mixed(endpoint)
-    ]
+    def divided(each: Mixed) -> table.Variant:
+        old, new = instances(each.parts), instances([each.new]) if each.new is not None else ()
+        # Of a variant that was scaled to zero one side may have no instance: then all of its traffic is the other's.
+        share = float(each.share) if old and new else float(bool(new))
+        return replace(_variant(each.name, float(each.weight), each.settings, old), new=new, new_share=share)
+
+    variants = [divided(each) for each in mixed(endpoint)]
     main = fleets[0]
     copied = sum(v.desired_weight for v in main.production)
     shadows = [
