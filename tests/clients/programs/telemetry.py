@@ -179,4 +179,34 @@ def invocations():
 until(lambda: invocations() == 7, "the invocations")
 latency = stat("l", "ModelLatency", "p50", Namespace="AWS/SageMaker", Dimensions=served)
 assert cloudwatch.get_metric_data(MetricDataQueries=[latency], **hour)["MetricDataResults"][0]["Values"][0] > 0
+
+# It is scaled: a policy with its alarms, and a request that wakes it from nothing.
+autoscaling = boto3.client("application-autoscaling")
+place = {
+    "ServiceNamespace": "sagemaker",
+    "ResourceId": f"endpoint/{name}/variant/v",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+autoscaling.register_scalable_target(MinCapacity=0, MaxCapacity=2, **place)
+tracking = {
+    "TargetValue": 5.0,
+    "PredefinedMetricSpecification": {
+        "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+    },
+}
+put = autoscaling.put_scaling_policy(
+    PolicyName="p", PolicyType="TargetTrackingScaling", TargetTrackingScalingPolicyConfiguration=tracking, **place
+)
+own = [each["AlarmName"] for each in put["Alarms"]]
+assert len(cloudwatch.describe_alarms(AlarmNames=own)["MetricAlarms"]) == 2, own
+asleep = [{"VariantName": "v", "DesiredInstanceCount": 0}]
+sagemaker.update_endpoint_weights_and_capacities(EndpointName=name, DesiredWeightsAndCapacities=asleep)
+until(lambda: sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService", "no instance")
+assert runtime.invoke_endpoint(EndpointName=name, ContentType="text/csv", Body="1,2,3,4")["Body"].read()
+activities = autoscaling.get_paginator("describe_scaling_activities").paginate(ServiceNamespace="sagemaker")
+told = [each["Cause"] for page in activities for each in page["ScalingActivities"] if name in each["ResourceId"]]
+assert told[0].startswith("a request waits"), told
+autoscaling.deregister_scalable_target(**place)
+assert cloudwatch.describe_alarms(AlarmNames=own)["MetricAlarms"] == []
+until(lambda: sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService", "its instance")
 sagemaker.delete_endpoint(EndpointName=name)
