@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 
 from kedge.alarms import validation
-from kedge.alarms.records import METRIC, Alarm, arn_of, find
+from kedge.alarms.records import ACTIONS, METRIC, Alarm, arn_of, find
 from kedge.alarms.requests import put, tell
 from kedge.alarms.watched import Watched
 from kedge.autoscaling import tracking
@@ -47,19 +47,19 @@ def remove(tx: Transaction, scope: Scope, policy: Policy) -> None:
             detach(tx, scope, arn_of(scope, name))
 
 
-def shown(store: Store, resource: Resource) -> list[dict[str, str]]:
-    """Every alarm that asks for the policy, as descriptions list them."""
-    policy = Policy.of(resource.document)
-    scope = resource.scope
-    if policy.alarms:
-        found = list(policy.alarms.values())
-    else:
-        found = [each.name for each in asking(store, scope, policy_arn(scope, policy))]
-    return [{"AlarmName": name, "AlarmARN": arn_of(scope, name)} for name in found]
-
-
-def asking(store: Store, scope: Scope, target_arn: str) -> Iterator[Resource]:
-    for each in store.list(scope, METRIC).items:
-        config = Alarm.of(each.document).config
-        if any(target_arn in config.get(member, ()) for member in ("AlarmActions", "OKActions")):
-            yield each
+def shown(store: Store, policies: Sequence[Resource]) -> list[list[dict[str, str]]]:
+    """Of each policy the alarms that ask for it, as descriptions list them: its own, or every one that names it."""
+    naming: dict[tuple[Scope, str], list[str]] = {}
+    scopes = {each.scope for each in policies if not Policy.of(each.document).alarms}
+    for scope in scopes:
+        for alarm in store.list(scope, METRIC).items:
+            config = Alarm.of(alarm.document).config
+            targets = {target for member in ACTIONS.values() for target in config.get(member, ())}
+            for target in targets:
+                naming.setdefault((scope, target), []).append(alarm.name)
+    found = []
+    for each in policies:
+        policy = Policy.of(each.document)
+        names = list(policy.alarms.values()) or naming.get((each.scope, policy_arn(each.scope, policy)), [])
+        found.append([{"AlarmName": name, "AlarmARN": arn_of(each.scope, name)} for name in names])
+    return found

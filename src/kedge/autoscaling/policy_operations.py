@@ -47,7 +47,7 @@ def put_scaling_policy(call: Call, request: Request) -> Result:
             written = tx.insert(call.scope, POLICY, name, policy.document())
         else:
             written = tx.update(found, policy.document())
-    alarms = owned_alarms.shown(call.store, written) if kind == TRACKING else []
+    (alarms,) = owned_alarms.shown(call.store, [written]) if kind == TRACKING else [[]]
     return {"PolicyARN": policy_arn(call.scope, policy), "Alarms": alarms}
 
 
@@ -97,8 +97,8 @@ def describe_scaling_policies(call: Call, request: Request) -> Result:
     found, following = page(
         call, request, POLICY, resource.prefix(request), lambda each: not names or each.document["name"] in names
     )
-    shown = [policy_described(each, owned_alarms.shown(call.store, each)) for each in found]
-    return {"ScalingPolicies": shown, **following}
+    alarms = owned_alarms.shown(call.store, found)
+    return {"ScalingPolicies": [policy_described(*each) for each in zip(found, alarms, strict=True)], **following}
 
 
 OPERATIONS: dict[str, Handler] = {
