@@ -56,6 +56,7 @@ class Offline:
             self._lease,
             self._wake,
             Random(os.urandom(16)),
+            telemetry.recent.want,
         )
         self._jobs_wake = Signal()
         store.on_commit(self._jobs_wake.notify)

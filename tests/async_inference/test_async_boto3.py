@@ -256,3 +256,23 @@ def test_backlogs_are_told(hosted: Async):
     until(lambda: hosted.total("upper", "ApproximateBacklogSize", "") >= 0, "the backlog among the metrics", 30)
     assert hosted.total("upper", "HasBacklogWithoutCapacity", "") == 0
     assert hosted.total("upper", "Invocations") == -1, "asynchronous endpoints have other metrics"
+
+
+def test_what_waits_for_an_endpoint_without_instances_wakes_it(hosted: Async):
+    sagemaker = hosted.kedge.client("sagemaker")
+
+    def count() -> int:
+        described = sagemaker.describe_endpoint(EndpointName="upper")
+        in_service = described["EndpointStatus"] == "InService"
+        return int(described["ProductionVariants"][0]["CurrentInstanceCount"]) if in_service else -1
+
+    name = sagemaker.describe_endpoint(EndpointName="upper")["ProductionVariants"][0]["VariantName"]
+    before = count()
+    for wanted in (0, before):
+        sizes = [{"VariantName": name, "DesiredInstanceCount": wanted}]
+        sagemaker.update_endpoint_weights_and_capacities(EndpointName="upper", DesiredWeightsAndCapacities=sizes)
+        until(lambda wanted=wanted: count() == wanted, f"{wanted} instances")
+        if not wanted:
+            answer = hosted.invoke("upper", b"asleep")
+            assert hosted.read(answer["OutputLocation"]) == b"ASLEEP"
+            until(lambda: count() == 1, "an instance")

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
@@ -87,8 +87,11 @@ class Dispatcher:
         lease: Lease,
         wake: Signal,
         random: Random,
+        want: Callable[[VariantPlace], None] = lambda _: None,
     ) -> None:
-        """wake: notified when something was put into a queue, and when an endpoint has changed."""
+        """wake: notified when something was put into a queue, and when an endpoint has changed. want: told of a variant
+        that has no instance for what waits."""
+        self._want = want
         self._store, self._objects, self._metrics, self._log = store, objects, metric_store, platform_log
         self._engine, self._clock, self._lease, self._wake, self._random = engine, clock, lease, wake, random
         self._running: dict[int, _Running] = {}
@@ -166,6 +169,8 @@ class Dispatcher:
                 continue
             place = next_place(places, self._random.random())
             if place is None:
+                if not queue.instances and (variant := _heaviest(queue)) is not None:
+                    self._want(variant)
                 return True
             taken = replace(place, room=place.room - 1, busy=place.busy + 1)
             places = [taken if each is place else each for each in places]
@@ -394,6 +399,15 @@ def _instances(endpoint: Endpoint) -> Iterator[tuple[str, tuple[str, str, float]
                 for at in range(min(variant.current_count, variant.desired_count)):
                     id_ = instance_id(endpoint.uid, fleet.number, variant.name, at)
                     yield id_, (each.name, side, float(each.weight * share))
+
+
+def _heaviest(queue: _Queue) -> VariantPlace | None:
+    """The variant that gets most of what is invoked."""
+    live, scope = queue.endpoint.live, queue.resource.scope
+    if live is None:
+        return None
+    found = max(live.variants, key=lambda variant: variant.desired_weight)
+    return VariantPlace(scope.account, scope.region, queue.endpoint.name, found.name)
 
 
 def _variants(queue: _Queue) -> set[VariantPlace]:

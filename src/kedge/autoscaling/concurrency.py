@@ -33,14 +33,15 @@ class Recent:
         if frame.second < self._clock.now().timestamp() - LATE_S:
             return
         now_s = self._clock.monotonic_s()
-        wanted = False
         for place, requests, instances in frame.concurrent:
             self._now.setdefault(place, {})[frame.boot] = (now_s, requests)
             if requests and not instances:
-                wanted = True
-                self.wanted[place] = now_s
-        if wanted:
-            self.on_wanted()
+                self.want(place)
+
+    def want(self, place: VariantPlace) -> None:
+        """Something waits for an instance of it, and there is none. On the loop's thread."""
+        self.wanted[place] = self._clock.monotonic_s()
+        self.on_wanted()
 
     def sample(self, places: set[VariantPlace], *, heard: bool) -> None:
         """Once a second. places: that are followed. heard: whether every router is connected."""
