@@ -271,6 +271,20 @@ def test_an_instance_that_is_lost(streaming: Streaming):
     assert streaming.whole("script") == b"part 0;part 1;part 2;"
 
 
+def test_nobody_waits_behind_a_stream_while_another_instance_is_free(streaming: Streaming):
+    script = streaming.container("script.tar.gz", {"code/inference.py": SCRIPT}, "kedge/script")
+    streaming.deploy("two", script, count=2)
+    go = streaming.folder() / "never"
+    answers = [streaming.ask("two", wait_at=1, file=str(go))]
+    found = parts(answers[0])
+    next(found)
+    began_s = time.monotonic()
+    for _ in range(6):  # by chance half of them come to the instance that streams
+        assert streaming.whole("two") == b"part 0;part 1;part 2;"
+    assert time.monotonic() - began_s < 20, "less than the time-out"
+    found.close()
+
+
 def test_a_pipeline_whose_last_container_streams(streaming: Streaming):
     first = 'def model_fn(d): pass\ndef transform_fn(m, body, kind, accept): return "{}", "application/json"'
     streaming.deploy(
