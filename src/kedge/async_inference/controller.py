@@ -373,7 +373,7 @@ class Dispatcher:
     def _any_variant(self, item: Item) -> str:
         """For metrics of an invocation that no variant had: the endpoint's first."""
         queue = self._queues.get(item.uid)
-        return next((each.variant for each in _variants(queue)), "") if queue is not None else ""
+        return min((each.variant for each in _variants(queue)), default="") if queue is not None else ""
 
     def _author(self, now: datetime) -> Author:
         return Author("kedge:async-inference", "", now)
