@@ -243,6 +243,41 @@ def test_an_update_lets_an_instance_finish_what_it_has(hosted: Async):
     hosted.delete("changing")
 
 
+def test_a_canary_gets_its_part_of_what_waits(hosted: Async):
+    hosted.model(
+        "lower", "def model_fn(d):\n    return 0\ndef transform_fn(m, data, c, a):\n    return 'new', 'text/plain'\n"
+    )
+    hosted.config("old", "upper", concurrency=1)
+    hosted.config("new", "lower", concurrency=1)
+    hosted.endpoint("canary", "old")
+    hosted.sagemaker.update_endpoint(
+        EndpointName="canary",
+        EndpointConfigName="new",
+        DeploymentConfig={
+            "BlueGreenUpdatePolicy": {
+                "TrafficRoutingConfiguration": {
+                    "Type": "CANARY",
+                    "WaitIntervalInSeconds": 2,
+                    "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 50},
+                },
+                "TerminationWaitInSeconds": 0,
+            }
+        },
+    )
+    seen = set()
+
+    def both() -> bool:
+        seen.add(hosted.read(hosted.invoke("canary", b"old")["OutputLocation"]))
+        return seen == {b"OLD", b"new"}
+
+    until(both, "answers of both fleets")
+    hosted.sagemaker.get_waiter("endpoint_in_service").wait(
+        EndpointName="canary", WaiterConfig={"Delay": 1, "MaxAttempts": 40}
+    )
+    assert {hosted.read(hosted.invoke("canary", b"old")["OutputLocation"]) for _ in range(5)} == {b"new"}
+    hosted.delete("canary")
+
+
 def test_an_invocation_that_kills_instances_is_given_up(hosted: Async):
     hosted.config("dying", "upper", concurrency=1)
     hosted.endpoint("dying")
