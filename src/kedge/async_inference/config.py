@@ -12,6 +12,8 @@ from kedge.objects import address
 MEMBER = "AsyncInferenceConfig"
 DEFAULT_CONCURRENCY = 4
 """Invocations at once on one instance, where the config leaves it open: SageMaker then chooses by itself."""
+MOST_CONCURRENCY = 200
+"""Of what a config may ask for, up to 1000: each has a connection of its own, and an instance takes 256."""
 
 Config = Mapping[str, Any]
 
@@ -65,4 +67,5 @@ def output_of(config: Config) -> Output:
 
 def concurrency_of(config: Config) -> int:
     """How many invocations one instance has at once."""
-    return int(config.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance", DEFAULT_CONCURRENCY))
+    wanted = config.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance", DEFAULT_CONCURRENCY)
+    return min(int(wanted), MOST_CONCURRENCY)

@@ -140,7 +140,8 @@ class Dispatcher:
             self._swept_at_s = self._clock.monotonic_s() + TELL_S
             backlogs = await asyncio.to_thread(self._store.backlogs, QUEUE)
             self._gone |= backlogs.keys() - alive
-        ready = {task.id: task for task in await self._engine.observe() if task.state is TaskState.READY}
+        observed = await self._engine.observe() if alive else ()
+        ready = {task.id: task for task in observed if task.state is TaskState.READY}
         waits = False
         for uid in list(self._gone):
             if await self._end_all(uid, now):
@@ -332,7 +333,7 @@ class Dispatcher:
 
     async def tell_backlogs(self) -> float:
         """Metrics of every queue, and zeros of the variants that had nothing to do."""
-        if self._lease.held is None:
+        if self._lease.held is None or not self._queues:
             return TELL_S
         now = self._clock.now()
         backlogs = await asyncio.to_thread(self._store.backlogs, QUEUE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -63,6 +63,8 @@ class JobController:
         self._driving: dict[str, asyncio.Task[None]] = {}
         """By uid."""
         self._stopping: set[str] = set()
+        self._is_clean = False
+        """No instance of a job is there, and none can come without a job."""
         self._artifacts: frozenset[str] = frozenset()
         self.fetching = asyncio.Lock()
         self._closed = False
@@ -96,11 +98,17 @@ class JobController:
                 self._driving[uid].cancel()
         for uid in self._driving.keys() - jobs.keys():
             self._driving[uid].cancel()  # it has just ended, or everything was dropped
-        wanted = {id_ for job in jobs.values() for id_ in job.instances}
-        for task in await self._engine.observe():
-            if LABEL in task.labels and task.id not in wanted and task.state not in ENDING:
-                await self._engine.stop(task.id)
+        if going or not self._is_clean:
+            await self._stop_others({id_ for job in jobs.values() for id_ in job.instances})
         return None if going else REST_S
+
+    async def _stop_others(self, wanted: Collection[str]) -> None:
+        """Instances of jobs that have ended."""
+        others = [task for task in await self._engine.observe() if LABEL in task.labels and task.id not in wanted]
+        for task in others:
+            if task.state not in ENDING:
+                await self._engine.stop(task.id)
+        self._is_clean = not wanted and not others
 
     def _going(self) -> list[Resource]:
         found = []

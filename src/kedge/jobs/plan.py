@@ -96,7 +96,7 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
         request.get("MaxPayloadInMB", DEFAULT_PAYLOAD_MB),
         request.get("MaxConcurrentTransforms", 0),
     )
-    if payload_mb > MOST_PAYLOAD_MB or payload_mb * max(1, concurrency) > MOST_PAYLOAD_MB:
+    if max(1, payload_mb) * max(1, concurrency) > MOST_PAYLOAD_MB:
         raise ValidationFailed(
             f"MaxPayloadInMB is {payload_mb} and MaxConcurrentTransforms is {concurrency}; their product is at most "
             f"{MOST_PAYLOAD_MB}."
