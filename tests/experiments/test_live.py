@@ -75,7 +75,9 @@ def experiment(server: Kedge, *arguments: str) -> dict[str, Any]:
     return answer
 
 
-def put(server: Kedge, metric: str, variant: str, minutes: dict[int, tuple[list[float], list[float]]]) -> None:
+def put(
+    server: Kedge, metric: str, variant: str, minutes: dict[int, tuple[list[float], list[float]]], unit: str = "None"
+) -> None:
     """Values and how often each was seen, by the minutes since then."""
     now = datetime.now(UTC)
     server.client("cloudwatch").put_metric_data(
@@ -87,6 +89,7 @@ def put(server: Kedge, metric: str, variant: str, minutes: dict[int, tuple[list[
                 "Timestamp": now - timedelta(minutes=ago),
                 "Values": values,
                 "Counts": counts,
+                "Unit": unit,
             }
             for ago, (values, counts) in minutes.items()
         ],
@@ -144,7 +147,8 @@ def test_own_metrics(server: Kedge) -> None:
     for variant, basket, bought in (("current", 40.0, 5), ("candidate", 42.0, 12), ("third", 40.0, 5)):
         minutes = range(1, 41)
         put(server, "Basket", variant, {m: ([basket + m % 3, basket + m % 2], [1, 1]) for m in minutes})
-        put(server, "Bought", variant, {m: ([1.0, 0.0], [bought, 50 - bought]) for m in minutes})
+        put(server, "Bought", variant, {m: ([1.0, 0.0], [bought, 40 - bought]) for m in minutes})
+        put(server, "Bought", variant, {m: ([0.0], [10]) for m in minutes}, "Count")
     end_s = time.monotonic() + 15
     while True:
         found = experiment(server, "--outcome", "Shop/Basket", "--since", "45m", "--min-samples", "60")
