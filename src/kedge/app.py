@@ -24,11 +24,13 @@ import signal
 import socket
 import ssl
 import sys
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import lru_cache, partial
 from typing import Any
+from urllib.parse import parse_qsl
 
 import uvicorn
 
@@ -36,12 +38,14 @@ from kedge import __version__, config, errors
 from kedge.call import Call
 from kedge.clock import SystemClock
 from kedge.compute import capacity, commands, containers, credentials, environments, grants, instance_types
+from kedge.compute.base import TaskState
 from kedge.compute.commands import CommandsRefused
 from kedge.compute.environments import EnvironmentFailed
 from kedge.compute.link import keep_link
 from kedge.compute.processes import LocalEngine
 from kedge.config import SettingError, Settings
 from kedge.endpoints import operations as endpoint_operations
+from kedge.endpoints import steering
 from kedge.endpoints.changing import Means
 from kedge.endpoints.controller import Controller
 from kedge.endpoints.descriptions import Warn
@@ -271,6 +275,8 @@ class App:
             ("GET", "/kedge/health"): self.health,
             ("HEAD", "/kedge/health"): self.health,
             ("POST", "/kedge/reset"): self.reset,
+            ("GET", steering.PATH): self.deployment,
+            ("POST", steering.PATH): self.steer,
             ("GET", self.messaging.signer.path): self.signing_certificate,
             ("GET", PATH): self.scrape,
             ("HEAD", PATH): self.scrape,
@@ -306,6 +312,20 @@ class App:
             service_sessions.assume, self.keys, self.store, grant.role_arn, self.clock.now()
         )
         return _json(200, credentials.as_sdk_reads(found.access_key_id, found.secret, found.token, found.expires_at))
+
+    async def deployment(self, request: Request) -> Response:
+        """What goes on in an endpoint, and what went on."""
+        ready = frozenset(task.id for task in await self.engine.observe() if task.state is TaskState.READY)
+        name = dict(parse_qsl(request.query)).get("EndpointName", "")
+        return _json(200, await asyncio.to_thread(steering.picture, self.signed(request), name, ready))
+
+    async def steer(self, request: Request) -> Response:
+        return _json(200, await asyncio.to_thread(steering.steer, self.signed(request), request.body))
+
+    def signed(self, request: Request) -> Call:
+        """Of a request that belongs to no AWS service."""
+        caller = self.authentication.signer(request, hashlib.sha256(request.body).hexdigest())
+        return self.new_call(caller, str(uuid.uuid4()), request.headers.get("user-agent", ""))
 
     async def reset(self, request: Request) -> Response:
         """Drop everything and start as new: for tests, so only where nothing is meant to be kept."""

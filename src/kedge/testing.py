@@ -108,33 +108,12 @@ class Kedge:
 
     def reset(self) -> None:
         """Drop everything that the server holds and end its instances."""
-        import http.client
-        import ssl
-        from urllib.parse import urlsplit
+        from kedge.cli.failures import Failed
 
-        from botocore.auth import SigV4Auth
-        from botocore.awsrequest import AWSRequest
-
-        url = f"{self.api_url}/kedge/reset"
-        request = AWSRequest("POST", url, data=b"")
-        credentials = self.session.get_credentials()
-        assert credentials is not None
-        SigV4Auth(credentials, "sagemaker", self.region).add_auth(request)
-        parts = urlsplit(self.api_url)
-        connection: http.client.HTTPConnection
-        if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=self._server.ca_bundle or None)
-            connection = http.client.HTTPSConnection(parts.netloc, timeout=30, context=context)
-        else:
-            connection = http.client.HTTPConnection(parts.netloc, timeout=30)
         try:
-            connection.request("POST", "/kedge/reset", body=b"", headers=dict(request.headers.items()))
-            answer = connection.getresponse()
-            body = answer.read()
-        finally:
-            connection.close()
-        if answer.status >= 300:
-            raise RuntimeError(f"the server was not reset: {answer.status} {body.decode(errors='replace')[:500]}")
+            self._server.ask("POST", "/kedge/reset")
+        except Failed as error:
+            raise RuntimeError(f"the server was not reset: {error}") from None
 
 
 @pytest.fixture(scope="session")

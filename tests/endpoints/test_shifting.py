@@ -114,6 +114,10 @@ def test_what_describe_says_on_the_way():
     record = shifting.retired(shifting.stepped(begun(rolling(25)), 1.0), 2.0)
     assert said(record) == ("Creating", "Launching 1 instance(s).")
 
+    record = shifting.hurried(shifting.baking(shifting.stepped(begun(policy), 10.0), 20.0))
+    going_on = "Going on without a bake, as was asked, with traffic enabled on canary capacity of 1 instance(s)."
+    assert said(record) == ("Baking", going_on)
+
 
 def test_a_record_with_a_shift_survives_its_document():
     record = shifting.retired(shifting.stepped(begun(rolling(25)), 1.0), 2.0)
@@ -226,6 +230,23 @@ class DeploymentMachine(RuleBasedStateMachine):
     def the_user_updates_again(self, new: list[int], policy: dict[str, Any]) -> None:
         self.begin(new, policy)
 
+    def may_be_steered(self) -> bool:
+        shift = self.record.shift if self.record is not None and self.status is Status.UPDATING else None
+        return shift is not None and not (shift.accepted or shift.back or shift.recalled)
+
+    @precondition(may_be_steered)
+    @rule()
+    def the_user_promotes(self) -> None:
+        assert self.record is not None
+        self.record = shifting.hurried(self.record)
+
+    @precondition(may_be_steered)
+    @rule(likely=st.integers(0, 4))
+    def the_user_calls_it_back(self, likely: int) -> None:
+        if likely == 0:
+            assert self.record is not None
+            self.record = shifting.recalled(self.record, "It was called back.", self.now_s)
+
     # The controller
 
     def decide(self) -> list[Action]:
@@ -261,6 +282,8 @@ class DeploymentMachine(RuleBasedStateMachine):
                 self.stop(id_)
             case steps.Step():
                 assert not self.alarm, "a step forward while the alarm rings"
+                assert shift is not None
+                assert not shift.recalled, "a step forward after it was called back"
                 self.record = shifting.stepped(record, self.now_s)
             case steps.Bake():
                 assert self.router == self.wanted(), "it bakes before every router goes by the step"

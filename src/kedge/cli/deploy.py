@@ -27,7 +27,7 @@ TAG = "kedge:deployed-as"
 
 AT_ONCE = Rollout()
 _POLL_S = 0.1
-_SETTLE_S = 600.0
+SETTLE_S = 600.0
 
 
 def endpoint_name(path: Path) -> str:
@@ -101,7 +101,7 @@ def deploy(
     way = Rollout(canary, linear, rolling, bake_s, final_bake_s, rollback_on)
     way.deployment_config()
     server = find(data)
-    say = _quiet if as_json else _progress()
+    say = quiet if as_json else progress()
     endpoint = name or endpoint_name(model_path)
     new = {"InstanceType": instance_type, "InitialInstanceCount": instance_count}
     if weight is not None:
@@ -162,7 +162,7 @@ def run(
         sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=full_name, **given)
     else:
         sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=full_name, Tags=tags)
-    settled = wait_until_settled(sagemaker, endpoint, say, _SETTLE_S + way.waits_s)
+    settled = wait_until_settled(sagemaker, endpoint, say, SETTLE_S + way.waits_s)
     if settled["EndpointConfigName"] != full_name:
         reason = settled.get("FailureReason") or "no reason was given"
         raise Failed(f"{endpoint} was not updated and serves what it served before: {reason}")
@@ -190,7 +190,7 @@ def describe(sagemaker: Any, endpoint: str) -> dict[str, Any] | None:
 
 
 def wait_until_settled(
-    sagemaker: Any, endpoint: str, say: Callable[[str], None], patience_s: float = _SETTLE_S
+    sagemaker: Any, endpoint: str, say: Callable[[str], None], patience_s: float = SETTLE_S
 ) -> dict[str, Any]:
     """The endpoint as it is once nothing moves any more; what moves is said.
 
@@ -218,10 +218,10 @@ def wait_until_settled(
 
 
 def wait_until_gone(sagemaker: Any, endpoint: str) -> None:
-    deadline = time.monotonic() + _SETTLE_S
+    deadline = time.monotonic() + SETTLE_S
     while describe(sagemaker, endpoint) is not None:
         if time.monotonic() > deadline:
-            raise Failed(f"{endpoint} is still there after {_SETTLE_S:.0f} s; look at `kedge status`.")
+            raise Failed(f"{endpoint} is still there after {SETTLE_S:.0f} s; look at `kedge status`.")
         time.sleep(_POLL_S)
 
 
@@ -246,11 +246,11 @@ def _weight_of(existing: list[dict[str, Any]], name: str) -> float:
     return next((each["InitialVariantWeight"] for each in existing if each["VariantName"] == name), 1.0)
 
 
-def _quiet(_text: str) -> None:
+def quiet(_text: str) -> None:
     """Programs read the result only."""
 
 
-def _progress() -> Callable[[str], None]:
+def progress() -> Callable[[str], None]:
     started = time.monotonic()
 
     def say(text: str) -> None:

@@ -19,7 +19,7 @@ from kedge.clock import Clock
 from kedge.compute.base import Engine, TaskState, TaskStatus
 from kedge.config import Settings
 from kedge.endpoints import deployment as steps
-from kedge.endpoints import shifting
+from kedge.endpoints import past, shifting
 from kedge.endpoints.deployment import UID, Observed, plan, strays
 from kedge.endpoints.descriptions import arn_of
 from kedge.endpoints.events import announce, announce_deployment
@@ -209,6 +209,7 @@ class Controller:
                 announce(tx, written)
             if resource.document.get("shift"):
                 announce_deployment(tx, written)
+            past.note(tx, resource, endpoint, status)
 
     def _remove(self, resource: Resource, held: tuple[str, int]) -> None:
         with self._store.transaction(self._author(), lease=held) as tx:

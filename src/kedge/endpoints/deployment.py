@@ -214,8 +214,8 @@ def _problem(endpoint: Endpoint, fresh: list[Member], running: Mapping[str, Task
         if live is not None and live.problem:
             return live.problem
         return _failed_start([m for m in fresh if pending is None or m.fleet != pending.number], running)
-    if shift is not None and seen.alarm:
-        return seen.alarm
+    if shift is not None and (said := shift.recalled or seen.alarm):
+        return said
     if pending and pending.problem:
         return pending.problem
     if shift is not None and pending is not None:

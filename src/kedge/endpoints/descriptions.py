@@ -145,6 +145,12 @@ def _pending_status(endpoint: Endpoint, variant: Variant) -> Said:
     if shift.baking_since_s is None:
         return "ActivatingTraffic", f"Activating traffic on {capacity}", shift.steps[-1]
     waits_last = is_last and shifting.policy_of(endpoint).kind != shifting.ROLLING
+    if shift.hurried:
+        return (
+            "Baking",
+            f"Going on without a bake, as was asked, with traffic enabled on {capacity}",
+            shift.baking_since_s,
+        )
     name = "TerminationWaitInSeconds" if waits_last else "WaitIntervalInSeconds"
     bake = f"Baking for {shifting.bake_s(endpoint):g} seconds ({name}) with traffic enabled on {capacity}"
     return "Baking", bake, shift.baking_since_s

@@ -13,7 +13,7 @@ from typing import Any
 from kedge import listing
 from kedge.call import Call
 from kedge.compute.base import Capacity
-from kedge.endpoints import changing, configs, deployment_config, guards, scaling, shifting
+from kedge.endpoints import changing, configs, deployment_config, guards, past, scaling, shifting
 from kedge.endpoints.descriptions import Warn, arn_of, description, silent
 from kedge.endpoints.events import announce, announce_deployment
 from kedge.endpoints.fleets import Kinds, coming, retained
@@ -123,6 +123,7 @@ def delete_endpoint(call: Call, request: Mapping[str, Any]) -> Answer:
         resource = _found(call, tx, request["EndpointName"])
         if Status(resource.status) is not Status.DELETING:
             announce(tx, tx.update(resource, resource.document, Status.DELETING))
+            past.note(tx, resource, Endpoint.of(resource.document), Status.DELETING)
     return {}
 
 

@@ -168,6 +168,10 @@ class Shift:
     """All of the live fleet is taken away: there is no way back."""
     back: str = ""
     """Why the live fleet's lost instances are being brought back."""
+    hurried: bool = False
+    """Somebody asked to go on to the end: what is left is not baked."""
+    recalled: str = ""
+    """Why somebody asked to go back, as a sentence."""
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,8 @@ def steps_of(endpoint: Endpoint) -> int:
 def bake_s(endpoint: Endpoint) -> float:
     """How long the step that was taken last bakes."""
     assert endpoint.shift is not None
+    if endpoint.shift.hurried:
+        return 0.0
     policy = policy_of(endpoint)
     return policy.last_wait_s if len(endpoint.shift.steps) >= steps_of(endpoint) else policy.wait_s
 
@@ -160,6 +162,18 @@ def begun(endpoint: Endpoint, policy: Mapping[str, Any], now_s: float) -> Endpoi
     """endpoint: with the pending fleet to which traffic is to move."""
     endpoint = replace(endpoint, shift=Shift(policy, now_s))
     return _with_batch(endpoint, 1) if policy_of(endpoint).kind == ROLLING else endpoint
+
+
+def hurried(endpoint: Endpoint) -> Endpoint:
+    """What is left of the deployment is not baked. Its steps are taken all the same, one after another."""
+    assert endpoint.shift is not None
+    return replace(endpoint, shift=replace(endpoint.shift, hurried=True))
+
+
+def recalled(endpoint: Endpoint, reason: str, now_s: float) -> Endpoint:
+    """It is to go back. An update that was given no DeploymentConfig becomes a deployment for it."""
+    shift = endpoint.shift or Shift({}, now_s)
+    return replace(endpoint, shift=replace(shift, recalled=reason))
 
 
 def stepped(endpoint: Endpoint, now_s: float) -> Endpoint:

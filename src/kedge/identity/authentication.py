@@ -105,6 +105,17 @@ class Authentication:
             raise AccessDenied("The secret access key is another one.")
         return _sent_by(key.caller(self._region), request)
 
+    def signer(self, request: Request, body_sha256: str) -> Caller:
+        """Who has signed a request that belongs to no AWS service. Raises what sigv4.verify raises."""
+        if not self._required:
+            return _sent_by(self._root.caller(sigv4.claimed(request)[1] or self._region), request)
+        now = self._clock.now()
+        with self._one_at_a_time:
+            verified = sigv4.verify(
+                request, body_sha256, lambda access_key_id, token: self.find_key(access_key_id, token, now), now
+            )
+        return _sent_by(verified.caller, request)
+
     def root_only(self, request: Request, body_sha256: str) -> bool:
         """Whether the root key has signed a request that belongs to no AWS service. Raises what sigv4.verify raises."""
         if not self._required:
