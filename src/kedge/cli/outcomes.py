@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,8 +22,8 @@ from kedge.metrics.sketch import ERROR
 DAY_S = 86_400
 _PLATFORM = "AWS/SageMaker"
 _ERRORS = {"errors": "InvocationModelErrors", "4xx": "Invocation4XXErrors", "5xx": "Invocation5XXErrors"}
-_TOGETHER: Mapping[str, Callable[[float, float], float]] = {"Minimum": min, "Maximum": max}
-"""How values of two series are one; all other statistics that are read are added."""
+_TOGETHER: Mapping[str, Callable[[Sequence[float]], float]] = {"Minimum": min, "Maximum": max}
+"""What several series are together; all other statistics that are read are added."""
 _PERCENTILES_AT_ONCE = 10
 """As many as GetMetricStatistics takes."""
 _MS = 1e-3
@@ -210,11 +209,11 @@ class Reader:
         ):
             for result in page["MetricDataResults"]:
                 number = int(result["Id"][1:])
-                points, together = found[number], _TOGETHER.get(asked[number][2], operator.add)
+                points, together = found[number], _TOGETHER.get(asked[number][2], math.fsum)
                 for at, value in zip(result["Timestamps"], result["Values"], strict=True):
                     # A metric of several units has a series of each under one id.
                     at_s = int(at.timestamp())
-                    points[at_s] = together(points[at_s], value) if at_s in points else value
+                    points[at_s] = together([points[at_s], value]) if at_s in points else value
         return found
 
     def _dimensions(self, variant: str) -> list[dict[str, str]]:
