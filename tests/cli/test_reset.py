@@ -89,7 +89,7 @@ def test_a_server_that_keeps_its_state_is_not_reset(tmp_path: Path) -> None:
         key = Credentials(server.access_key_id, server.secret_access_key)
         server.client("s3").put_object(Bucket=server.bucket, Key="kept", Body=b"")
         refusal = post(server.api_url, server.region, key)
-        assert (refusal.status, refusal.error) == (400, "ValidationException")
+        assert (refusal.status, refusal.error) == (400, "ValidationError")
         assert "--ephemeral" in refusal.text
         assert server.client("s3").list_objects_v2(Bucket=server.bucket)["KeyCount"] == 1
     finally:

@@ -19,6 +19,7 @@ from kedge.serving.choose import (
     block_length,
     instance,
     shares,
+    sticky,
 )
 
 weights_of_an_endpoint = st.lists(
@@ -147,3 +148,23 @@ def test_a_key_stays_at_home_until_it_is_crowded(key: str, names: list[str], dat
     outstanding = data.draw(st.lists(st.integers(0, 100), min_size=len(names), max_size=len(names)))
     chosen = at_home(key, names, outstanding)
     assert outstanding[chosen] < CROWDED + CROWDING * sum(outstanding) / len(outstanding)
+
+
+NAMES = ["a", "b", "c"]
+
+
+def test_a_key_keeps_its_variant_and_each_variant_has_its_share() -> None:
+    keys = [f"session-{at}" for at in range(4000)]
+    chosen = [sticky(key, NAMES, [70.0, 20.0, 10.0]) for key in keys]
+    assert chosen == [sticky(key, NAMES, [70.0, 20.0, 10.0]) for key in keys]
+    counts = Counter(chosen)
+    for index, share in enumerate((0.7, 0.2, 0.1)):
+        assert abs(counts[index] / len(keys) - share) < 5 * math.sqrt(share * (1 - share) / len(keys))
+    moved = [(was, now) for was, now in zip(chosen, (sticky(k, NAMES, [70.0, 40.0, 10.0]) for k in keys), strict=True)]
+    assert {now for was, now in moved if was != now} == {1}, "only what has to move moves"
+    assert {sticky(key, NAMES, [0.0, 1.0, 0.0]) for key in keys[:100]} == {1}
+
+
+def test_no_traffic_for_a_key_either() -> None:
+    with pytest.raises(NoTraffic):
+        sticky("key", NAMES, [0.0, 0.0, 0.0])

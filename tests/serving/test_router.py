@@ -217,6 +217,24 @@ async def test_refused_parameters(workers, header, value, message):
     assert not worker.calls
 
 
+@pytest.mark.parametrize("header", ["X-Amzn-SageMaker-Session-Id", "X-Amzn-SageMaker-Inference-Id"])
+async def test_who_comes_again_is_answered_by_the_same_variant(workers, header):
+    several = [await workers(f"i-{at}") for at in range(4)]
+    both = (variant(*several[:2], name="a", weight=1.0), variant(*several[2:], name="b", weight=1.0))
+    async with running(table(endpoint(*both))) as served:
+        seen: dict[str, set[str]] = {}
+        for at in range(60):
+            key = f"id-{at % 12}"
+            answer = await served.invoke(f"[{at % 12}]".encode(), **{header: key})
+            assert answer.status == 200
+            seen.setdefault(key, set()).add(answer.headers["x-amzn-invoked-production-variant"])
+    assert all(len(variants) == 1 for variants in seen.values())
+    assert set().union(*seen.values()) == {"a", "b"}
+    if header.endswith("Session-Id"):
+        asked = [Counter(call.body for call in each.calls) for each in several]
+        assert all(count == 5 for each in asked for count in each.values()), "a session is at one instance"
+
+
 @pytest.mark.parametrize(
     ("status", "side"), [(500, "server"), (503, "server"), (400, "client"), (415, "client"), (999, "server")]
 )

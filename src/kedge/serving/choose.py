@@ -119,6 +119,30 @@ def instance(routing: str, outstanding: Sequence[int], draw: float) -> int:
     return idle[int(draw * len(idle))]
 
 
+def sticky(key: str, names: Sequence[str], weights: Sequence[float]) -> int:
+    """The index of the variant that always answers requests of this key. Raises NoTraffic.
+
+    Over many keys each variant gets its share. Every router finds the same one without asking, and when weights change
+    only keys move that have to (weighted rendezvous hashing; Schindelhauer and Schomaker, 2005).
+    """
+    best, found = math.inf, -1
+    for index, (name, weight) in enumerate(zip(names, weights, strict=True)):
+        if weight > 0:
+            # -ln u / w is exponential of rate w, and the smallest of such draws is a variant's by its share.
+            place = -math.log(uniform(f"{name}/{key}")) / weight
+            if place < best:
+                best, found = place, index
+    if found < 0:
+        raise NoTraffic("all weights are 0")
+    return found
+
+
+def uniform(key: str) -> float:
+    """A number above 0 and at most 1 that belongs to the key; over many keys they are spread evenly."""
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") + 1) / 2.0**64
+
+
 def at_home(key: str, ids: Sequence[str], outstanding: Sequence[int]) -> int:
     """The index of the instance where requests of this key belong, so that few instances load its model.
 

@@ -109,9 +109,13 @@ class Pool:
             self._split = choose.Split((1.0 - share, share), self._random)
         self._new_share = share
 
-    def draw_new(self) -> bool:
-        """Whether the next request is for the new instances."""
-        return self._split is not None and self._split.draw() == 1
+    def draw_new(self, key: str = "") -> bool:
+        """Whether the next request is for the new instances. key: requests with the same go to the same."""
+        if self._split is None:
+            return False
+        if key:
+            return choose.uniform(f"new/{key}") <= self._new_share
+        return self._split.draw() == 1
 
     def close(self) -> None:
         """The table has no such variant any more."""
@@ -331,9 +335,14 @@ class Route:
         for pool in pools:
             pool.close()
 
-    def draw(self) -> str:
-        """The next request's variant. Raises ServiceUnavailable when no variant takes traffic."""
+    def draw(self, key: str = "") -> str:
+        """The next request's variant. key: requests with the same get the same one, while the weights stay.
+
+        Raises ServiceUnavailable when no variant takes traffic.
+        """
         try:
+            if key:
+                return self._named_weights[choose.sticky(key, *zip(*self._named_weights, strict=True))][0]
             return self._named_weights[self._split.draw()][0]
         except choose.NoTraffic:
             raise errors.ServiceUnavailable(

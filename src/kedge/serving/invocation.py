@@ -36,6 +36,9 @@ _FIELDS = (
     ("custom_attributes", "customAttributes", 0, MAX_ATTRIBUTES_CHARS),
     ("inference_id", "inferenceId", 1, 64),
 )
+_SESSION = f"{_PREFIX}session-id"
+_NEW_SESSION = "NEW_SESSION"
+_MAX_SESSION_CHARS = 256
 _TARGET_VARIANT = f"{_PREFIX}target-variant"
 _TARGET_MODEL = f"{_PREFIX}target-model"
 _TARGET_CONTAINER = f"{_PREFIX}target-container-hostname"
@@ -43,7 +46,6 @@ _MAX_TARGET_CHARS = 1024
 _REFUSED = {
     f"{_PREFIX}inference-component": ("InferenceComponentName", "it has no inference components"),
     f"{_PREFIX}enable-explanations": ("EnableExplanations", "it has no explainer"),
-    f"{_PREFIX}session-id": ("SessionId", "its model keeps no sessions"),
     f"{_PREFIX}prefix-aware-id": ("PrefixAwareId", "it does not route by prefixes"),
 }
 """What changes an answer's meaning is refused where it cannot be done, not ignored."""
@@ -72,6 +74,18 @@ def _fields(*values: str | None) -> tuple[tuple[str, str], ...]:
             raise _violation(member, value, fewest, most)
         fields.append((field, value))
     return tuple(fields)
+
+
+def session_of(given: str, endpoint: str) -> str:
+    """The session whose requests stay with one instance. Raises RuntimeValidationError."""
+    if given == _NEW_SESSION:
+        raise errors.RuntimeValidationError(
+            f'SessionId is "{_NEW_SESSION}", but endpoint {endpoint} cannot take it: its model keeps no sessions. With '
+            "an id of your own, requests go to the same instance."
+        )
+    if not 1 <= len(given) <= _MAX_SESSION_CHARS or not _is_visible(given):
+        raise _violation("sessionId", given, 1, _MAX_SESSION_CHARS)
+    return given
 
 
 def targets_of(
@@ -206,7 +220,7 @@ class Invocation:
         if variant.hostnames or variant.many_models or _TARGET_MODEL in headers or _TARGET_CONTAINER in headers:
             targets = targets_of(headers, endpoint.name, variant, self._request_id)
             self._fields += targets
-            self.affinity = dict(targets).get("target_model", "")
+            self.affinity = dict(targets).get("target_model", self.affinity)
             self._container = dict(targets).get("target_container", "")
         pool.admit(self, self._began_s, self.timeout_s)
         self._admitted_by = pool
@@ -217,13 +231,17 @@ class Invocation:
         pool.submit(self)
 
     def _choose(self) -> Pool:
-        route = self._route
-        self._variant = route.draw() if self._target is None else self._target
+        route, headers = self._route, self._inbound.headers
+        session = headers.get(_SESSION)
+        if session is not None:
+            self.affinity = session_of(session, route.endpoint.name)
+        key = session or headers.get(_INFERENCE_ID) or ""
+        self._variant = route.draw(key) if self._target is None else self._target
         pool = route.pool(self._variant)
         if pool is None:
             raise answers.no_variant(route.endpoint.name, self._variant[:64])
         self._pool = pool
-        self.to_new = pool.draw_new()
+        self.to_new = pool.draw_new(key)
         return pool
 
     def send_to(self, upstream: Upstream) -> None:
