@@ -127,3 +127,9 @@ def test_a_models_environment_sets_limits(environment: dict[str, str], want: tup
     built = build(resource(Status.IN_SERVICE, variant("a", 1, 1, **environment), variant("b", 1, 1)))
     (route,) = built.endpoints
     assert (route.timeout_s, route.body_limit_bytes, route.retries) == want
+
+
+@pytest.mark.parametrize(("wish", "want_s"), [("30", 30.0), ("3600", 3600.0), ("3601", 480.0), ("soon", 480.0)])
+def test_a_models_environment_sets_the_time_for_all_parts(wish: str, want_s: float):
+    (route,) = build(resource(Status.IN_SERVICE, variant("a", 1, 1, KEDGE_STREAM_TIMEOUT_S=wish))).endpoints
+    assert route.stream_timeout_s == want_s

@@ -175,10 +175,10 @@ async def test_a_lost_instance_is_tried_again_only_before_the_first_part(workers
 
 async def test_time_for_the_first_part_and_for_all(workers):
     worker = await workers("i-1")
-    async with running(table(endpoint(variant(worker), timeout_s=0.05))) as served, served.client() as client:
+    hurried = endpoint(variant(worker), timeout_s=0.05, stream_timeout_s=0.3)
+    async with running(table(hurried)) as served, served.client() as client:
         answer = await client.send(asking())
         assert (answer.status, answer.json()["OriginalStatusCode"]) == (424, 0)
-        served.router._stream_timeout_s = 0.3
         worker.serve = lambda call: first(call, b"one")
         client.writer.write(asking())
         await head_of(client)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from kedge import arn
 from kedge.config import Settings
@@ -19,6 +20,7 @@ from kedge.store.records import Resource
 
 TIMEOUT_NAMES = ("SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS", "SAGEMAKER_MODEL_SERVER_TIMEOUT")
 ASYNC_CONFIG = "AsyncInferenceConfig"
+STREAM_TIMEOUT_NAME = "KEDGE_STREAM_TIMEOUT_S"
 BODY_LIMIT_NAME = "SAGEMAKER_MAX_PAYLOAD_IN_MB"
 RETRIES_NAME = "KEDGE_RETRIES"
 MAX_TIMEOUT_S = 3600.0
@@ -80,20 +82,21 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         _variant(v.name, copied_share(v.desired_weight, copied), v, instances([(main, v)])) for v in main.shadows
     ]
     # What a shadow's model asks for changes nothing for those who are answered.
-    timeout_s, body_limit_bytes, retries = limits_of([variant for fleet in fleets for variant in fleet.production])
+    wishes = wishes_of([variant for fleet in fleets for variant in fleet.production])
     return table.Endpoint(
         account=resource.scope.account,
         region=resource.scope.region,
         name=endpoint.name,
         arn=arn.sagemaker(resource.scope.region, resource.scope.account, "endpoint", endpoint.name),
         variants=tuple(variants),
-        timeout_s=settings.invocation_timeout_s if timeout_s is None else timeout_s,
-        body_limit_bytes=settings.body_limit_bytes if body_limit_bytes is None else body_limit_bytes,
-        retries=retries,
+        timeout_s=wishes.timeout_s or settings.invocation_timeout_s,
+        body_limit_bytes=wishes.body_limit_bytes or settings.body_limit_bytes,
+        retries=wishes.retries,
         capture=capture_of(main),
         metrics_by=metrics_by(endpoint, main),
         asynchronous=is_asynchronous(main),
         shadow=shadows[0] if shadows else None,
+        stream_timeout_s=wishes.stream_timeout_s or settings.stream_timeout_s,
     )
 
 
@@ -147,24 +150,37 @@ def metrics_by(endpoint: Endpoint, fleet: Fleet) -> tuple[str, ...]:
     return ((table.BY_CONFIG,) if endpoint.deployment else ()) + ((table.BY_INSTANCE,) if enhanced else ())
 
 
-def limits_of(variants: Iterable[Variant]) -> tuple[float | None, int | None, bool]:
-    """(time-out in s, largest body in bytes, retries) that the models' environments ask for; None: no wish.
+class Wishes(NamedTuple):
+    """What models' environments ask for of their endpoint; None: no wish."""
+
+    timeout_s: float | None
+    stream_timeout_s: float | None
+    body_limit_bytes: int | None
+    retries: bool
+
+
+def wishes_of(variants: Iterable[Variant]) -> Wishes:
+    """What the models' environments ask for.
 
     An endpoint has one of each, so the largest wish of its containers counts, and one of them turns retries off for
     all. A value that is no positive number is no wish: the same variables mean other things to other model servers.
     """
     timeouts: list[float] = []
+    stream_timeouts: list[float] = []
     bodies: list[int] = []
     retries = True
     for environment in [container.environment for variant in variants for container in variant.containers]:
         for name in TIMEOUT_NAMES:
             if (seconds := _number(environment, name, MAX_TIMEOUT_S)) is not None:
                 timeouts.append(seconds)
+        if (seconds := _number(environment, STREAM_TIMEOUT_NAME, MAX_TIMEOUT_S)) is not None:
+            stream_timeouts.append(seconds)
         if (mib := _number(environment, BODY_LIMIT_NAME, MAX_BODY_MIB)) is not None:
             bodies.append(int(mib * 1024 * 1024))
         if environment.get(RETRIES_NAME, "").lower() in ("0", "false", "off", "no"):
             retries = False
-    return max(timeouts, default=None), max(bodies, default=None), retries
+    longest_s, longest_stream_s = max(timeouts, default=None), max(stream_timeouts, default=None)
+    return Wishes(longest_s, longest_stream_s, max(bodies, default=None), retries)
 
 
 def content(whole: table.RoutingTable) -> bytes:

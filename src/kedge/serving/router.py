@@ -77,7 +77,6 @@ async def serve(
         kept,
         feed,
         handover,
-        settings.stream_timeout_s,
     )
     client = TableClient(home.control_socket, home.routing_file, router.swap)
     client.load()

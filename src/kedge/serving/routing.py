@@ -60,15 +60,12 @@ class Router:
         kept: Kept | None = None,
         feed: Feed | None = None,
         handover: Handover | None = None,
-        stream_timeout_s: float = 480.0,
     ) -> None:
-        """feed: takes what shadows answer; None where nothing is copied to them. stream_timeout_s: for all parts of an
-        answer."""
+        """feed: takes what shadows answer; None where nothing is copied to them."""
         self._number = number
         self._handover = handover
         self._clock = clock
         self._body_limit_bytes = body_limit_bytes
-        self._stream_timeout_s = stream_timeout_s
         self._table: RoutingTable | None = None
         self._ring: KeyRing | None = None
         self._seal_key = ""
@@ -137,9 +134,7 @@ class Router:
         if route.endpoint.asynchronous:
             raise answers.only_asynchronous(name)
         if stream:
-            StreamingInvocation(
-                inbound, route, self.fleet, self._deadlines, self.reporter, request_id, self._stream_timeout_s
-            ).start()
+            StreamingInvocation(inbound, route, self.fleet, self._deadlines, self.reporter, request_id).start()
         else:
             Invocation(inbound, route, self.fleet, self._deadlines, self.reporter, request_id).start()
 

@@ -42,11 +42,10 @@ class StreamingInvocation(Invocation):
         deadlines: Deadlines,
         reporter: Reporter,
         request_id: str,
-        limit_s: float,
     ) -> None:
-        """limit_s: until the last part, unless the endpoint's time-out is longer."""
         super().__init__(inbound, route, fleet, deadlines, reporter, request_id)
-        self._limit_s = max(limit_s, route.endpoint.timeout_s)
+        self._limit_s = max(route.endpoint.stream_timeout_s, route.endpoint.timeout_s)
+        """Until the last part."""
         self._first_s = 0.0
         """When the first part was there; 0 before that."""
         self._end_timer: asyncio.TimerHandle | None = None

@@ -59,6 +59,7 @@ class Endpoint:
     arn: str
     variants: tuple[Variant, ...]
     timeout_s: float = 60.0
+    """For an answer, or its first part."""
     body_limit_bytes: int = 26_214_400
     retries: bool = True
     capture: Capture | None = None
@@ -69,6 +70,8 @@ class Endpoint:
     """It takes InvokeEndpointAsync, and nothing else."""
     shadow: Variant | None = None
     """Gets copies of what the others are asked. Its weight is the part of the requests that is copied: 0 to 1."""
+    stream_timeout_s: float = 480.0
+    """For all parts of an answer; timeout_s counts where it is longer."""
 
     @property
     def with_shadow(self) -> tuple[Variant, ...]:
