@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.clients.conftest import unroutable
+from tests.clients.conftest import LIMIT_S, unroutable
 
 TO_DOCUMENTATION = "import socket; socket.socket().connect(('192.0.2.1', 80))"
 BY_NAME = "import socket; socket.getaddrinfo('service.example', 443)"
@@ -16,7 +16,7 @@ def left(machine, client: str, program: str) -> str:
     """What the guard wrote down; the record is empty afterwards."""
     subprocess.run(
         ["python", "-c", program],
-        cwd=machine.home, env=machine.environment(client), capture_output=True, timeout=60, check=False,
+        cwd=machine.home, env=machine.environment(client), capture_output=True, timeout=LIMIT_S, check=False,
     )  # fmt: skip
     try:
         return machine.guard.read_text()
