@@ -100,6 +100,22 @@ def test_a_canary_is_watched_promoted_and_taken_back(kedge: Kedge, tmp_path: Pat
     assert "asked to take the deployment back" in table
 
 
+def test_a_model_that_answers_otherwise_is_taken_back_before_any_traffic(kedge: Kedge, tmp_path: Path) -> None:
+    one, two = (constant(tmp_path, answer) for answer in (1, 2))
+    run(kedge, "deploy", one, "--name", "e")
+    kedge.client("s3").put_object(Bucket=kedge.bucket, Key="given.jsonl", Body=b"1\n2\n3\n")
+    trial = ("--trial", f"s3://{kedge.bucket}/given.jsonl", "--trial-with", "min-agreement=0.9")
+    done = run(kedge, "deploy", two, "--name", "e", *trial, code=1)
+    assert "0.00% of 3 labels agree with the present fleet; at least 90.00% have to" in done.stderr
+    run(kedge, "deploy", one, "--name", "e", *trial, "--trial-with", "rate=100")
+    lines = run(kedge, "history", "e").stdout.splitlines()
+    assert "passed; 3 requests, 0 failed" in lines[1]
+    assert "100.0% of 3 agree" in lines[1]
+    assert "RolledBack" in lines[2]
+    assert "--trial-with needs --trial" in run(kedge, "deploy", one, "--trial-with", "rate=1", code=2).stderr
+    assert "no setting of a trial" in run(kedge, "deploy", one, *trial, "--trial-with", "x=1", code=1).stderr
+
+
 def test_an_endpoint_that_is_not_there(kedge: Kedge, tmp_path: Path) -> None:
     for command in ("deployment", "promote", "rollback", "history"):
         assert "Could not find endpoint" in run(kedge, command, "nobody", code=1).stderr

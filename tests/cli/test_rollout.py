@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 
-from kedge.cli.rollout import Rollout, bake_seconds, news
+from kedge.cli.rollout import Rollout, bake_seconds, news, trial_settings
 
 
 def blue_green(traffic: dict[str, Any], final_s: int, alarms: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -56,6 +56,20 @@ def test_the_deployment_config(way: Rollout, want: dict[str, Any] | None):
 def test_two_ways_at_once_are_refused(way: Rollout, said: str):
     with pytest.raises(click.UsageError, match=said):
         way.deployment_config()
+
+
+def test_the_tags_of_a_trial():
+    assert trial_settings(None, ()) == ()
+    way = Rollout(trial=trial_settings("captured", ("max-p99=200",)))
+    assert not way.is_asked_for
+    assert way.deployment_config() is None
+    assert way.trial_tags() == [
+        {"Key": "kedge:trial", "Value": "captured"},
+        {"Key": "kedge:trial-max-p99", "Value": "200"},
+    ]
+    for source, given in ((None, ("rate=1",)), ("captured", ("rate",)), ("captured", ("=1",))):
+        with pytest.raises(click.UsageError):
+            trial_settings(source, given)
 
 
 def test_times():

@@ -145,8 +145,8 @@ class DeploymentMachine(RuleBasedStateMachine):
     Nothing but the record, the tasks and the tables is kept from one `plan` to the next.
     """
 
-    @initialize(old=sizes(), new=sizes(), policy=st.sampled_from(POLICIES))
-    def update(self, old: list[int], new: list[int], policy: dict[str, Any]) -> None:
+    @initialize(old=sizes(), new=sizes(), policy=st.sampled_from(POLICIES), tries=st.booleans())
+    def update(self, old: list[int], new: list[int], policy: dict[str, Any], tries: bool) -> None:
         self.now_s = 0.0
         self.alarm = ""
         self.guarded_s: float | None = None
@@ -155,12 +155,13 @@ class DeploymentMachine(RuleBasedStateMachine):
         self.status = Status.IN_SERVICE
         self.tasks = {m.id: task(m.id) for m in self.record.members()}
         self.router = self.published = self.wanted()
-        self.begin(new, policy)
+        self.begin(new, policy, tries)
 
-    def begin(self, new: list[int], policy: dict[str, Any]) -> None:
+    def begin(self, new: list[int], policy: dict[str, Any], tries: bool) -> None:
         assert self.record is not None
         number = self.record.fleets + 1
         pending = fleet(number, *(variant(f"v{at}", n) for at, n in enumerate(new)))
+        pending = replace(pending, trial={"kedge:trial": "captured"} if tries else {})
         record = replace(self.record, pending=pending, fleets=number, failure_reason="")
         self.record = shifting.begun(record, policy, self.now_s)
         self.status = Status.UPDATING
@@ -226,9 +227,19 @@ class DeploymentMachine(RuleBasedStateMachine):
             self.status = Status.DELETING
 
     @precondition(lambda self: self.status in (Status.IN_SERVICE, Status.UPDATE_ROLLBACK_FAILED))
-    @rule(new=sizes(), policy=st.sampled_from(POLICIES))
-    def the_user_updates_again(self, new: list[int], policy: dict[str, Any]) -> None:
-        self.begin(new, policy)
+    @rule(new=sizes(), policy=st.sampled_from(POLICIES), tries=st.booleans())
+    def the_user_updates_again(self, new: list[int], policy: dict[str, Any], tries: bool) -> None:
+        self.begin(new, policy, tries)
+
+    def is_tried(self) -> bool:
+        shift = self.record.shift if self.record is not None else None
+        return shift is not None and shift.trying_since_s is not None and shift.trial is None
+
+    @precondition(is_tried)
+    @rule(passed=st.sampled_from([True, True, False]))
+    def the_trial_ends(self, passed: bool) -> None:
+        assert self.record is not None
+        self.record = shifting.tried(self.record, {"Passed": passed, "Reason": "" if passed else "It answers worse."})
 
     def may_be_steered(self) -> bool:
         shift = self.record.shift if self.record is not None and self.status is Status.UPDATING else None
@@ -280,9 +291,17 @@ class DeploymentMachine(RuleBasedStateMachine):
                 self.tasks.setdefault(member.id, task(member.id, STARTING))
             case steps.Stop(id_):
                 self.stop(id_)
+            case steps.Try():
+                assert shift is not None
+                assert not shift.steps, "it is tried after it got traffic"
+                if shift.trying_since_s is None:
+                    self.record = shifting.trying(record, self.now_s)
             case steps.Step():
                 assert not self.alarm, "a step forward while the alarm rings"
                 assert shift is not None
+                assert record.pending is not None
+                passed = shift.trial is not None and shift.trial["Passed"]
+                assert passed or not record.pending.trial, "it gets traffic before it passed its trial"
                 assert not shift.recalled, "a step forward after it was called back"
                 self.record = shifting.stepped(record, self.now_s)
             case steps.Bake():
@@ -336,6 +355,8 @@ class DeploymentMachine(RuleBasedStateMachine):
             self.now_s += 5
             self.a_table_is_published()
             self.the_router_takes_the_table()
+            if self.is_tried():
+                self.the_trial_ends(True)
             for action in self.decide() if self.record is not None else []:
                 self.apply(action)
                 self.traffic_never_goes_to_an_empty_fleet()

@@ -13,7 +13,8 @@ from kedge.endpoints.records import KIND, Endpoint
 from kedge.errors import ServiceError, ValidationFailed
 from tests.endpoints.test_deployment_config import canary, linear, rolling
 from tests.endpoints.test_deployments import SCOPE, alarm, all_ready, deployed, shares, shown
-from tests.endpoints.world import World
+from tests.endpoints.world import World, variant
+from tests.objects.putting import put_bytes
 
 
 def steer(world: World, action: str, name: str = "e") -> None:
@@ -157,3 +158,33 @@ async def test_what_was_asked_survives_a_restart(world: World):
     world.restart_control()
     await world.settle()
     assert await shown(world) == ("InService", "c2")
+
+
+async def test_a_trial_that_was_cut_off_begins_again_and_its_failure_takes_the_fleet_back(world: World):
+    """No instance of this world listens, so that every request of the trial fails."""
+    world.make_model()
+    world.make_config("c", variant(count=1))
+    tags = {"kedge:trial": "s3://given/", "kedge:trial-rate": "200"}
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+    world.make_config("c2", variant(count=1), Tags=listed)
+    world.objects.create_bucket("given", SCOPE.account, SCOPE.region)
+    put_bytes(world.objects, "given", "rows.jsonl", b"1\n2\n3\n")
+    world.do("CreateEndpoint", EndpointName="e", EndpointConfigName="c")
+    await world.bring_up()
+    world.do("UpdateEndpoint", EndpointName="e", EndpointConfigName="c2")
+    await world.settle()
+    world.engine.put_all(TaskState.STARTING, TaskState.READY)
+    await world.step()
+    pending = (await world.describe("e"))["PendingDeploymentSummary"]["ProductionVariants"][0]
+    (status,) = pending["VariantStatus"]
+    assert status["Status"] == "Baking"
+    assert status["StatusMessage"] == "Trying the new fleet with requests (s3://given/) before any traffic."
+    await world.controller.close()
+    world.restart_control()
+    await world.step()
+    await world.controller.trials.settle()
+    await world.settle()
+    assert await shown(world) == ("InService", "c")
+    reason = (await world.describe("e"))["FailureReason"]
+    assert reason.startswith("The trial of the new fleet: 3 of 3 requests failed; at most 0.00% may.")
+    assert picture(world)["Deployments"][0]["Trial"]["Requests"] == 3

@@ -67,6 +67,8 @@ def place_variant(existing: list[dict[str, Any]], new: dict[str, Any], chosen: s
 @click.option("--bake", metavar="TIME", help="How long each step is watched: 90s, 5m, up to 1h.")
 @click.option("--final-bake", metavar="TIME", help="How long the old fleet is kept once all traffic has moved.")
 @click.option("--rollback-on", multiple=True, metavar="ALARM", help="An alarm that takes traffic back.")
+@click.option("--trial", metavar="SOURCE", help="Requests to try the new fleet with: s3://..., captured, synthetic.")
+@click.option("--trial-with", multiple=True, metavar="NAME=VALUE", help="A limit of the trial, such as max-p99=200.")
 @data_option
 @json_option
 def deploy(
@@ -83,6 +85,8 @@ def deploy(
     bake: str | None,
     final_bake: str | None,
     rollback_on: tuple[str, ...],
+    trial: str | None,
+    trial_with: tuple[str, ...],
     data: Path | None,
     as_json: bool,
 ) -> None:
@@ -98,7 +102,8 @@ def deploy(
     if images.choose(image) is None and not images.is_reference(image):
         raise click.UsageError(f'"{image}" is no image; known are {", ".join(images.known_images())}.')
     bake_s, final_bake_s = rollout.bake_seconds("--bake", bake), rollout.bake_seconds("--final-bake", final_bake)
-    way = Rollout(canary, linear, rolling, bake_s, final_bake_s, rollback_on)
+    tried = rollout.trial_settings(trial, trial_with)
+    way = Rollout(canary, linear, rolling, bake_s, final_bake_s, rollback_on, tried)
     way.deployment_config()
     server = find(data)
     say = quiet if as_json else progress()
@@ -150,7 +155,9 @@ def run(
         PrimaryContainer={"Image": image, "ModelDataUrl": f"s3://{server.bucket}/{key}"},
         Tags=tags,
     )
-    sagemaker.create_endpoint_config(EndpointConfigName=full_name, ProductionVariants=variants, Tags=tags)
+    sagemaker.create_endpoint_config(
+        EndpointConfigName=full_name, ProductionVariants=variants, Tags=[*tags, *way.trial_tags()]
+    )
     if before and before["EndpointStatus"] == "Failed":
         say(f"removing the failed endpoint {endpoint}")
         sagemaker.delete_endpoint(EndpointName=endpoint)

@@ -21,6 +21,8 @@ def _picture(found: Mapping[str, Any], now_s: float) -> Iterator[str]:
     yield f"{found['EndpointName']}: {found['EndpointStatus']}"
     if going := found.get("Deployment"):
         yield _phase(going, now_s)
+        if going.get("Trial"):
+            yield trial_text(going["Trial"])
     yield ""
     rows = [
         (
@@ -53,6 +55,19 @@ def _phase(going: Mapping[str, Any], now_s: float) -> str:
     return text
 
 
+def trial_text(report: Mapping[str, Any]) -> str:
+    """One line: how many requests, and what was seen."""
+    parts = [f"{report['Requests']} requests, {report['Errors']} failed"]
+    for name, title, unit in (("P50Ms", "p50", " ms"), ("P99Ms", "p99", " ms")):
+        if report[name] is not None:
+            parts.append(f"{title} {report[name]:.3g}{unit}")
+    if report["Agreement"] is not None:
+        parts.append(f"{report['Agreement']:.1%} of {report['Compared']} agree")
+    if report["Distance"] is not None:
+        parts.append(f"distance {report['Distance']:.3g}")
+    return f"Trial ({report['Source']}): {'passed' if report['Passed'] else 'failed'}; {', '.join(parts)}"
+
+
 def past_table(lines: Sequence[Mapping[str, Any]], now_s: float) -> str:
     """lines: of deployments, the newest first; one without an outcome is under way."""
     rows = [
@@ -63,7 +78,7 @@ def past_table(lines: Sequence[Mapping[str, Any]], now_s: float) -> str:
             each["To"],
             _way(each) + (", promoted" if each["Hurried"] else ""),
             each.get("Outcome", "under way"),
-            each.get("Reason", ""),
+            each.get("Reason") or (trial_text(each["Trial"]) if each.get("Trial") else ""),
         )
         for each in lines
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -11,6 +11,8 @@ import click
 from kedge.cli.durations import seconds
 
 MOST_BAKE_S = 3600
+TRIAL_TAG = "kedge:trial"
+LONGEST_TRIAL_S = 3600
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,16 @@ class Rollout:
     """How long the old fleet is kept once all traffic has moved."""
     alarms: tuple[str, ...] = ()
     """Any of them in ALARM takes the traffic back."""
+    trial: tuple[tuple[str, str], ...] = ()
+    """Settings of a trial before any traffic, by name; "" names where its requests come from."""
 
     @property
     def is_asked_for(self) -> bool:
-        return self != Rollout()
+        return replace(self, trial=()) != Rollout()
+
+    def trial_tags(self) -> list[dict[str, str]]:
+        """Of the endpoint config. The server says which of them cannot be."""
+        return [{"Key": f"{TRIAL_TAG}-{name}" if name else TRIAL_TAG, "Value": value} for name, value in self.trial]
 
     def deployment_config(self) -> dict[str, Any] | None:
         """UpdateEndpoint's DeploymentConfig; None when nothing is asked for. Raises UsageError."""
@@ -75,7 +83,22 @@ class Rollout:
         steps = 1
         if self.linear or self.rolling:
             steps = -(-100 // (self.linear or self.rolling or 100))
-        return steps * (self.bake_s or 0) + (self.final_bake_s or 0)
+        return steps * (self.bake_s or 0) + (self.final_bake_s or 0) + (LONGEST_TRIAL_S if self.trial else 0)
+
+
+def trial_settings(source: str | None, given: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Raises UsageError for what is not NAME=VALUE, and for settings without a source."""
+    if source is None:
+        if given:
+            raise click.UsageError("--trial-with needs --trial: s3://BUCKET/PREFIX, captured or synthetic.")
+        return ()
+    found = [("", source)]
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not (name and sign and value):
+            raise click.UsageError(f'--trial-with is "{text}"; it has to be NAME=VALUE, for example max-p99=200.')
+        found.append((name, value))
+    return tuple(found)
 
 
 def bake_seconds(option: str, text: str | None) -> int | None:

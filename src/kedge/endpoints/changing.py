@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kedge import arn
-from kedge.endpoints import capture, scaling
+from kedge.endpoints import capture, scaling, shifting, trial
 from kedge.endpoints.descriptions import arn_of
 from kedge.endpoints.events import announce
 from kedge.endpoints.fleets import Kinds, coming, new_fleet
@@ -43,6 +43,8 @@ def update(tx: Transaction, resource: Resource, config: str, means: Means, now_s
     fleet = fleet_of(tx, scope, endpoint.fleets + 1, config, means.kinds, now_s)
     scaling.check_scaled_in(tx, resource, fleet)
     changed = replace(endpoint, pending=fleet, fleets=fleet.number, failure_reason="")
+    if fleet.trial:
+        changed = shifting.begun(changed, {}, now_s)
     scaling.check_room(tx, fleet, coming(changed), means.room)
     after = tx.update(resource, changed.document(), Status.UPDATING)
     announce(tx, after)
@@ -59,8 +61,9 @@ def fleet_of(tx: Transaction, scope: Scope, number: int, config: str, kinds: Kin
     if found is None:
         raise ValidationFailed(f'Could not find endpoint configuration "{config_arn}".')
     models = models_of(tx, scope, found.document)
-    rules = capture.rules_of(read_tags(tx, scope, config_arn))
-    return new_fleet(number, found.document, models, kinds, now_s, rules)
+    tags = read_tags(tx, scope, config_arn)
+    fleet = new_fleet(number, found.document, models, kinds, now_s, capture.rules_of(tags))
+    return replace(fleet, trial=trial.of_tags(tags))
 
 
 def models_of(tx: Transaction, scope: Scope, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 from kedge.async_inference import config as asynchronous
 from kedge.call import Call
 from kedge.documents import Kind
-from kedge.endpoints import capture, changing
+from kedge.endpoints import capture, changing, trial
 from kedge.endpoints.records import CONFIG_KIND
 from kedge.errors import ValidationFailed
 from kedge.store.store import Transaction
@@ -51,6 +51,7 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
     if shadow:
         _check_shadowed(request)
     capture.check(request.get("DataCaptureConfig"), request.get("Tags", []))
+    trial.of_tags(request.get("Tags", []))
     asynchronous.check(request.get(asynchronous.MEMBER))
     document = {member: request[member] for member in STORED if member in request}
     for member in ("ProductionVariants", "ShadowProductionVariants"):

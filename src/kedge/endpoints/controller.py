@@ -30,6 +30,7 @@ from kedge.endpoints.publisher import Publisher, Push
 from kedge.endpoints.records import KIND, Endpoint, Status
 from kedge.endpoints.supply import Supply
 from kedge.endpoints.tasks import ARTIFACTS, spec
+from kedge.endpoints.trying import Trials
 from kedge.errors import ConcurrentChange, ServiceError
 from kedge.home import Home
 from kedge.identity.principals import Directory
@@ -80,6 +81,7 @@ class Controller:
         self._failed_since_s: dict[str, float] = {}
         self._collect_at_s = 0.0
         self._preparation = Preparation(store, objects, home, clock, self._hold, durable=not settings.ephemeral)
+        self.trials = Trials(store, objects, home, clock, self._hold)
         self.supply = Supply(store, home, self._preparation.fetching)
 
     async def run(self) -> None:
@@ -92,6 +94,7 @@ class Controller:
 
     async def close(self) -> None:
         """End the downloads and give the lease back. What was half-fetched is fetched again by the next process."""
+        await self.trials.close()
         await self._preparation.close()
         await self.supply.close()
         try:
@@ -108,6 +111,8 @@ class Controller:
         resources, cached, ringing = await asyncio.to_thread(self._load)
         tasks = {task.id: task for task in await self._engine.observe() if UID in task.labels}
         await self._collect(resources, tasks)
+        pending = [(each.document["uid"], each.document["pending"]) for each in resources]
+        self.trials.keep({(uid, fleet["number"]) for uid, fleet in pending if fleet})
         routed = self.publisher.routed(tasks) | self._others.busy()
         rested = self._rested(tasks)
         uids = {resource.document["uid"] for resource in resources}
@@ -178,6 +183,11 @@ class Controller:
                     await self._engine.stop(task_id)
                 case steps.Remove():
                     await asyncio.to_thread(self._remove, resource, held)
+                case steps.Try():
+                    assert endpoint.shift is not None
+                    if endpoint.shift.trying_since_s is None:
+                        await asyncio.to_thread(self._write, held, resource, shifting.trying(endpoint, now_s))
+                    self.trials.begin(resource, endpoint, seen.tasks, held)
                 case steps.Step():
                     await asyncio.to_thread(self._write, held, resource, shifting.stepped(endpoint, now_s))
                 case steps.Bake():

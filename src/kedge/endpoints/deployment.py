@@ -38,6 +38,11 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Try:
+    """The pending fleet is whole, and answers requests of a trial before it gets any traffic."""
+
+
+@dataclass(frozen=True)
 class Step:
     """The pending fleet gets the next part of the traffic."""
 
@@ -97,6 +102,7 @@ Action = (
     Prepare
     | Start
     | Stop
+    | Try
     | Step
     | Bake
     | Retire
@@ -187,6 +193,8 @@ def _shift(
         return []
     if not _are_ready([m for m in wanted.values() if m.fleet == endpoint.pending.number], running):
         return []
+    if endpoint.pending.trial and shift.trial is None and not shift.steps:
+        return [Try()]
     is_last = len(shift.steps) >= shifting.steps_of(endpoint)
     in_batches = shifting.policy_of(endpoint).kind == shifting.ROLLING
     return [Retire()] if is_last or (in_batches and len(shift.retired) < len(shift.steps)) else [Step()]
@@ -214,7 +222,7 @@ def _problem(endpoint: Endpoint, fresh: list[Member], running: Mapping[str, Task
         if live is not None and live.problem:
             return live.problem
         return _failed_start([m for m in fresh if pending is None or m.fleet != pending.number], running)
-    if shift is not None and (said := shift.recalled or seen.alarm):
+    if shift is not None and (said := shift.recalled or seen.alarm or _failed_trial(shift)):
         return said
     if pending and pending.problem:
         return pending.problem
@@ -226,6 +234,10 @@ def _problem(endpoint: Endpoint, fresh: list[Member], running: Mapping[str, Task
         took_s = shifting.ends_at_s(endpoint) - shift.began_at_s
         return f"The deployment was not over after {took_s:g} s (MaximumExecutionTimeoutInSeconds)."
     return ""
+
+
+def _failed_trial(shift: Shift) -> str:
+    return "" if shift.trial is None or shift.trial["Passed"] else str(shift.trial["Reason"])
 
 
 def _failed_start(members: Iterable[Member], running: Mapping[str, TaskStatus]) -> str:

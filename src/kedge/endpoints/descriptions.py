@@ -137,6 +137,9 @@ def _pending_status(endpoint: Endpoint, variant: Variant) -> Said:
     shift = endpoint.shift
     if shift is not None and shift.back:
         return "Deleting", f"Terminating {variant.current_count} instance(s).", None
+    if shift is not None and shift.trying_since_s is not None and not shift.steps:
+        source = endpoint.pending.trial.get("kedge:trial", "") if endpoint.pending is not None else ""
+        return "Baking", f"Trying the new fleet with requests ({source}) before any traffic.", shift.trying_since_s
     in_batches = shift is not None and len(shift.retired) == len(shift.steps) and not shift.accepted
     if shift is None or not shift.steps or (in_batches and variant.wanted_count > variant.current_count):
         return "Creating", f"Launching {variant.wanted_count - variant.current_count} instance(s).", None

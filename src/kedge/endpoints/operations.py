@@ -79,8 +79,8 @@ def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
         changed = replace(
             endpoint, pending=fleet, fleets=fleet.number, failure_reason="", deployment=policy or endpoint.deployment
         )
-        if policy:
-            changed = shifting.begun(changed, policy, call.now.timestamp())
+        if policy or fleet.trial:
+            changed = shifting.begun(changed, policy or {}, call.now.timestamp())
         scaling.check_room(tx, fleet, coming(changed), machine.capacity)
         updated = tx.update(resource, changed.document(), Status.UPDATING)
         announce(tx, updated)

@@ -56,6 +56,7 @@ def line(endpoint: Endpoint, pending: Fleet) -> Line:
         "StartTime": pending.created_at_s,
         "Steps": [] if shift is None else list(shift.steps),
         "Hurried": shift is not None and shift.hurried,
+        "Trial": None if shift is None or shift.trial is None else dict(shift.trial),
     }
 
 

@@ -121,6 +121,8 @@ class Fleet:
     """The config's DataCaptureConfig."""
     capture_rules: Mapping[str, str] = field(default_factory=dict)
     """Tags of the config that say what must not be captured."""
+    trial: Mapping[str, str] = field(default_factory=dict)
+    """Tags of the config that say how it is tried before it takes over from another; none where it is not."""
     shadow: str = ""
     """Name of the one of its variants that gets copies of requests and answers nobody; "" for none."""
 
@@ -172,6 +174,10 @@ class Shift:
     """Somebody asked to go on to the end: what is left is not baked."""
     recalled: str = ""
     """Why somebody asked to go back, as a sentence."""
+    trying_since_s: float | None = None
+    """When the trial of the pending fleet began; None before, and where there is none."""
+    trial: Mapping[str, Any] | None = None
+    """The trial's report (kedge.endpoints.trial), once it is over."""
 
 
 @dataclass(frozen=True)

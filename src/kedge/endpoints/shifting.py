@@ -176,6 +176,16 @@ def recalled(endpoint: Endpoint, reason: str, now_s: float) -> Endpoint:
     return replace(endpoint, shift=replace(shift, recalled=reason))
 
 
+def trying(endpoint: Endpoint, now_s: float) -> Endpoint:
+    assert endpoint.shift is not None
+    return replace(endpoint, shift=replace(endpoint.shift, trying_since_s=now_s))
+
+
+def tried(endpoint: Endpoint, report: Mapping[str, Any]) -> Endpoint:
+    assert endpoint.shift is not None
+    return replace(endpoint, shift=replace(endpoint.shift, trial=report))
+
+
 def stepped(endpoint: Endpoint, now_s: float) -> Endpoint:
     """The pending fleet gets the next part of the traffic."""
     shift, pending = endpoint.shift, endpoint.pending
