@@ -12,7 +12,7 @@ from kedge.endpoints import steering
 from kedge.endpoints.records import KIND, Endpoint
 from kedge.errors import ServiceError, ValidationFailed
 from tests.endpoints.test_deployment_config import canary, linear, rolling
-from tests.endpoints.test_deployments import SCOPE, alarm, all_ready, deployed, shares, shown
+from tests.endpoints.test_deployments import SCOPE, alarm, all_ready, deployed, mixed, shares, shown
 from tests.endpoints.world import World, variant
 from tests.objects.putting import put_bytes
 
@@ -87,6 +87,16 @@ async def test_a_rolling_one_brings_its_old_instances_back(world: World):
     await all_ready(world)
     assert await shown(world) == ("InService", "c")
     assert shares(world) == (2, 0, 0)
+    assert outcomes(world)[0] == ("c", "c2", "ROLLING", "RolledBack")
+
+
+async def test_a_roll_back_that_fails_is_kept_too(world: World):
+    await mixed(world)
+    last = picture(world)["Deployments"][0]
+    assert (last["Kind"], last["Outcome"]) == ("ROLLING", "RollbackFailed")
+    assert "could not be rolled back" in last["Reason"]
+    shared = [each["Variants"][0]["Share"] for each in picture(world)["Fleets"]]
+    assert shared == [pytest.approx(1 / 3), pytest.approx(2 / 3)]
 
 
 async def test_an_update_without_a_policy_is_called_back_before_it_is_ready(world: World):
@@ -188,3 +198,16 @@ async def test_a_trial_that_was_cut_off_begins_again_and_its_failure_takes_the_f
     reason = (await world.describe("e"))["FailureReason"]
     assert reason.startswith("The trial of the new fleet: 3 of 3 requests failed; at most 0.00% may.")
     assert picture(world)["Deployments"][0]["Trial"]["Requests"] == 3
+
+
+async def test_the_way_back_is_not_tried(world: World):
+    world.make_model()
+    world.make_config("c", variant(), Tags=[{"Key": "kedge:trial", "Value": "captured"}])
+    world.make_config("c2", variant())
+    world.do("CreateEndpoint", EndpointName="e", EndpointConfigName="c")
+    await world.bring_up()
+    for name in ("c2", "c"):
+        world.do("UpdateEndpoint", EndpointName="e", EndpointConfigName=name)
+        await world.bring_up()
+        assert await shown(world) == ("InService", name)
+    assert [each["Trial"] for each in picture(world)["Deployments"]] == [None, None, None]

@@ -73,6 +73,10 @@ def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
         if request.get("RetainAllVariantProperties"):
             excluded = request.get("ExcludeRetainedVariantProperties", [])
             fleet = retained(fleet, endpoint.live, {each["VariantPropertyType"] for each in excluded})
+        if fleet.trial and fleet.config == past.served_before(
+            past.lines(call.store, call.scope, resource.name), endpoint
+        ):
+            fleet = replace(fleet, trial={})  # the way back may not depend on what the present fleet answers
         deployment_config.check(policy, endpoint.live, fleet)
         deployment_config.check_alarms(policy, partial(guards.state_of, tx, call.scope))
         scaling.check_scaled_in(tx, resource, fleet)

@@ -7,7 +7,8 @@ from typing import Any
 
 from kedge.endpoints import shifting
 from kedge.endpoints.records import Endpoint, Fleet, Status
-from kedge.store.records import Resource
+from kedge.store.records import Resource, Scope
+from kedge.store.store import Store
 from kedge.store.transaction import Transaction
 
 KIND = "endpoint-deployment"
@@ -18,6 +19,9 @@ SUCCEEDED, ROLLED_BACK, ROLLBACK_FAILED, FAILED, DELETED = (
     "Failed",
     "Deleted",
 )
+SHOWN = 100
+"""The most deployments of the past that are read."""
+
 Line = dict[str, Any]
 
 
@@ -60,9 +64,15 @@ def line(endpoint: Endpoint, pending: Fleet) -> Line:
     }
 
 
-def served_before(lines: Iterable[Mapping[str, Any]], endpoint: Endpoint) -> str:
-    """The config that this endpoint had before its present one; "" where none is known. lines: newest first."""
-    for each in lines:
+def lines(store: Store, scope: Scope, name: str) -> list[Line]:
+    """What became of the deployments of the endpoint of that name, the newest first."""
+    notes = store.notes(scope, KIND, name, limit=SHOWN)
+    return [{**each.after, "EndTime": each.at.timestamp()} for each in notes if each.after is not None]
+
+
+def served_before(past: Iterable[Mapping[str, Any]], endpoint: Endpoint) -> str:
+    """The config that this endpoint had before its present one; "" where none is known. past: newest first."""
+    for each in past:
         if each["Uid"] == endpoint.uid and each["Outcome"] == SUCCEEDED and each["To"] == endpoint.config:
             return str(each["From"])
     return ""

@@ -20,8 +20,6 @@ from kedge.store.store import Author, Resource, Store, Transaction
 
 PATH = "/kedge/deployment"
 PROMOTE, ROLL_BACK = "Promote", "RollBack"
-SHOWN = 100
-"""The most deployments of the past that are shown."""
 
 Answer = dict[str, Any]
 
@@ -56,8 +54,7 @@ def picture(call: Call, name: str, ready: frozenset[str]) -> Answer:
     call.require(call, "sagemaker:DescribeEndpoint", arn_of(call.scope.region, call.scope.account, name), {})
     resource = _found(call.store, call, name)
     endpoint = Endpoint.of(resource.document)
-    notes = call.store.notes(call.scope, past.KIND, resource.name, limit=SHOWN)
-    lines = [{**each.after, "EndTime": each.at.timestamp()} for each in notes if each.after is not None]
+    lines = past.lines(call.store, call.scope, resource.name)
     shown: Answer = {
         "EndpointName": endpoint.name,
         "EndpointStatus": resource.status,

@@ -103,7 +103,9 @@ class Trials:
         except LeaseLost as lost:
             log.info("endpoint %s: %s; who has it now tries the fleet", resource.name, lost)
         except Exception:
-            log.exception("endpoint %s: a trial could not be carried out; it is tried again later", resource.name)
+            log.exception(
+                "endpoint %s: the report of a trial could not be written; it begins anew later", resource.name
+            )
             self._hold(endpoint.uid)
 
     async def _report(self, resource: Resource, endpoint: Endpoint, tasks: Mapping[str, TaskStatus]) -> Report:
@@ -121,6 +123,9 @@ class Trials:
             return trial.judged(wanted, found, str(error))
         except TimeoutError:
             return trial.judged(wanted, found, f"it was not over after {wanted.max_time_s:g} s.")
+        except Exception as error:
+            log.exception("endpoint %s: a trial could not be carried out", resource.name)
+            return trial.judged(wanted, found, f"it could not be carried out: {type(error).__name__}: {error}.")
         return trial.judged(wanted, found)
 
     async def _requests(self, account: str, endpoint: Endpoint, fleet: Fleet, wanted: Trial) -> list[Request]:
