@@ -47,6 +47,14 @@ def test_without_a_content_type_that_of_the_object_is_taken(hosted: Async):
     assert hosted.get(answer["OutputLocation"])["ContentType"] == "text/x-own"
 
 
+@pytest.mark.parametrize("port", ["inference_url", "api_url"])
+def test_the_key_of_an_input_may_hold_any_letter(hosted: Async, port: str):
+    given = hosted.put("in/größe 1+2%.txt", b"found")
+    runtime = hosted.kedge.client("sagemaker-runtime", endpoint_url=getattr(hosted.kedge, port))
+    answer = runtime.invoke_endpoint_async(EndpointName="upper", InputLocation=given)
+    assert hosted.read(answer["OutputLocation"]) == b"FOUND"
+
+
 def test_a_large_object_streams(hosted: Async):
     body = b"0123456789abcdef" * (20 * 65536)
     answer = hosted.invoke("upper", InputLocation=hosted.put("in/large", body))

@@ -41,6 +41,7 @@ def _check_input(call: Call, request: Mapping[str, Any]) -> None:
         raise RuntimeValidationError(f"An invocation has either InputLocation or a body; {given}.")
     if uri is None:
         return
+    uri = _as_utf8(uri)
     try:
         bucket, key = address.parse(uri)
         if not key:
@@ -53,6 +54,14 @@ def _check_input(call: Call, request: Mapping[str, Any]) -> None:
         raise RuntimeValidationError(f'InputLocation is "{uri}": {error.message}') from error
     if owner != call.caller.account:
         raise RuntimeValidationError(f'InputLocation is "{uri}"; the bucket belongs to another account.')
+
+
+def _as_utf8(header: str) -> str:
+    """A header's text as boto3 has sent it: in UTF-8, where HTTP says latin-1. What is no UTF-8 stays as it is."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def _item(call: Call, tx: Transaction, request: Mapping[str, Any]) -> Item:
@@ -78,7 +87,7 @@ def _item(call: Call, tx: Transaction, request: Mapping[str, Any]) -> Item:
         endpoint=name,
         uid=endpoint.uid,
         output="",
-        input=request.get("InputLocation", ""),
+        input=_as_utf8(request.get("InputLocation", "")),
         body=request.get("Body") or b"",
         content_type=request.get("ContentType", ""),
         accept=request.get("Accept", ""),
