@@ -271,6 +271,23 @@ async def test_a_request_wakes_a_variant_and_only_one_that_sleeps(scaled: Scaled
     assert scaled.activities()[0]["Cause"] == "a request waits for the variant, which has no instance"
 
 
+async def test_what_is_woken_again_before_its_end_was_seen_leaves_no_activity_behind(scaled: Scaled):
+    scaled.register(0, 3)
+    await scaled.settle()
+    for _ in range(2):
+        scaled.world.do(
+            "UpdateEndpointWeightsAndCapacities", EndpointName="e",
+            DesiredWeightsAndCapacities=[{"VariantName": "v", "DesiredInstanceCount": 0}],
+        )  # fmt: skip
+        await scaled.world.bring_up()
+        scaled.report(5, instances=0)
+        scaled.look()
+        assert scaled.wanted == 1
+        await scaled.world.bring_up()
+    await scaled.settle()
+    assert [each["StatusCode"] for each in scaled.activities()] == ["Successful", "Overridden"]
+
+
 async def test_what_was_woken_stays_for_a_while(scaled: Scaled):
     scaled.register(0, 3)
     await scaled.settle()

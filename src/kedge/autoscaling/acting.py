@@ -19,6 +19,7 @@ from kedge.store.transaction import Transaction
 IN_PROGRESS, SUCCESSFUL, FAILED, OVERRIDDEN, UNFULFILLED = (
     "InProgress", "Successful", "Failed", "Overridden", "Unfulfilled",
 )  # fmt: skip
+ANOTHER = "The desired instance count was changed by another request."
 RETRY_S = 30.0
 """After a change that failed, until the next one that nobody asks for."""
 
@@ -43,6 +44,7 @@ def begin(
     target, now_s = Target.of(found.document), now.timestamp()
     scalable = target.scalable
     scale(tx, found.scope, scalable.endpoint, scalable.variant, wanted, room)
+    _end_running(tx, found, target, OVERRIDDEN, ANOTHER, now)  # another request came before its end was seen
     activity = _activity(target, wanted, cause, now_s)
     tx.insert(found.scope, ACTIVITY, f"{found.name}|{activity.id}", activity.document(), IN_PROGRESS)
     running = replace(target, running=activity.id, wanted=wanted, owed="", not_before_s=0.0)
@@ -65,12 +67,16 @@ def finish(tx: Transaction, found: Resource, endpoint: Resource, now: datetime) 
     """The change has ended: the activity says how. endpoint: not in transition any more."""
     target = Target.of(found.document)
     status, message = _end(target, Endpoint.of(endpoint.document), endpoint.status)
-    running = tx.get(found.scope, ACTIVITY, f"{found.name}|{target.running}")
+    _end_running(tx, found, target, status, message, now)
+    not_before_s = now.timestamp() + RETRY_S if status == FAILED else 0.0
+    tx.observe(found, replace(target, running="", not_before_s=not_before_s).document())
+
+
+def _end_running(tx: Transaction, found: Resource, target: Target, status: str, message: str, now: datetime) -> None:
+    running = tx.get(found.scope, ACTIVITY, f"{found.name}|{target.running}") if target.running else None
     if running is not None:
         ended = replace(Activity.of(running.document), end_s=now.timestamp(), message=message)
         tx.observe(running, ended.document(), status)
-    not_before_s = now.timestamp() + RETRY_S if status == FAILED else 0.0
-    tx.observe(found, replace(target, running="", not_before_s=not_before_s).document())
 
 
 def _end(target: Target, endpoint: Endpoint, status: str) -> tuple[str, str]:
@@ -81,7 +87,7 @@ def _end(target: Target, endpoint: Endpoint, status: str) -> tuple[str, str]:
         )
     if status == Status.FAILED or endpoint.failure_reason:
         return FAILED, f"Failed to set desired instance count to {target.wanted}. Reason: {endpoint.failure_reason}"
-    return OVERRIDDEN, "The desired instance count was changed by another request."
+    return OVERRIDDEN, ANOTHER
 
 
 def fail(
