@@ -373,6 +373,15 @@ def test_scheduled_actions(scaling):
         ({"Schedule": "at(2020-01-01T00:00:00)", "ScalableTargetAction": {"MinCapacity": 1}}, "no time to come"),
         ({"Schedule": "rate(1 day)", "ScalableTargetAction": {"MinCapacity": 3, "MaxCapacity": 2}}, "Maximum capacity"),
         ({"Schedule": "rate(1 day)", "Timezone": "x", "ScalableTargetAction": {"MinCapacity": 3}}, "Timezone is x"),
+        ({"Schedule": "rate(999999999 days)", "ScalableTargetAction": {"MinCapacity": 1}}, "no time to come"),
+        (
+            {
+                "Schedule": "rate(1 day)",
+                "StartTime": datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
+                "ScalableTargetAction": {"MinCapacity": 1},
+            },
+            "no time to come",
+        ),
     ],
 )
 def test_what_cannot_be_scheduled(scaling, asked, says):

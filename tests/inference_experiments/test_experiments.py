@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -376,6 +376,7 @@ REFUSED: list[tuple[dict[str, Any], type[ServiceError], str]] = [
     ({"KmsKey": "alias/x"}, ValidationFailed, "KmsKey asks for an encrypted volume"),
     ({"DataStorageConfig": {"Destination": "https://x/y"}}, ValidationFailed, "has to be s3://"),
     ({"Schedule": {"StartTime": START, "EndTime": START}}, ValidationFailed, "over already"),
+    ({"Schedule": {"StartTime": datetime.max.replace(tzinfo=UTC)}}, ValidationFailed, "StartTime is 9999-12-31"),
     (
         {"Schedule": {"StartTime": START + timedelta(2), "EndTime": START + timedelta(1)}},
         ValidationFailed,

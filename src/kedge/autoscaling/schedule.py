@@ -1,6 +1,7 @@
 """When a scheduled action is due: at(...), rate(...) or cron(...), in a time zone. PURE.
 
 A time that the clocks leave out in spring comes an hour later; one that they have twice in autumn is the first of both.
+A time before the year 1 or after the year 9999 never comes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ class At:
     zone: ZoneInfo
 
     def after(self, at: datetime) -> datetime | None:
-        found = instant(self.local, self.zone)
+        try:
+            found = instant(self.local, self.zone)
+        except OverflowError:
+            return None
         return found if found > at else None
 
 
@@ -39,7 +43,10 @@ class Rate:
     def after(self, at: datetime) -> datetime | None:
         """A period after `begin`, and each period from then on."""
         passed = max(0, int((at - self.begin).total_seconds() // self.period_s))
-        return self.begin + timedelta(seconds=(passed + 1) * self.period_s)
+        try:
+            return self.begin + timedelta(seconds=(passed + 1) * self.period_s)
+        except OverflowError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,12 @@ class Cron:
     zone: ZoneInfo
 
     def after(self, at: datetime) -> datetime | None:
+        try:
+            return self._after(at)
+        except OverflowError:
+            return None
+
+    def _after(self, at: datetime) -> datetime | None:
         local = at.astimezone(self.zone).replace(tzinfo=None)
         for _ in range(200):  # in autumn an hour of local times lies behind `at` once more
             following = self.fields.after(local)

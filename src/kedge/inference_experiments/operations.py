@@ -141,9 +141,14 @@ def delete_inference_experiment(call: Call, request: Mapping[str, Any]) -> Answe
 
 
 def _times(call: Call, schedule: Mapping[str, Any]) -> dict[str, float]:
-    """Without a schedule it starts now, and without an end it ends after a week."""
+    """Without a schedule it starts now, and without an end it ends after a week. Raises ValidationFailed."""
     start = schedule.get("StartTime", call.now)
-    end = schedule.get("EndTime", max(start, call.now) + timedelta(days=DEFAULT_DAYS))
+    try:
+        end = schedule.get("EndTime") or max(start, call.now) + timedelta(days=DEFAULT_DAYS)
+    except OverflowError:
+        raise ValidationFailed(
+            f"The Schedule's StartTime is {start:%Y-%m-%d}; it has to be {DEFAULT_DAYS} days before the year 10000."
+        ) from None
     return {"StartTime": start.timestamp(), "EndTime": end.timestamp()}
 
 
