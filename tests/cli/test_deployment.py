@@ -20,6 +20,7 @@ from botocore.credentials import Credentials
 from botocore.httpsession import URLLib3Session
 from sklearn.dummy import DummyClassifier
 
+from kedge.cli.deployment_views import past_table
 from kedge.testing import Kedge
 from tests.cli.test_live import run
 
@@ -144,12 +145,47 @@ def test_who_may_steer(kedge: Kedge, action: str | None, says: str) -> None:
         iam.put_user_policy(UserName="u", PolicyName="p", PolicyDocument=policy)
     secret = "wrong" if action == "nobody" else key["SecretAccessKey"]
     body = json.dumps({"EndpointName": "e", "Action": "Promote"}).encode()
+    status, text = steer(kedge, Credentials(key["AccessKeyId"], secret), body)
+    assert 400 <= status < 500
+    assert says in text
+
+
+def steer(kedge: Kedge, key: Credentials, body: bytes) -> tuple[int, str]:
     request = AWSRequest("POST", kedge.api_url + PATH, data=body)
-    SigV4Auth(Credentials(key["AccessKeyId"], secret), "sagemaker", kedge.region).add_auth(request)
+    SigV4Auth(key, "sagemaker", kedge.region).add_auth(request)
     session = URLLib3Session(timeout=10)
     try:
         answer = session.send(request.prepare())
     finally:
         session.close()
-    assert 400 <= answer.status_code < 500
-    assert says in answer.text
+    return answer.status_code, answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "The body has to be {"),
+        (b"[]", "The body has to be {"),
+        (b"[" * 100_000, "The body has to be {"),
+        (b'{"EndpointName": 1, "Action": "Promote"}', "EndpointName is 1; it has to be a text"),
+        (b'{"EndpointName": "e", "Action": ["Promote"]}', 'has to be \\"Promote\\" or'),
+    ],
+    ids=["nothing", "a list", "deep", "a number", "a list of actions"],
+)
+def test_what_cannot_be_asked(kedge_server: Kedge, body: bytes, says: str) -> None:
+    key = kedge_server.environment()
+    root = Credentials(key["AWS_ACCESS_KEY_ID"], key["AWS_SECRET_ACCESS_KEY"])
+    status, text = steer(kedge_server, root, body)
+    assert status == 400
+    assert says in text
+
+
+def test_a_long_reason_leaves_the_table_readable() -> None:
+    line = {
+        "StartTime": 0.0, "EndTime": 1.0, "From": "a", "To": "b", "Kind": "", "Hurried": False, "DeploymentConfig": {},
+        "Outcome": "RolledBack", "Reason": "RuntimeError: no\n" + "more " * 400,
+    }  # fmt: skip
+    _, row = past_table([line], 2.0).splitlines()
+    assert "RuntimeError: no more" in row
+    assert row.endswith(" ...")
+    assert len(row) < 250

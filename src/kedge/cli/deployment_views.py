@@ -10,6 +10,8 @@ from kedge.cli.tables import table
 
 _HEAD = ["FLEET", "CONFIG", "VARIANT", "READY", "WANTED", "TRAFFIC", "STATUS"]
 _PAST = ["BEGAN", "TOOK", "FROM", "TO", "HOW", "OUTCOME", "WHY"]
+_WHY_CHARS = 160
+"""Of a reason in the table, which stays readable so; `--json` has all of it."""
 
 
 def picture_text(found: Mapping[str, Any], now_s: float) -> str:
@@ -78,11 +80,17 @@ def past_table(lines: Sequence[Mapping[str, Any]], now_s: float) -> str:
             each["To"],
             _way(each) + (", promoted" if each["Hurried"] else ""),
             each.get("Outcome", "under way"),
-            each.get("Reason") or (trial_text(each["Trial"]) if each.get("Trial") else ""),
+            _short(each.get("Reason") or (trial_text(each["Trial"]) if each.get("Trial") else "")),
         )
         for each in lines
     ]
     return table(_PAST, rows)
+
+
+def _short(reason: str) -> str:
+    """One line of it: a model may have written anything into it."""
+    line = " ".join(reason.split())
+    return line if len(line) <= _WHY_CHARS else f"{line[: _WHY_CHARS - 4]} ..."
 
 
 def _way(line: Mapping[str, Any]) -> str:

@@ -82,9 +82,11 @@ def _asked(body: bytes) -> tuple[str, str]:
     try:
         given = json.loads(body)
         name, action = given["EndpointName"], given["Action"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise ValidationFailed('The body has to be {"EndpointName": NAME, "Action": ACTION}.') from None
-    if not isinstance(name, str) or action not in (PROMOTE, ROLL_BACK):
+    if not isinstance(name, str):
+        raise ValidationFailed(f"EndpointName is {json.dumps(name)}; it has to be a text.")
+    if action not in (PROMOTE, ROLL_BACK):
         raise ValidationFailed(f'Action is {json.dumps(action)}; it has to be "{PROMOTE}" or "{ROLL_BACK}".')
     return name, action
 
