@@ -45,7 +45,7 @@ from kedge.compute.link import keep_link
 from kedge.compute.processes import LocalEngine
 from kedge.config import SettingError, Settings
 from kedge.endpoints import operations as endpoint_operations
-from kedge.endpoints import steering
+from kedge.endpoints import steering, zoning
 from kedge.endpoints.changing import Means
 from kedge.endpoints.controller import Controller
 from kedge.endpoints.descriptions import Warn
@@ -277,6 +277,8 @@ class App:
             ("POST", "/kedge/reset"): self.reset,
             ("GET", steering.PATH): self.deployment,
             ("POST", steering.PATH): self.steer,
+            ("GET", zoning.PATH): self.zones,
+            ("POST", zoning.PATH): self.switch_zone,
             ("GET", self.messaging.signer.path): self.signing_certificate,
             ("GET", PATH): self.scrape,
             ("HEAD", PATH): self.scrape,
@@ -321,6 +323,12 @@ class App:
 
     async def steer(self, request: Request) -> Response:
         return _json(200, await asyncio.to_thread(steering.steer, self.signed(request), request.body))
+
+    async def zones(self, request: Request) -> Response:
+        return _json(200, await asyncio.to_thread(zoning.shown, self.signed(request), await self.engine.observe()))
+
+    async def switch_zone(self, request: Request) -> Response:
+        return _json(200, await asyncio.to_thread(zoning.switch, self.signed(request), request.body))
 
     def signed(self, request: Request) -> Call:
         """Of a request that belongs to no AWS service."""

@@ -86,6 +86,8 @@ class Settings:
     """JSON file with {"IMAGE PATTERN": "PATH"} of a Python, or of a requirements file, that runs such images."""
     images: str = ""
     """JSON file with {"IMAGE PATTERN": "COMMAND"} of what runs as a process in the place of such images."""
+    zones: str = "a"
+    """Failure domains of this machine, such as a,b: one letter each. Instances of a variant are spread over them."""
     container_engine: str = "auto"
     """What runs other images: podman or docker, by name or path; auto takes the one that is there; none."""
     pull_images: bool = False
@@ -145,6 +147,9 @@ class Settings:
             raise SettingError(f'instance_network is "{self.instance_network}"; it has to be api, none or host')
         if self.compile not in ("auto", "on", "off"):
             raise SettingError(f'compile is "{self.compile}"; it has to be auto, on or off')
+        letters = self.zones.split(",")
+        if not all(re.fullmatch("[a-z]", each) for each in letters) or len(set(letters)) < len(letters):
+            raise SettingError(f'zones is "{self.zones}"; it has to be like a,b: small letters, none of them twice')
         if not re.fullmatch(r"(https?://[!-~]*[^/?#])?", self.public_url):
             raise SettingError(f'public_url is "{self.public_url}"; it has to be like https://kedge.example:8770')
         if self.subscriber_ca and not Path(self.subscriber_ca).expanduser().is_file():

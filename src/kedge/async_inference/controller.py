@@ -23,7 +23,7 @@ from kedge.async_inference.turns import MOST_LOSSES, Place, Verdict, after_loss,
 from kedge.clock import Clock
 from kedge.compute.base import Engine, TaskState, TaskStatus
 from kedge.endpoints.mixing import mixed, serving
-from kedge.endpoints.records import KIND, Endpoint, Status, instance_id
+from kedge.endpoints.records import KIND, Endpoint, Status, member_id
 from kedge.errors import ServiceError
 from kedge.events.records import Action
 from kedge.logs import names
@@ -398,7 +398,7 @@ def _instances(endpoint: Endpoint) -> Iterator[tuple[str, tuple[str, str, float]
         for side, parts, share in sides:
             for fleet, variant in parts:
                 for at in range(min(variant.current_count, variant.desired_count)):
-                    id_ = instance_id(endpoint.uid, fleet.number, variant.name, at)
+                    id_ = member_id(endpoint.uid, fleet.number, variant, at)
                     yield id_, (each.name, side, float(each.weight * share))
 
 

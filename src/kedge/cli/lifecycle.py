@@ -104,6 +104,7 @@ def status(data: Path | None, as_json: bool) -> None:
     folder = data_folder(data)
     found: dict[str, Any] = node.status(folder)
     alive = found["running"] or any(each["pid"] for each in (*found["roles"], *found["instances"]))
+    zones = found.get("zones", [])
     if as_json:
         click.echo(json.dumps(found, indent=2))
         raise SystemExit(0 if alive else 3)
@@ -125,6 +126,7 @@ def status(data: Path | None, as_json: bool) -> None:
                 _for_what(each.get("labels") or {}),
                 (each.get("labels") or {}).get("variant", ""),
                 each.get("id", ""),
+                *([_zone(each.get("labels") or {})] if len(zones) > 1 else []),
                 each.get("state", ""),
                 each.get("pid") or "-",
                 each.get("restarts", 0),
@@ -133,12 +135,33 @@ def status(data: Path | None, as_json: bool) -> None:
             for each in instances
         ]
         click.echo()
-        click.echo(table(["ENDPOINT", "VARIANT", "INSTANCE", "STATE", "PID", "RESTARTS", "SERVES"], rows))
+        names = ["ENDPOINT", "VARIANT", "INSTANCE", *(["ZONE"] if len(zones) > 1 else []), "STATE", "PID", "RESTARTS"]
+        click.echo(table([*names, "SERVES"], rows))
+    if len(zones) > 1 and found["running"]:
+        click.echo()
+        click.echo(_zones(data))
     if captured := found.get("capture", []):
-        names = ("endpoint", "variant", "taken", "dropped", "withheld", "problem")
+        members = ("endpoint", "variant", "taken", "dropped", "withheld", "problem")
         click.echo()
         head = ["ENDPOINT", "VARIANT", "CAPTURED", "DROPPED", "WITHHELD", "PROBLEM"]
-        click.echo(table(head, [[each[name] for name in names] for each in captured]))
+        click.echo(table(head, [[each[name] for name in members] for each in captured]))
+
+
+def _zone(labels: dict[str, str]) -> str:
+    """Jobs belong to no zone."""
+    from kedge.endpoints.zones import az_name
+
+    return az_name(labels.get("region", ""), labels["zone"]) if "zone" in labels else "-"
+
+
+def _zones(data: Path | None) -> str:
+    from kedge.cli.fault import zones_table
+    from kedge.endpoints.zoning import PATH
+
+    try:
+        return zones_table(find(data).ask("GET", PATH)["Zones"])
+    except click.ClickException as error:
+        return f"The zones are not known: {error.message}"
 
 
 def _for_what(labels: dict[str, str]) -> str:

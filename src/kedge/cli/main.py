@@ -26,6 +26,7 @@ _WHERE = {
     "metrics": "metrics",
     "shadow": "shadow",
     "experiment": "experiment",
+    "fault": "fault",
     "delete": "endpoints",
     "doctor": "doctor",
     "completion": "completion",

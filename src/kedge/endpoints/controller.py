@@ -23,15 +23,19 @@ from kedge.endpoints import past, shifting
 from kedge.endpoints.deployment import UID, Observed, plan, strays
 from kedge.endpoints.descriptions import arn_of
 from kedge.endpoints.events import announce, announce_deployment
+from kedge.endpoints.fleets import check_fits
 from kedge.endpoints.guards import ringing_for
 from kedge.endpoints.others import Others
 from kedge.endpoints.preparing import Preparation
 from kedge.endpoints.publisher import Publisher, Push
-from kedge.endpoints.records import KIND, Endpoint, Status
+from kedge.endpoints.records import KIND, Endpoint, Member, Status, Variant
+from kedge.endpoints.room import taken
 from kedge.endpoints.supply import Supply
 from kedge.endpoints.tasks import ARTIFACTS, spec
 from kedge.endpoints.trying import Trials
-from kedge.errors import ConcurrentChange, ServiceError
+from kedge.endpoints.zones import Zones, moved
+from kedge.endpoints.zoning import zones_of
+from kedge.errors import ConcurrentChange, ResourceLimitExceeded, ServiceError
 from kedge.home import Home
 from kedge.identity.principals import Directory
 from kedge.identity.records import AccessKey
@@ -108,7 +112,7 @@ class Controller:
 
     async def _pass(self, held: tuple[str, int]) -> float | None:
         """An endpoint that fails does not hold up the others. Raises LeaseLost."""
-        resources, cached, ringing = await asyncio.to_thread(self._load)
+        resources, cached, ringing, zones = await asyncio.to_thread(self._load)
         tasks = {task.id: task for task in await self._engine.observe() if UID in task.labels}
         await self._collect(resources, tasks)
         pending = [(each.document["uid"], each.document["pending"]) for each in resources]
@@ -120,14 +124,15 @@ class Controller:
             await self._engine.stop(stop.task_id)
         for resource in resources:
             uid = resource.document["uid"]
+            own = {id_: task for id_, task in tasks.items() if task.labels[UID] == uid}
+            struck = any(zones.of_task(task) in zones.off for task in own.values())
             held_off = self._clock.monotonic_s() < self._not_before_s.get(uid, 0.0)
-            if held_off and uid not in ringing and resource.status != Status.DELETING:
+            if held_off and not struck and uid not in ringing and resource.status != Status.DELETING:
                 continue
             if self._lease.held != held:  # the engine looks at no token, so look before it is asked for anything
                 raise LeaseLost(f'lease "{held[0]}" ran out during a pass')
-            own = {id_: task for id_, task in tasks.items() if task.labels[UID] == uid}
             serves, now_s = self.publisher.serves(resource), self._clock.now().timestamp()
-            seen = Observed(own, routed, serves, cached, rested, now_s, ringing.get(uid, ""))
+            seen = Observed(own, routed, serves, cached, rested, now_s, ringing.get(uid, ""), zones)
             try:
                 await self._advance(resource, seen, held)
             except ConcurrentChange:
@@ -162,14 +167,15 @@ class Controller:
         await self._preparation.settle()
         await self.supply.settle()
 
-    def _load(self) -> tuple[list[Resource], frozenset[str], dict[str, str]]:
-        """(endpoints, model data in the cache, uid -> what an alarm says against its deployment)."""
+    def _load(self) -> tuple[list[Resource], frozenset[str], dict[str, str], Zones]:
+        """(endpoints, model data in the cache, uid -> what an alarm says against its deployment, the zones)."""
+        zones = zones_of(self._store, self._settings.zones)
         resources = self._store.list(None, KIND).items
         guarded = [each for each in resources if each.document.get("shift")]
         ringing = {each.document["uid"]: said for each in guarded if (said := ringing_for(self._store, each))}
         with contextlib.suppress(FileNotFoundError):
-            return resources, frozenset(entry.name for entry in self._home.artifacts.iterdir()), ringing
-        return resources, frozenset(), ringing
+            return resources, frozenset(entry.name for entry in self._home.artifacts.iterdir()), ringing, zones
+        return resources, frozenset(), ringing, zones
 
     async def _advance(self, resource: Resource, seen: Observed, held: tuple[str, int]) -> None:
         endpoint, now_s = Endpoint.of(resource.document), seen.now_s
@@ -177,10 +183,15 @@ class Controller:
             match action:
                 case steps.Prepare(number):
                     self._preparation.begin(resource, endpoint, number, held)
-                case steps.Start(member):
-                    await self._engine.start(spec(resource.scope, endpoint, member, self._settings.start_timeout_s))
-                case steps.Stop(task_id):
-                    await self._engine.stop(task_id)
+                case steps.Start(member, zone):
+                    await self._start(resource, endpoint, member, zone)
+                case steps.Stop(task_id, at_once):
+                    await self._engine.stop(task_id, at_once=at_once)
+                case steps.StartMove(move):
+                    if await asyncio.to_thread(self._has_room, move.to.variant):
+                        await self._start(resource, endpoint, move.to, move.zone)
+                case steps.EndMove(move):
+                    await asyncio.to_thread(self._write, held, resource, moved(endpoint, move))
                 case steps.Remove():
                     await asyncio.to_thread(self._remove, resource, held)
                 case steps.Try():
@@ -208,6 +219,18 @@ class Controller:
                 case steps.StayMixed(reason):
                     stuck = shifting.stuck(endpoint, reason)
                     await asyncio.to_thread(self._write, held, resource, stuck, Status.UPDATE_ROLLBACK_FAILED)
+
+    async def _start(self, resource: Resource, endpoint: Endpoint, member: Member, zone: str) -> None:
+        timeout_s = self._settings.start_timeout_s
+        await self._engine.start(spec(resource.scope, endpoint, member, zone, timeout_s))
+
+    def _has_room(self, variant: Variant) -> bool:
+        """For one more instance, as long as a move takes."""
+        try:
+            check_fits([(variant, 1)], taken(self._store), self._engine.capacity())
+        except ResourceLimitExceeded:
+            return False
+        return True
 
     def _write(
         self, held: tuple[str, int], resource: Resource, endpoint: Endpoint, status: Status | None = None

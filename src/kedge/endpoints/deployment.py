@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from kedge.compute.base import TaskState, TaskStatus
 from kedge.endpoints import shifting
 from kedge.endpoints.records import Endpoint, Member, Shift, Status
+from kedge.endpoints.zones import FIRST, ONE_ZONE, Move, Zones, next_move, placed
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,28 @@ class Prepare:
 @dataclass(frozen=True)
 class Start:
     member: Member
+    zone: str = FIRST
 
 
 @dataclass(frozen=True)
 class Stop:
     task_id: str
+    at_once: bool = False
+    """Its zone was switched off: it is killed."""
+
+
+@dataclass(frozen=True)
+class StartMove:
+    """Start an instance that is to take the place of one in another zone, where the machine has room for both."""
+
+    move: Move
+
+
+@dataclass(frozen=True)
+class EndMove:
+    """The one in the other zone is ready: it takes the place."""
+
+    move: Move
 
 
 @dataclass(frozen=True)
@@ -103,6 +121,8 @@ Action = (
     | Start
     | Stop
     | Try
+    | StartMove
+    | EndMove
     | Step
     | Bake
     | Retire
@@ -132,6 +152,7 @@ class Observed:
     """Seconds since 1970."""
     alarm: str = ""
     """What an alarm says that the deployment is to be rolled back by, as a sentence."""
+    zones: Zones = ONE_ZONE
 
 
 UID = "uid"
@@ -142,10 +163,15 @@ ENDING = (TaskState.STOPPING, TaskState.STOPPED)
 def plan(endpoint: Endpoint, status: Status, seen: Observed) -> list[Action]:
     running = {id_: task for id_, task in seen.tasks.items() if task.state is not TaskState.STOPPED}
     wanted = {} if status in (Status.DELETING, Status.FAILED) else {m.id: m for m in endpoint.members()}
-    stops: list[Action] = [
+    move = next_move(endpoint, running, seen.zones) if status is Status.IN_SERVICE else None
+    beside = "" if move is None else move.to.id
+    kills: list[Action] = [
+        Stop(id_, at_once=True) for id_, task in running.items() if seen.zones.of_task(task) in seen.zones.off
+    ]
+    stops = kills + [
         Stop(id_)
         for id_, task in running.items()
-        if id_ not in wanted and id_ not in seen.routed and task.state not in ENDING
+        if id_ not in wanted and id_ != beside and id_ not in seen.routed and task.state not in ENDING
     ]
     if status is Status.FAILED:
         return stops
@@ -160,7 +186,7 @@ def plan(endpoint: Endpoint, status: Status, seen: Observed) -> list[Action]:
 
     actions = [*_starts(endpoint, wanted, running, seen), *_retries(wanted, running, seen), *stops]
     if status in (Status.IN_SERVICE, Status.UPDATE_ROLLBACK_FAILED):
-        return actions
+        return actions if move is None else [*actions, *_moving(move, running, seen)]
     left = any(id_ not in wanted and task.state not in ENDING for id_, task in running.items())
     if endpoint.shift is not None and endpoint.pending is not None:
         return [*actions, *_shift(endpoint, endpoint.shift, wanted, running, seen, left=left)]
@@ -259,7 +285,17 @@ def _starts(
     missing = [m for m in wanted.values() if m.id not in running]
     unprepared = sorted({m.fleet for m in missing if not _is_prepared(endpoint, m.fleet, seen)})
     prepares: list[Action] = [Prepare(fleet) for fleet in unprepared]
-    return prepares + [Start(m) for m in missing if m.fleet not in unprepared]
+    startable = [m for m in missing if m.fleet not in unprepared]
+    return prepares + [Start(m, zone) for m, zone in placed(startable, wanted.values(), running, seen.zones)]
+
+
+def _moving(move: Move, running: Mapping[str, TaskStatus], seen: Observed) -> list[Action]:
+    task = running.get(move.to.id)
+    if task is None:
+        return [StartMove(move)]
+    if task.state is TaskState.FAILED and move.to.id in seen.rested:
+        return [Stop(move.to.id)]
+    return [EndMove(move)] if task.state is TaskState.READY else []
 
 
 def _is_prepared(endpoint: Endpoint, number: int, seen: Observed) -> bool:

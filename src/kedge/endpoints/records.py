@@ -89,6 +89,8 @@ class Variant:
     network_isolation: bool = False
     echo: Mapping[str, Any] = field(default_factory=dict)
     """Members of the config's variant that DescribeEndpoint repeats."""
+    moves: Mapping[str, int] = field(default_factory=dict)
+    """By the ordinals of its instances: how often each one moved to another zone."""
 
     @property
     def wanted_count(self) -> int:
@@ -235,9 +237,7 @@ class Endpoint:
         for fleet in self.present:
             for variant in fleet.variants:
                 for ordinal in range(variant.wanted_count):
-                    yield Member(
-                        instance_id(self.uid, fleet.number, variant.name, ordinal), fleet.number, variant, ordinal
-                    )
+                    yield Member(member_id(self.uid, fleet.number, variant, ordinal), fleet.number, variant, ordinal)
 
     def fleet(self, number: int) -> Fleet | None:
         return next((fleet for fleet in self.present if fleet.number == number), None)
@@ -281,9 +281,15 @@ class Endpoint:
         return self
 
 
-def instance_id(uid: str, fleet: int, variant: str, ordinal: int) -> str:
+def instance_id(uid: str, fleet: int, variant: str, ordinal: int, moves: int = 0) -> str:
     """The same for the same instance whenever it is asked, so that starting it twice starts it once."""
-    return "i-" + hashlib.sha256(f"{uid}/{fleet}/{variant}/{ordinal}".encode()).hexdigest()[:17]
+    text = f"{uid}/{fleet}/{variant}/{ordinal}" + (f"/{moves}" if moves else "")
+    return "i-" + hashlib.sha256(text.encode()).hexdigest()[:17]
+
+
+def member_id(uid: str, fleet: int, variant: Variant, ordinal: int, more_moves: int = 0) -> str:
+    """more_moves: 1 for the instance that is to take its place in another zone."""
+    return instance_id(uid, fleet, variant.name, ordinal, variant.moves.get(str(ordinal), 0) + more_moves)
 
 
 def _as_it_was(variant: Variant) -> Variant:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from kedge.endpoints.fleets import claimed
 from kedge.endpoints.records import KIND, Endpoint, Status, Variant
 from kedge.jobs import records as jobs
+from kedge.store.store import Store
 from kedge.store.transaction import Transaction
 
 
-def taken(tx: Transaction) -> list[tuple[Variant, int]]:
+def taken(tx: Store | Transaction) -> list[tuple[Variant, int]]:
     """(variant, instances), of endpoints and of transform jobs."""
     endpoints = tx.list(None, KIND).items
     found = [claim for each in endpoints for claim in claimed(Endpoint.of(each.document), Status(each.status))]

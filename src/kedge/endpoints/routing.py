@@ -11,7 +11,7 @@ from kedge import arn
 from kedge.config import Settings
 from kedge.endpoints.capture import capture_of
 from kedge.endpoints.mixing import Mixed, Part, mixed, serving
-from kedge.endpoints.records import Endpoint, Fleet, Status, Variant, instance_id
+from kedge.endpoints.records import Endpoint, Fleet, Status, Variant, member_id
 from kedge.identity.records import AccessKey
 from kedge.metrics.platform import Served
 from kedge.serving import table
@@ -65,7 +65,7 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         for fleet, variant in parts:
             # An instance that is being added gets requests once it is ready, one that is being taken away at once none.
             count = min(variant.current_count, variant.desired_count)
-            ids = [instance_id(endpoint.uid, fleet.number, variant.name, ordinal) for ordinal in range(count)]
+            ids = [member_id(endpoint.uid, fleet.number, variant, ordinal) for ordinal in range(count)]
             found += [table.Instance(id_, socket(id_), fleet.config) for id_ in ids]
         return tuple(found)
 

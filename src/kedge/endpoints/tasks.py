@@ -9,6 +9,7 @@ from kedge.endpoints import records
 from kedge.endpoints.deployment import UID
 from kedge.endpoints.records import Endpoint, Member
 from kedge.endpoints.routing import is_asynchronous
+from kedge.endpoints.zones import LABEL
 from kedge.serving.runtimes import images
 from kedge.store.records import Scope
 
@@ -18,13 +19,14 @@ ARTIFACTS = "artifacts"
 """The label that names the model data which the task reads: hashes, with a comma between two."""
 
 
-def spec(scope: Scope, endpoint: Endpoint, member: Member, start_timeout_s: float) -> TaskSpec:
-    """start_timeout_s: for a variant that names no time of its own. Equal records give equal specs."""
+def spec(scope: Scope, endpoint: Endpoint, member: Member, zone: str, start_timeout_s: float) -> TaskSpec:
+    """start_timeout_s: for a variant that names no time of its own. Equal arguments give equal specs."""
     labels = {
         "endpoint": endpoint.name,
         "variant": member.variant.name,
         "fleet": str(member.fleet),
         UID: endpoint.uid,
+        LABEL: zone,
     }
     fleet = endpoint.fleet(member.fleet)
     large = fleet is not None and is_asynchronous(fleet)

@@ -25,6 +25,7 @@ def status(data_dir: Path) -> dict[str, Any]:
      "capabilities": {name: bool, "memory_limit": "cgroup2" | "cgroup1" | "watchdog"},
      "sandbox": {"missing": [name], "network": "api", "none" or "host"}, "gpus": N,
      "core": "python" or "compiled",
+     "zones": [letter],
      "roles": [{"role": "supervisor" | "control" | "router" | "capture" | "keeper" | "forkserver",
                 "task", "pid", "state", "restarts"}],
      "instances": [the fields of compute.base.TaskStatus],

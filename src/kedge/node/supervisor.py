@@ -167,6 +167,7 @@ class Supervisor:
             },
             "sandbox": {"missing": self._capabilities.missing_layers(), "network": self._settings.instance_network},
             "gpus": gpus.count(self._settings.gpus),
+            "zones": self._settings.zones.split(","),
             "core": core.found().name,
         }
 
