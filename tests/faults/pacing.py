@@ -23,6 +23,7 @@ class Answered:
     status: int
     """0: the connection broke."""
     body: bytes
+    asked: bytes = b""
 
 
 @dataclass
@@ -70,11 +71,12 @@ class Paced:
 
     async def _one(self, free: asyncio.Queue[Connection], due_s: float, request: bytes) -> None:
         connection = await free.get()
+        asked = request.rpartition(b"\r\n\r\n")[2]
         try:
             status, headers, body = await connection.ask(request)
         except Broken as error:
             status, headers, body = 0, {"connection": "close"}, str(error).encode()
-        self.answers.append(Answered(due_s, time.monotonic() - due_s, status, body))
+        self.answers.append(Answered(due_s, time.monotonic() - due_s, status, body, asked))
         if headers.get("connection") == "close":
             connection.close()
             connection = await Connection.open(self.server)
