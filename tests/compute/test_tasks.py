@@ -103,6 +103,17 @@ async def test_a_deaf_instance_is_killed_after_its_grace_or_at_once(engine: Loca
     await vanished(engine, "deafer")
 
 
+async def test_one_that_leaves_for_good_has_the_longer_time(engine: LocalEngine):
+    await engine.start(spec("deaf", "deaf", stop_grace_s=0.2, drain_s=600))
+    await reached(engine, "deaf", READY)
+    await engine.stop("deaf")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await vanished(engine, "deaf")
+    await engine.stop("deaf", at_once=True)
+    await vanished(engine, "deaf")
+
+
 async def test_what_says_that_it_failed_is_not_tried_again(engine: LocalEngine):
     await engine.start(spec("bad", "fail"))
     status = await reached(engine, "bad", FAILED)

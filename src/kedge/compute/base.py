@@ -61,6 +61,8 @@ class TaskSpec:
     """account, region, endpoint (its name), variant, fleet."""
     start_timeout_s: float = 240.0
     stop_grace_s: float = 30.0
+    drain_s: float = 0.0
+    """How long it may take over what it has read when it leaves for good, where that is longer than stop_grace_s."""
     containers: tuple[Container, ...] = ()
     """Not empty: the task is these, and the runtime and the artifact above are empty."""
     direct: bool = False

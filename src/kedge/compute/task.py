@@ -94,11 +94,13 @@ class Task:
             self._leaving = asyncio.create_task(self._leave(forget=True))
 
     async def halt(self, *, at_once: bool = False) -> None:
-        """End its process and keep its record: the next supervisor starts it again."""
+        """End its process and keep its record: the next supervisor starts it again. One that drains has less time."""
         if at_once:
             self._hurry.set()
         if self._leaving is None:
             self._leaving = asyncio.create_task(self._leave(forget=False))
+        await asyncio.wait({self._leaving}, timeout=self.record.spec.stop_grace_s)
+        self._hurry.set()
         await self._leaving
 
     def end_for_memory(self) -> None:
@@ -260,7 +262,8 @@ class Task:
             await asyncio.wait({self._living})
         process = self.record.process
         if process is not None:
-            await self._end(process)
+            spec = self.record.spec
+            await self._end(process, max(spec.stop_grace_s, spec.drain_s) if forget else spec.stop_grace_s)
         await self._rest_ended()
         self._launcher.clean(self.record.spec)
         if forget:
@@ -274,12 +277,11 @@ class Task:
         except OSError as error:
             log.error("the output of %s cannot be kept: %s", self.record.spec.id, error)
 
-    async def _end(self, process: ProcessId) -> None:
+    async def _end(self, process: ProcessId, grace_s: float) -> None:
         ended = asyncio.ensure_future(self._children.ended(process))
         hurry = asyncio.ensure_future(self._hurry.wait())
         try:
             if not self._hurry.is_set() and process.signal(signal.SIGTERM):
-                grace_s = self.record.spec.stop_grace_s
                 await asyncio.wait({ended, hurry}, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 process.signal(signal.SIGKILL)

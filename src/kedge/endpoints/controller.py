@@ -221,8 +221,7 @@ class Controller:
                     await asyncio.to_thread(self._write, held, resource, stuck, Status.UPDATE_ROLLBACK_FAILED)
 
     async def _start(self, resource: Resource, endpoint: Endpoint, member: Member, zone: str) -> None:
-        timeout_s = self._settings.start_timeout_s
-        await self._engine.start(spec(resource.scope, endpoint, member, zone, timeout_s))
+        await self._engine.start(spec(resource.scope, endpoint, member, zone, self._settings))
 
     def _has_room(self, variant: Variant) -> bool:
         """For one more instance, as long as a move takes."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from kedge.compute.base import Container, TaskSpec
+from kedge.config import Settings
 from kedge.endpoints import records
 from kedge.endpoints.deployment import UID
 from kedge.endpoints.records import Endpoint, Member
-from kedge.endpoints.routing import is_asynchronous
+from kedge.endpoints.routing import is_asynchronous, wishes_of
 from kedge.endpoints.zones import LABEL
 from kedge.serving.runtimes import images
 from kedge.store.records import Scope
@@ -19,8 +21,8 @@ ARTIFACTS = "artifacts"
 """The label that names the model data which the task reads: hashes, with a comma between two."""
 
 
-def spec(scope: Scope, endpoint: Endpoint, member: Member, zone: str, start_timeout_s: float) -> TaskSpec:
-    """start_timeout_s: for a variant that names no time of its own. Equal arguments give equal specs."""
+def spec(scope: Scope, endpoint: Endpoint, member: Member, zone: str, settings: Settings) -> TaskSpec:
+    """settings: for what the variant and its models do not say themselves. Equal arguments give equal specs."""
     labels = {
         "endpoint": endpoint.name,
         "variant": member.variant.name,
@@ -30,7 +32,14 @@ def spec(scope: Scope, endpoint: Endpoint, member: Member, zone: str, start_time
     }
     fleet = endpoint.fleet(member.fleet)
     large = fleet is not None and is_asynchronous(fleet)
-    return spec_of(scope, member.id, member.variant, labels, start_timeout_s, large_bodies=large)
+    of_variant = spec_of(scope, member.id, member.variant, labels, settings.start_timeout_s, large_bodies=large)
+    return replace(of_variant, drain_s=_drain_s(member.variant, settings))
+
+
+def _drain_s(variant: records.Variant, settings: Settings) -> float:
+    """As long as what it has read may take: an answer in parts only where the model names a time for it."""
+    wishes = wishes_of([variant])
+    return max(wishes.timeout_s or settings.invocation_timeout_s, wishes.stream_timeout_s or 0.0)
 
 
 def spec_of(
