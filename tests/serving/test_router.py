@@ -736,6 +736,21 @@ async def test_an_instance_that_leaves_finishes_its_requests(workers):
     assert len(old.calls) == 1
 
 
+@pytest.mark.parametrize("left", [True, False], ids=["its variant is gone", "its endpoint is gone"])
+async def test_what_is_given_back_after_its_variant_is_gone_does_not_wait_for_it(workers, left):
+    old, new = await workers("i-1", never), await workers("i-2")
+    async with running(table(endpoint(variant(old, name="A")))) as served:
+        task = asyncio.create_task(served.invoke(b"[1]"))
+        await until(lambda: old.calls)
+        served.router.swap(table(*([endpoint(variant(new, name="B"))] if left else []), version=2))
+        old.calls[0].error(503, "The instance is ending.", "busy", ending=True)
+        answer = await asyncio.wait_for(task, 10)
+    if left:
+        assert answer.headers["x-amzn-invoked-production-variant"] == "B"
+    else:
+        assert (answer.status, "not found" in answer.json()["Message"]) == (400, True)
+
+
 async def test_waiting_requests_follow_the_table(workers, tmp_path):
     absent, here = Worker("i-1", tmp_path / "absent.sock"), await workers("i-2")
     async with running(table(endpoint(variant(absent, name="A")))) as served:

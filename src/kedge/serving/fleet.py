@@ -82,6 +82,7 @@ class Pool:
         self._new_share = 0.0
         self._split: choose.Split | None = None
         """Between the variant's instances and its new ones, while both serve."""
+        self._closed = False
 
     def update(self, variant: Variant, metrics_by: Collection[str] = ()) -> None:
         """metrics_by: of its endpoint."""
@@ -119,6 +120,7 @@ class Pool:
 
     def close(self) -> None:
         """The table has no such variant any more."""
+        self._closed = True
         for upstream in self._upstreams.values():
             upstream.leave()
         self._upstreams.clear()
@@ -168,6 +170,9 @@ class Pool:
 
     def submit(self, job: Job) -> None:
         """Send the job now, or as soon as an instance is there for it. Raises ServiceUnavailable or Throttled."""
+        if self._closed:  # an instance that left has given it back: here it would wait for one that never comes
+            job.reroute()
+            return
         upstream = self._pick(job)
         if upstream is not None:
             job.send_to(upstream)
