@@ -72,7 +72,8 @@ def main() -> None:
         kills: list[Kill] = []
         start_s = time.monotonic()
         with paced or steady, new:
-            while (due_s := start_s + options.every * (len(kills) + 1)) < start_s + options.seconds:
+            due_s = start_s
+            while (due_s := max(due_s, time.monotonic()) + options.every) < start_s + options.seconds:
                 time.sleep(max(0.0, due_s - time.monotonic()))
                 # In turn, but whoever was ended by the last signals may still be away.
                 pids = until(lambda: living(server, options.role), what=f"a living {options.role}")

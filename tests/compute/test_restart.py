@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.compute.restart import Again, GiveUp, back_off_s, failures_after, next_step
+from kedge.compute.restart import LONGEST_TASK_BACK_OFF_S, Again, GiveUp, back_off_s, failures_after, next_step
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,11 @@ def test_a_pause_is_never_longer_than_the_longest_nor_shorter_than_the_one_befor
         assert pause_s <= 10.0
         assert pause_s >= last_s or lived_s >= 1.0
         last_s = pause_s
+
+
+@given(st.lists(st.floats(0, 9.9), min_size=1, max_size=50))
+def test_what_somebody_kills_is_always_back_soon(lives_s: list[float]):
+    failures = 0
+    for lived_s in lives_s:
+        failures = failures_after(failures, lived_s, killed=True)
+        assert back_off_s(failures, LONGEST_TASK_BACK_OFF_S) <= 0.1

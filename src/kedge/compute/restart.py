@@ -29,10 +29,16 @@ class GiveUp:
     """It has failed; no further try."""
 
 
-def failures_after(failures: int, lived_s: float) -> int:
-    """Ends in a row, this one counted. lived_s: how long it lived (a task: how long it was ready)."""
+def failures_after(failures: int, lived_s: float, *, killed: bool = False) -> int:
+    """Ends in a row, this one counted. lived_s: how long it lived (a task: how long it was ready).
+
+    killed: by SIGKILL, and not for its memory. Whoever did that, it was not the code of the model: it is back soon,
+    however often that happens.
+    """
     if lived_s >= STEADY_S:
         return 1
+    if killed:
+        return min(failures + 1, 2)
     if lived_s < BRIEF_S:
         return failures + 1
     return min(failures + 1, 2 + int(math.log2(SHARE_OF_LIFE * lived_s / _FIRST_PAUSE_S)))

@@ -38,6 +38,8 @@ class End:
     told_failure: bool = False
     timed_out: bool = False
     ready_s: float = 0.0
+    killed: bool = False
+    """By SIGKILL, while it was ready and within its memory."""
 
 
 class Task:
@@ -119,7 +121,7 @@ class Task:
         while True:
             end = await self._once(adopted)
             adopted = None
-            failures = restart.failures_after(failures, end.ready_s)
+            failures = restart.failures_after(failures, end.ready_s, killed=end.killed)
             step = restart.next_step(
                 ever_ready=self.record.ever_ready,
                 failures=failures,
@@ -237,6 +239,7 @@ class Task:
 
     def _end_of(self, exit_status: int | None, *, timed_out: bool) -> End:
         spec = self.record.spec
+        killed = False
         if self._failure:
             what = self._failure
         elif timed_out:
@@ -248,13 +251,14 @@ class Task:
         elif exit_status is None:
             what = "The instance ended."
         elif exit_status < 0:
+            killed = exit_status == -signal.SIGKILL and self._ready_at > 0
             what = f"The instance was ended by {_name(-exit_status)}."
         else:
             what = f"The instance ended with exit status {exit_status}."
         said = output.tail(self._home.tasks / spec.id / OUTPUT, REASON_LINES)
         reason = f"{what}\n{said}" if said else what
         ready_s = asyncio.get_running_loop().time() - self._ready_at if self._ready_at else 0.0
-        return End(reason[:REASON_CHARACTERS], bool(self._failure), timed_out, ready_s)
+        return End(reason[:REASON_CHARACTERS], bool(self._failure), timed_out, ready_s, killed)
 
     async def _leave(self, *, forget: bool) -> None:
         if self._living is not None:
