@@ -102,7 +102,9 @@ class Live:
         with self.connected(port) as connection:
             with contextlib.suppress(ConnectionError):
                 connection.sendall(data)
-                if half_close:
+            if half_close:
+                # A connection that was reset meanwhile has no half to close: the kernel says so by a plain OSError.
+                with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_WR)
             received = b""
             with contextlib.suppress(ConnectionError):
