@@ -236,7 +236,7 @@ def test_each_container_has_its_own_world(start: Start, connect: Connect, artifa
     assert (a["environment"]["HOME"], b["environment"]["HOME"]) == ("/mine", b["cwd"])
     assert a["environment"]["MARK"] == "1"
     assert a["environment"]["SM_MODEL_DIR"].endswith("artifact-1")
-    assert a["cwd"].endswith("/work/a")
+    assert Path(a["cwd"]).parts[-2:] == ("work", "a")
     assert len({a["pid"], b["pid"], instance.process.pid}) == 3
     # 0, 1, 2, the connection, the status pipe, wake-ups and the listing itself: nothing of the front's.
     assert a["descriptors"] <= 13

@@ -43,11 +43,6 @@ class Status(StrEnum):
     def is_over(self) -> bool:
         return self in (Status.COMPLETED, Status.CANCELLED)
 
-    @property
-    def is_on_endpoint(self) -> bool:
-        """Whether the endpoint has, or is about to have, its shadow."""
-        return self in (Status.STARTING, Status.RUNNING, Status.UPDATING, Status.STOPPING)
-
 
 @dataclass(frozen=True)
 class Stop:
