@@ -190,6 +190,8 @@ class App:
         durable = not settings.ephemeral
         self.store = Store(settings.database_url or home.database, durable=durable)
         self.store.on_commit(self.changed.notify)
+        self.lease = Lease(self.store, "control", node_id(home), self.clock)
+        """Of all nodes with one store, the one that holds it does whatever happens by itself."""
         self.master = open_master(home.master_key, settings.master_key_file, self.store, self.clock.now())
         self.key_store = KeyStore(self.store, self.master)
         self.objects = Objects(home.objects, self.clock, durable=durable, vault=Vault(self.key_store))
@@ -202,7 +204,7 @@ class App:
         )
         self.messaging = Messaging(settings, home, self.store, self.clock, self.lease)
         self.scaling = Scaling(
-            self.store, self.clock, self.lease("autoscaling"), self.telemetry.metrics.read, self.telemetry.recent,
+            self.store, self.clock, self.lease, self.telemetry.metrics.read, self.telemetry.recent,
             self.engine.capacity, lambda: self.push.routers >= settings.routers,
         )  # fmt: skip
         self.offline = Offline(
@@ -210,7 +212,7 @@ class App:
         )
         self.controller = Controller(
             self.store, self.engine, self.objects, self.push, settings, home, self.clock, self.changed,
-            lambda: [self.root, *self.known.current().keys], self.lease("endpoints"),
+            lambda: [self.root, *self.known.current().keys], self.lease,
             lambda: self.known.current().directory, self.offline.others,
         )  # fmt: skip
         sizes = capacity.known_types(settings)
@@ -219,9 +221,7 @@ class App:
             self.engine.capacity,
             version_warnings(settings, home),
         )
-        self.experiments = Experiments(
-            self.store, self.clock, self.lease("inference experiments"), Means(machine.kinds, self.engine.capacity)
-        )
+        self.experiments = Experiments(self.store, self.clock, self.lease, Means(machine.kinds, self.engine.capacity))
         self.authentication = Authentication(
             self.keys, self.known, self.root, home.region, self.clock, required=settings.auth_required
         )
@@ -259,8 +259,12 @@ class App:
             self.authorization.require,
         )  # fmt: skip
 
-    def lease(self, name: str) -> Lease:
-        return Lease(self.store, name, node_id(self.home), self.clock)
+    async def release(self) -> None:
+        """Give the lease back: another node need not wait until it expires."""
+        try:
+            await asyncio.to_thread(self.lease.release)
+        except errors.ServiceError as error:
+            log.warning("the lease could not be given back; another node waits until it expires: %s", error)
 
     def seed(self) -> None:
         """What the SageMaker SDK expects to find: an execution role and its default bucket."""
@@ -397,7 +401,7 @@ class App:
         )
         beside = [
             asyncio.create_task(self.controller.run(), name="controller"),
-            asyncio.create_task(keep(self.experiments.lease, self.changed, self.clock), name="lease of experiments"),
+            asyncio.create_task(keep(self.lease, self.clock), name="lease"),
             asyncio.create_task(
                 run("inference experiments", self.experiments.step, self.changed, self.clock), name="experiments"
             ),
@@ -448,6 +452,7 @@ class App:
             await self.offline.close()
             await self.messaging.close()
             await self.controller.close()
+            await self.release()
             await self.push.stop()
             await self.telemetry.stop()
             await self.engine.close()

@@ -13,7 +13,7 @@ from kedge.store.records import LeaseLost
 
 log = logging.getLogger(__name__)
 
-REST_S = 5.0
+REST_S = 10.0
 """When a step whose work is done is due again: only what happened without a sign waits for it."""
 
 
@@ -61,6 +61,9 @@ class Lease(Protocol):
     def hold(self) -> bool:
         """Renew it or try to take it, in a thread; True when it was just taken."""
 
+    def on_taken(self, callback: Callable[[], None], /) -> None:
+        """Call it each time that it was taken."""
+
 
 def run_on_fastest_loop(main: Coroutine[Any, Any, None]) -> None:
     """The whole life of a process: uvloop where it is installed, else asyncio's own."""
@@ -99,12 +102,11 @@ async def run(
         await wake.changed_since(seen, period_s if due_s is None else due_s)
 
 
-async def keep(lease: Lease, wake: Signal, clock: Clock) -> None:
-    """For ever: take the lease and renew it, three times in its life. `wake` is notified when it was taken."""
+async def keep(lease: Lease, clock: Clock) -> None:
+    """For ever: take the lease and renew it, three times in its life."""
     while True:
         try:
-            if await asyncio.to_thread(lease.hold):
-                wake.notify()
+            await asyncio.to_thread(lease.hold)
         except ServiceError as error:
             log.warning("a lease could not be renewed: %s", error)
         await clock.sleep(lease.ttl_s / 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from kedge.alarms import transition
@@ -13,7 +13,7 @@ from kedge.config import Settings
 from kedge.events import delivery
 from kedge.events.delivery import Deliveries
 from kedge.home import Home
-from kedge.loop import Signal, keep, run
+from kedge.loop import Signal, run
 from kedge.store.lease import Lease
 from kedge.store.store import Store
 from kedge.topics import addresses, publishing
@@ -26,25 +26,22 @@ from kedge.wire.gateway import Operation
 
 
 class Messaging:
-    def __init__(
-        self, settings: Settings, home: Home, store: Store, clock: Clock, lease: Callable[[str], Lease]
-    ) -> None:
-        """lease: of a name, in this process's."""
+    def __init__(self, settings: Settings, home: Home, store: Store, clock: Clock, lease: Lease) -> None:
         self._store, self._clock = store, clock
         self.signer = Signer(home.topics, home.seal_key)
         self._put = Signal()
         """Notified after something was put into a queue of the store."""
         store.on_put(self._put.notify)
-        self._lease = lease("deliveries")
+        lease.on_taken(self._put.notify)
         self._deliveries = Deliveries(
             store,
             clock,
-            self._lease,
+            lease,
             {"sns": publishing.carry_out, "autoscaling": asking.carry_out},
             {"cloudwatch": transition.told},
         )
         outgoing = Outgoing(addresses.parse(settings.subscriber_addresses), settings.subscriber_ca)
-        self._courier = Courier(store, clock, self._lease, self.signer, outgoing, self._put)
+        self._courier = Courier(store, clock, lease, self.signer, outgoing, self._put)
 
     def operations(self) -> dict[str, Operation]:
         return dict(topic_operations.OPERATIONS)
@@ -56,7 +53,6 @@ class Messaging:
 
     def loops(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """What happens by itself, by name."""
-        yield "lease of deliveries", keep(self._lease, self._put, self._clock)
         yield "actions", run("actions", self._deliveries.step, self._put, self._clock)
         yield "topics", run("topics", self._courier.step, self._put, self._clock)
         period_s = topic_controller.EXPIRY_PERIOD_S

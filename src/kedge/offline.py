@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from random import Random
 from typing import Any
 
@@ -19,7 +19,7 @@ from kedge.jobs import operations as job_operations
 from kedge.jobs.controller import JobController
 from kedge.jobs.operations import Machine
 from kedge.logs.platform import PlatformLog
-from kedge.loop import Signal, keep, run
+from kedge.loop import Signal, run
 from kedge.objects.files import Objects
 from kedge.store.lease import Lease
 from kedge.store.store import Store
@@ -37,14 +37,13 @@ class Offline:
         telemetry: Telemetry,
         engine: Engine,
         clock: Clock,
-        lease: Callable[[str], Lease],
+        lease: Lease,
     ) -> None:
-        """lease: of a name, in this process's."""
         self._clock = clock
         self._wake = Signal()
         store.on_put(self._wake.notify)
         store.on_commit(self._wake.notify)
-        self._lease = lease("async inference")
+        lease.on_taken(self._wake.notify)
         platform_log = PlatformLog(telemetry.logs, store, clock)
         self._dispatcher = Dispatcher(
             store,
@@ -53,17 +52,15 @@ class Offline:
             platform_log,
             engine,
             clock,
-            self._lease,
+            lease,
             self._wake,
             Random(os.urandom(16)),
             telemetry.recent.want,
         )
         self._jobs_wake = Signal()
         store.on_commit(self._jobs_wake.notify)
-        self._jobs_lease = lease("jobs")
-        self._jobs = JobController(
-            store, objects, platform_log, engine, settings, home, clock, self._jobs_lease, self._jobs_wake
-        )
+        lease.on_taken(self._jobs_wake.notify)
+        self._jobs = JobController(store, objects, platform_log, engine, settings, home, clock, lease, self._jobs_wake)
         self.others = Others(self._dispatcher.busy, self._jobs.artifacts, self._jobs.fetching)
         """For who drives endpoints."""
 
@@ -77,9 +74,7 @@ class Offline:
 
     def loops(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """What happens by itself, by name."""
-        yield "lease of async inference", keep(self._lease, self._wake, self._clock)
         yield "async inference", run("async inference", self._dispatcher.step, self._wake, self._clock)
-        yield "lease of jobs", keep(self._jobs_lease, self._jobs_wake, self._clock)
         yield "jobs", run("jobs", self._jobs.step, self._jobs_wake, self._clock)
         yield "backlogs", run("backlogs", self._dispatcher.tell_backlogs, Signal(), self._clock, period_s=TELL_S)
 

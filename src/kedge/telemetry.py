@@ -53,7 +53,7 @@ class Telemetry:
         store: Store,
         clock: Clock,
         engine: LocalEngine,
-        lease: Callable[[str], Lease],
+        lease: Lease,
         routers: Callable[[], int],
         node: str,
     ) -> None:
@@ -67,7 +67,7 @@ class Telemetry:
         self.logs = LogStore(home.log_store, durable=durable)
         self._follower = Follower(self.logs, store, home, clock)
         self._alarms = AlarmController(
-            store, self.metrics.read, clock, lease("alarms"), bands=partial(band_of, store)
+            store, self.metrics.read, clock, lease, bands=partial(band_of, store)
         )  # fmt: skip
         self.tally = Tally()
         self._threads = ThreadPoolExecutor(METERING_THREADS, thread_name_prefix="metering")

@@ -378,6 +378,7 @@ async def test_each_change_of_state_is_told_once(world: World):
 async def test_run_moves_without_being_stepped(world: World):
     world.make_model()
     world.make_config("c", variant())
+    await asyncio.to_thread(world.lease.hold)
     running = asyncio.create_task(world.controller.run())
     try:
         world.do("CreateEndpoint", EndpointName="e", EndpointConfigName="c")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kedge.compute.base import TaskState
+from kedge.loop import keep
 from kedge.store.store import Resource
 from tests.endpoints.world import World, variant
 
@@ -147,9 +148,9 @@ async def test_a_pass_whose_lease_runs_out_asks_the_engine_for_nothing_more(worl
     assert len(world.engine.starts) == 2
 
 
-async def test_the_loop_takes_and_renews_the_lease_by_itself(world: World):
+async def test_the_lease_is_taken_and_renewed_and_whoever_waits_for_it_is_woken(world: World):
     create(world)
-    running = asyncio.create_task(world.controller.run())
+    running = asyncio.gather(world.controller.run(), keep(world.lease, world.clock))
     try:
         async with asyncio.timeout(10):
             while record(world).status != "InService":

@@ -53,9 +53,9 @@ class Lab:
     def restart(self) -> None:
         """What a kill of the control process leaves."""
         self.world.restart_control()
-        lease = Lease(self.world.store, "inference experiments", self.world.node, self.world.clock)
+        self.lease = Lease(self.world.store, "inference experiments", self.world.node, self.world.clock)
         self.controller = Controller(
-            self.world.store, self.world.clock, lease, Means(self.kinds, self.world.engine.capacity)
+            self.world.store, self.world.clock, self.lease, Means(self.kinds, self.world.engine.capacity)
         )
 
     async def prepare(self, **of_config: Any) -> None:
@@ -85,7 +85,7 @@ class Lab:
 
     async def step(self, times: int = 4) -> None:
         for _ in range(times):
-            await asyncio.to_thread(self.controller.lease.hold)
+            await asyncio.to_thread(self.lease.hold)
             await self.controller.step()
 
     async def bring_up(self) -> None:

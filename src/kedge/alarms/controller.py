@@ -25,7 +25,7 @@ from kedge.alarms.records import METRIC, find, seconds
 from kedge.alarms.transition import act, repeated, set_state
 from kedge.alarms.watched import Bands, Read, Watched
 from kedge.clock import Clock
-from kedge.loop import Lease, Signal, keep, run, with_lease
+from kedge.loop import REST_S, Lease, Signal, run, with_lease
 from kedge.metrics.math import MathRefused
 from kedge.store.records import Author, Resource
 from kedge.store.store import Store
@@ -80,24 +80,20 @@ class Controller:
         self._ends: dict[int, int] = {}
         self._waiting: dict[int, deque[Key]] = {SHORT_S: deque(), LONG_S: deque()}
         self._evaluated: dict[Key, int] = {}
+        self._wake = Signal()
         store.on_commit(self._committed)
+        lease.on_taken(self._wake.notify)
 
     async def run(self) -> None:
-        taken = Signal()
-        taken.attach(asyncio.get_running_loop())
-        keeping = asyncio.create_task(keep(self._lease, taken, self._clock), name="lease of alarms")
-        try:
-            await run("alarms", self.step, taken, self._clock, period_s=PERIOD_S)
-        finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+        self._wake.attach(asyncio.get_running_loop())
+        await run("alarms", self.step, self._wake, self._clock, period_s=PERIOD_S)
 
     async def step(self) -> float | None:
         return await with_lease(self._lease, self._step)
 
     async def _step(self, held: tuple[str, int]) -> float:
         if self._is_idle:
-            return PERIOD_S
+            return REST_S
         return await asyncio.to_thread(self.look, held)
 
     def look(self, held: tuple[str, int]) -> float:
@@ -111,12 +107,17 @@ class Controller:
 
     @property
     def _is_idle(self) -> bool:
-        """Whether there is no alarm: then no thread is woken to look at none."""
-        known = self._known.metric or self._known.composite
-        return not known and self._commits == self._seen and not self._store.is_shared
+        """Whether there is no alarm, and nothing that was written may be one: then a commit is waited for."""
+        return self._has_none and self._commits == self._seen and not self._store.is_shared
+
+    @property
+    def _has_none(self) -> bool:
+        return not self._known.metric and not self._known.composite
 
     def _committed(self) -> None:
         self._commits += 1
+        if self._has_none:
+            self._wake.notify()
 
     def _refresh(self) -> None:
         """Others may have put, set or deleted alarms; what is new is evaluated at once."""

@@ -26,7 +26,7 @@ from kedge.clock import Clock
 from kedge.endpoints.records import Status
 from kedge.endpoints.scaling import Room, Unscalable
 from kedge.errors import ConcurrentChange, ResourceLimitExceeded
-from kedge.loop import Lease, Signal, keep, run, with_lease
+from kedge.loop import REST_S, Lease, Signal, run, with_lease
 from kedge.store.records import Author, LeaseLost
 from kedge.store.store import Store
 from kedge.store.transaction import Transaction
@@ -60,23 +60,24 @@ class Controller:
         self._wishes = Wishes(store, read, recent.samples)
         self._waking = waking.Waking(store, recent, clock, room)
         self._wake = Signal()
+        store.on_commit(self._committed)
+        lease.on_taken(self._wake.notify)
+
+    def _committed(self) -> None:
+        if not self._known.targets:  # else it looks each second anyway
+            self._wake.notify()
 
     async def run(self) -> None:
         self._wake.attach(asyncio.get_running_loop())
         self._recent.on_wanted = self._wake.notify
-        keeping = asyncio.create_task(keep(self._lease, self._wake, self._clock), name="lease of autoscaling")
-        try:
-            await run("autoscaling", self.step, self._wake, self._clock, period_s=PERIOD_S)
-        finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+        await run("autoscaling", self.step, self._wake, self._clock, period_s=PERIOD_S)
 
     async def step(self) -> float | None:
         return await with_lease(self._lease, self._step)
 
     async def _step(self, held: tuple[str, int]) -> float:
         if self._known.is_empty and not self._recent.wanted:
-            return PERIOD_S  # nothing is scaled: not worth a thread
+            return REST_S  # nothing is scaled: a commit or a wish is waited for
         return await asyncio.to_thread(self.look, held)
 
     def look(self, held: tuple[str, int]) -> float:

@@ -39,7 +39,7 @@ from kedge.errors import ConcurrentChange, ResourceLimitExceeded, ServiceError
 from kedge.home import Home
 from kedge.identity.principals import Directory
 from kedge.identity.records import AccessKey
-from kedge.loop import REST_S, Signal, keep, run, with_lease
+from kedge.loop import REST_S, Signal, run, with_lease
 from kedge.objects.files import Objects
 from kedge.store.lease import Lease
 from kedge.store.store import Author, LeaseLost, Resource, Store
@@ -79,6 +79,7 @@ class Controller:
         self._store, self._engine = store, engine
         self._settings, self._home, self._clock, self._changed = settings, home, clock, changed
         self._lease = lease
+        lease.on_taken(changed.notify)
         self.publisher = Publisher(store, push, settings, home, clock, changed, keys, directory)
         self._not_before_s: dict[str, float] = {}
         """Endpoints (by uid) of which something failed that is to be tried again."""
@@ -89,22 +90,17 @@ class Controller:
         self.supply = Supply(store, home, self._preparation.fetching)
 
     async def run(self) -> None:
-        """For ever: the lease, endpoints, the routing table, and the engine's news. Cancel it to stop, then `close`."""
+        """For ever: endpoints, the routing table, and the engine's news. Cancel it to stop, then `close`."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(keep(self._lease, self._changed, self._clock))
             group.create_task(run("routing", self.publisher.step, self._changed, self._clock))
             group.create_task(run("endpoints", self.step, self._changed, self._clock))
             group.create_task(self._forward_changes())
 
     async def close(self) -> None:
-        """End the downloads and give the lease back. What was half-fetched is fetched again by the next process."""
+        """End the downloads. What was half-fetched is fetched again by the next process."""
         await self.trials.close()
         await self._preparation.close()
         await self.supply.close()
-        try:
-            await asyncio.to_thread(self._lease.release)
-        except ServiceError as error:
-            log.warning("the lease could not be given back; another node waits until it expires: %s", error)
 
     async def step(self) -> float | None:
         """One pass over all endpoints; nothing without the lease."""

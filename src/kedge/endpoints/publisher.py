@@ -55,6 +55,8 @@ class Publisher:
         self._clock, self._changed, self._keys = clock, changed, keys
         self._turn = asyncio.Lock()
         self._newest: RoutingTable | None = None
+        self._content = b""
+        """Of the newest, but for its version."""
         self._newest_at_s = 0.0
         self._in_force: RoutingTable | None = None
         self._not_yet: dict[int, frozenset[str]] = {}
@@ -68,8 +70,9 @@ class Publisher:
 
     async def _step(self) -> None:
         table = await asyncio.to_thread(self._build)
-        if self._newest is None or routing.content(table) != routing.content(self._newest):
-            self._newest, self._newest_at_s = table, self._clock.monotonic_s()
+        content = routing.content(table)
+        if self._newest is None or content != self._content:
+            self._newest, self._content, self._newest_at_s = table, content, self._clock.monotonic_s()
             self._not_yet[table.version] = routing.instances_of(table)
         elif self._in_force is self._newest:
             return

@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 class Controller:
     def __init__(self, store: Store, clock: Clock, lease: Lease, means: Means) -> None:
         """lease: what the node has to hold to drive experiments."""
-        self._store, self._clock, self.lease, self._means = store, clock, lease, means
+        self._store, self._clock, self._lease, self._means = store, clock, lease, means
 
     async def step(self) -> float | None:
         """One pass over all experiments; nothing without the lease."""
-        return await with_lease(self.lease, self._pass)
+        return await with_lease(self._lease, self._pass)
 
     async def _pass(self, held: tuple[str, int]) -> float | None:
         return await asyncio.to_thread(self._advance_all, held)

@@ -16,7 +16,7 @@ from kedge.metrics.store import MetricStore
 from kedge.store.records import Author, Resource
 from kedge.store.store import Store
 
-PERIOD_S = 2.0
+PERIOD_S = 5.0
 AT_ONCE_S = 0.05
 """Between two detectors: training is arithmetic for some tenths of a second, which others wait for."""
 

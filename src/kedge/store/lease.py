@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 
 from kedge.clock import Clock
@@ -21,6 +22,11 @@ class Lease:
         self._until_s = 0.0
         self._is_new = True
         self._released = False
+        self._taken: tuple[Callable[[], None], ...] = ()
+
+    def on_taken(self, callback: Callable[[], None]) -> None:
+        """Call it each time that the lease was taken, on the thread that took it: who has waited for it may begin."""
+        self._taken = (*self._taken, callback)
 
     @property
     def held(self) -> tuple[str, int] | None:
@@ -41,6 +47,13 @@ class Lease:
         Writes no history and announces no commit. Only the first time is it taken from an earlier process of this
         node: one that has lost it to its own successor must not take it back.
         """
+        taken = self._hold()
+        if taken:
+            for callback in self._taken:
+                callback()
+        return taken
+
+    def _hold(self) -> bool:
         with self._lock:
             if self._released:
                 return False

@@ -20,7 +20,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kedge.clock import Clock
-from kedge.errors import ServiceError
 from kedge.loop import REST_S, Signal
 from kedge.store.lease import Lease
 from kedge.store.store import Author, Entry, LeaseLost, Resource, Store
@@ -116,10 +115,6 @@ class Courier:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        try:
-            await asyncio.to_thread(self._lease.release)
-        except ServiceError as error:
-            log.warning("the lease could not be given back; another node waits until it expires: %s", error)
 
     def _places(self) -> tuple[int, int]:
         """(for subscriptions that answer, for those whose last attempt failed): how many more can be served."""
