@@ -66,6 +66,7 @@ from kedge.kms import controller as kms_controller
 from kedge.kms import operations as kms_operations
 from kedge.kms.keystore import KeyStore
 from kedge.kms.master import open_master, record_master
+from kedge.labels import taking as labels
 from kedge.loop import Signal, keep, run, run_on_fastest_loop
 from kedge.messaging import Messaging
 from kedge.metrics.scraping import PATH
@@ -283,6 +284,7 @@ class App:
             ("POST", steering.PATH): self.steer,
             ("GET", zoning.PATH): self.zones,
             ("POST", zoning.PATH): self.switch_zone,
+            ("PUT", labels.PATH): self.label,
             ("GET", self.messaging.signer.path): self.signing_certificate,
             ("GET", PATH): self.scrape,
             ("HEAD", PATH): self.scrape,
@@ -333,6 +335,9 @@ class App:
 
     async def switch_zone(self, request: Request) -> Response:
         return _json(200, await asyncio.to_thread(zoning.switch, self.signed(request), request.body))
+
+    async def label(self, request: Request) -> Response:
+        return _json(200, await asyncio.to_thread(labels.take, self.signed(request), request.body))
 
     def signed(self, request: Request) -> Call:
         """Of a request that belongs to no AWS service."""

@@ -1,4 +1,4 @@
-"""What the control process infers while nobody waits for the answer, built in one place for app.py."""
+"""What the control process does with models and their answers while nobody waits, built in one place for app.py."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from kedge.home import Home
 from kedge.jobs import operations as job_operations
 from kedge.jobs.controller import JobController
 from kedge.jobs.operations import Machine
+from kedge.labels import controller as labels
 from kedge.logs.platform import PlatformLog
 from kedge.loop import Signal, run
 from kedge.objects.files import Objects
@@ -61,6 +62,7 @@ class Offline:
         store.on_commit(self._jobs_wake.notify)
         lease.on_taken(self._jobs_wake.notify)
         self._jobs = JobController(store, objects, platform_log, engine, settings, home, clock, lease, self._jobs_wake)
+        self._filing = labels.Filing(store, objects, clock, lease)
         self.others = Others(self._dispatcher.busy, self._jobs.artifacts, self._jobs.fetching)
         """For who drives endpoints."""
 
@@ -76,6 +78,7 @@ class Offline:
         """What happens by itself, by name."""
         yield "async inference", run("async inference", self._dispatcher.step, self._wake, self._clock)
         yield "jobs", run("jobs", self._jobs.step, self._jobs_wake, self._clock)
+        yield "labels", run("labels", self._filing.step, Signal(), self._clock, period_s=labels.PERIOD_S)
         yield "backlogs", run("backlogs", self._dispatcher.tell_backlogs, Signal(), self._clock, period_s=TELL_S)
 
     async def close(self) -> None:

@@ -26,6 +26,7 @@ _WHERE = {
     "metrics": "metrics",
     "shadow": "shadow",
     "experiment": "experiment",
+    "label": "label",
     "fault": "fault",
     "delete": "endpoints",
     "doctor": "doctor",
