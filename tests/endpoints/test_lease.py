@@ -74,6 +74,7 @@ async def test_a_node_that_ends_lets_the_other_one_begin_at_once(world: World, o
     create(world)
     await world.settle()
     await world.controller.close()
+    await asyncio.to_thread(world.lease.release)
     await other.bring_up()
     assert record(world).status == "InService"
 
