@@ -205,7 +205,8 @@ class App:
         self.messaging = Messaging(settings, home, self.store, self.clock, self.lease)
         self.scaling = Scaling(
             self.store, self.clock, self.lease, self.telemetry.metrics.read, self.telemetry.recent,
-            self.engine.capacity, lambda: self.push.routers >= settings.routers,
+            self.engine.capacity, lambda: self.push.routers >= settings.routers, settings.serverless_idle_s,
+            lambda: self.controller.publisher.has_serverless,
         )  # fmt: skip
         self.offline = Offline(
             settings, home, self.store, self.objects, self.telemetry, self.engine, self.clock, self.lease

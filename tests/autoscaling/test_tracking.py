@@ -31,7 +31,7 @@ ONE = {"MetricName": "m", "Namespace": "n", "Statistic": "Average"}
                 "TargetValue": 1.0,
                 "PredefinedMetricSpecification": {"PredefinedMetricType": "ECSServiceAverageCPUUtilization"},
             },
-            "for a variant it has to be",
+            "DesiredInstanceCount it has to be",
         ),
         (
             {
@@ -40,7 +40,7 @@ ONE = {"MetricName": "m", "Namespace": "n", "Statistic": "Average"}
                     "PredefinedMetricType": "SageMakerVariantProvisionedConcurrencyUtilization"
                 },
             },
-            "does not scale serverless variants yet",
+            "DesiredInstanceCount it has to be",
         ),
         (
             {

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kedge.autoscaling.records import POLICY, SCHEDULED, TARGET, Policy, Target
+from kedge.autoscaling.resource import INSTANCES, PROVISIONED
+from kedge.endpoints import serverless
 from kedge.endpoints.records import KIND, Endpoint, Variant
 from kedge.serving.meter import VariantPlace
 from kedge.store.records import Resource, Scope
@@ -28,10 +30,19 @@ class KnownTarget:
         return any(policy.is_fast for policy in self.policies)
 
     @property
+    def capacity(self) -> int:
+        """The one that is wanted of its variant; 0 where there is none."""
+        return 0 if self.variant is None else capacity_of(self.variant, self.target.dimension)
+
+    @property
     def place(self) -> VariantPlace:
         scope, scalable = self.resource.scope, self.target.scalable
         name = scalable.endpoint if self.endpoint is None else str(self.endpoint.document["name"])
         return VariantPlace(scope.account, scope.region, name, scalable.variant)
+
+
+def capacity_of(variant: Variant, dimension: str) -> int:
+    return serverless.provisioned(variant) if dimension == PROVISIONED else variant.desired_count
 
 
 class Known:
@@ -85,7 +96,8 @@ class Known:
         )
 
     def find(self, place: VariantPlace) -> KnownTarget | None:
-        return next((each for each in self.targets if each.place == place), None)
+        """By which a variant gets instances."""
+        return next((each for each in self.targets if each.place == place and each.target.dimension == INSTANCES), None)
 
 
 _Key = tuple[Scope, str]

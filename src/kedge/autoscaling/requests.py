@@ -9,8 +9,9 @@ from typing import Any
 
 from kedge.autoscaling.errors import InvalidNextToken, ObjectNotFound
 from kedge.autoscaling.records import TARGET, Target
-from kedge.autoscaling.resource import Scalable
+from kedge.autoscaling.resource import INSTANCES, PROVISIONED, Scalable
 from kedge.call import Call
+from kedge.endpoints import serverless
 from kedge.endpoints.descriptions import arn_of
 from kedge.endpoints.records import KIND, Endpoint, Status
 from kedge.errors import ValidationFailed
@@ -46,8 +47,19 @@ def endpoint_of(call: Call, tx: Transaction, scalable: Scalable) -> Endpoint:
         raise ValidationFailed(f'Endpoint "{where}" has status Failed; it cannot be scaled.')
     endpoint = Endpoint.of(resource.document)
     fleet = endpoint.live or endpoint.pending
-    if fleet is None or fleet.variant(scalable.variant) is None:
+    variant = None if fleet is None else fleet.variant(scalable.variant)
+    if variant is None:
         raise ValidationFailed(f'Endpoint "{where}" has no variant "{scalable.variant}".')
+    if scalable.dimension == PROVISIONED and not serverless.provisioned(variant):
+        raise ValidationFailed(
+            f'Variant "{variant.name}" of endpoint "{where}" has no provisioned concurrency; {PROVISIONED} is for '
+            "serverless variants with ProvisionedConcurrency."
+        )
+    if scalable.dimension == INSTANCES and variant.serverless:
+        raise ValidationFailed(
+            f'Variant "{variant.name}" of endpoint "{where}" is serverless, and has no instances to scale; '
+            f"{PROVISIONED} scales its provisioned concurrency."
+        )
     return endpoint
 
 

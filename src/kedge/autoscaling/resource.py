@@ -11,12 +11,13 @@ from kedge.errors import ValidationFailed
 
 NAMESPACE = "sagemaker"
 INSTANCES = "sagemaker:variant:DesiredInstanceCount"
-FORMS: Mapping[str, re.Pattern[str]] = {
-    INSTANCES: re.compile(r"endpoint/(?P<endpoint>[a-zA-Z0-9-]{1,63})/variant/(?P<variant>[a-zA-Z0-9-]{1,63})"),
-}
+PROVISIONED = "sagemaker:variant:DesiredProvisionedConcurrency"
+_VARIANT = re.compile(r"endpoint/(?P<endpoint>[a-zA-Z0-9-]{1,63})/variant/(?P<variant>[a-zA-Z0-9-]{1,63})")
+FORMS: Mapping[str, re.Pattern[str]] = {INSTANCES: _VARIANT, PROVISIONED: _VARIANT}
 """How the ResourceId of a dimension is written."""
+WORDS = {INSTANCES: "instance count", PROVISIONED: "provisioned concurrency"}
+"""What a dimension is called in activities."""
 LATER = {
-    "sagemaker:variant:DesiredProvisionedConcurrency": "the provisioned concurrency of serverless variants",
     "sagemaker:inference-component:DesiredCopyCount": "the copies of inference components",
 }
 """Dimensions of the namespace that Kedge does not scale."""
@@ -69,7 +70,9 @@ def check_dimension(dimension: str) -> None:
     if dimension in LATER:
         raise ValidationFailed(f"ScalableDimension is {dimension}: {LATER[dimension]} cannot be scaled by Kedge yet.")
     if dimension not in FORMS:
-        raise ValidationFailed(f"ScalableDimension is {dimension}; for namespace {NAMESPACE} it has to be {INSTANCES}.")
+        raise ValidationFailed(
+            f"ScalableDimension is {dimension}; for namespace {NAMESPACE} it has to be {' or '.join(FORMS)}."
+        )
 
 
 def prefix(request: Mapping[str, Any]) -> str:
@@ -82,4 +85,11 @@ def prefix(request: Mapping[str, Any]) -> str:
             raise ValidationFailed("ScalableDimension is given without a ResourceId; both have to be given, or none.")
     if resource_id is None:
         return ""
-    return f"{parse(resource_id, dimension or INSTANCES).key}|"
+    if dimension is None:
+        return parse(resource_id, INSTANCES).key.removesuffix(INSTANCES)
+    return f"{parse(resource_id, dimension).key}|"
+
+
+def keys(resource_id: str, dimension: str | None) -> set[str]:
+    """Of what a ResourceId names, in one dimension or in all. Raises ValidationFailed."""
+    return {parse(resource_id, each).key for each in ([dimension] if dimension else FORMS)}

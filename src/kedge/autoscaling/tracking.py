@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kedge.autoscaling.records import FAST_METRIC
-from kedge.autoscaling.resource import Scalable
+from kedge.autoscaling.resource import INSTANCES, PROVISIONED, Scalable
 from kedge.errors import ValidationFailed
 
 HIGH, LOW = "high", "low"
@@ -25,19 +25,21 @@ SMALLEST, LARGEST = 2.0**-360, 2.0**360
 """TargetValue."""
 
 PER_INSTANCE = "SageMakerVariantInvocationsPerInstance"
+PROVISIONED_UTILIZATION = "SageMakerVariantProvisionedConcurrencyUtilization"
 PREDEFINED: Mapping[str, tuple[str, str, int]] = {
     PER_INSTANCE: ("InvocationsPerInstance", "Sum", PERIOD_S),
     FAST_METRIC: ("ConcurrentRequestsPerModel", "Maximum", FAST_PERIOD_S),
+    PROVISIONED_UTILIZATION: ("ServerlessProvisionedConcurrencyUtilization", "Average", PERIOD_S),
 }
 """PredefinedMetricType -> (metric of AWS/SageMaker, statistic, period of the high alarm)."""
+_OF_DIMENSION = {INSTANCES: (PER_INSTANCE, FAST_METRIC), PROVISIONED: (PROVISIONED_UTILIZATION,)}
 _LATER = {
-    "SageMakerVariantProvisionedConcurrencyUtilization": "serverless variants",
     "SageMakerInferenceComponentInvocationsPerCopy": "inference components",
     "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution": "inference components",
 }
 
 
-def check(config: Mapping[str, Any]) -> None:
+def check(config: Mapping[str, Any], dimension: str = INSTANCES) -> None:
     """config: a TargetTrackingScalingPolicyConfiguration. Raises ValidationFailed."""
     target = config["TargetValue"]
     if not SMALLEST <= target <= LARGEST:
@@ -52,20 +54,21 @@ def check(config: Mapping[str, Any]) -> None:
             "Exactly one of PredefinedMetricSpecification and CustomizedMetricSpecification has to be given."
         )
     if predefined is not None:
-        _check_predefined(predefined)
+        _check_predefined(predefined, dimension)
     elif customized is not None:
         _check_customized(customized)
 
 
-def _check_predefined(given: Mapping[str, Any]) -> None:
+def _check_predefined(given: Mapping[str, Any], dimension: str) -> None:
     kind = given["PredefinedMetricType"]
     if "ResourceLabel" in given:
         raise ValidationFailed(f"ResourceLabel cannot be given with {kind}: the metric is the variant's own.")
     if kind in _LATER:
         raise ValidationFailed(f"PredefinedMetricType is {kind}: Kedge does not scale {_LATER[kind]} yet.")
-    if kind not in PREDEFINED:
+    known = _OF_DIMENSION[dimension]
+    if kind not in known:
         raise ValidationFailed(
-            f"PredefinedMetricType is {kind}; for a variant it has to be {' or '.join(sorted(PREDEFINED))}."
+            f"PredefinedMetricType is {kind}; for {dimension} it has to be {' or '.join(sorted(known))}."
         )
 
 

@@ -9,7 +9,7 @@ from kedge.autoscaling.concurrency import Recent
 from kedge.autoscaling.known import Known
 from kedge.clock import Clock
 from kedge.endpoints.records import KIND, Endpoint, Status
-from kedge.endpoints.scaling import Room, Unscalable, scale
+from kedge.endpoints.scaling import Room, Size, Unscalable, scale
 from kedge.errors import ConcurrentChange, ServiceError
 from kedge.serving.meter import VariantPlace
 from kedge.store.records import Author, LeaseLost, Scope
@@ -55,6 +55,8 @@ class Waking:
         variant = endpoint.live.variant(place.variant) if endpoint is not None and endpoint.live else None
         if resource is None or endpoint is None or variant is None or variant.desired_count:
             return False
+        if variant.serverless:
+            return False  # as many as it needs come by its own rule
         if resource.status != Status.IN_SERVICE:
             return Status(resource.status) is Status.UPDATING
         if endpoint.failure_reason and self._has_just_failed(resource.modified_at.timestamp()):
@@ -65,7 +67,7 @@ class Waking:
             return False
         with self._store.transaction(author, lease=held) as tx:
             if target is None:
-                scale(tx, scope, place.endpoint, place.variant, 1, self._room)
+                scale(tx, scope, place.endpoint, place.variant, Size(1), self._room)
             else:
                 wanted = max(1, target.target.minimum)
                 held_s = max([AWAKE_S, *(policy.in_cooldown_s for policy in target.policies)])

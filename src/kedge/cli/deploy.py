@@ -28,6 +28,7 @@ TAG = "kedge:deployed-as"
 AT_ONCE = Rollout()
 _POLL_S = 0.1
 SETTLE_S = 600.0
+DEFAULT_CONCURRENCY = 20
 
 
 def endpoint_name(path: Path) -> str:
@@ -53,6 +54,19 @@ def place_variant(existing: list[dict[str, Any]], new: dict[str, Any], chosen: s
     return [*existing, placed]
 
 
+def serverless_members(memory_mb: int | None, most: int | None, provisioned: int | None) -> dict[str, Any]:
+    """Of a ProductionVariant; none where it is not to be serverless. PURE. Raises click.UsageError."""
+    if memory_mb is None:
+        for option, value in (("--max-concurrency", most), ("--provisioned-concurrency", provisioned)):
+            if value is not None:
+                raise click.UsageError(f"{option} is for --serverless MB, the memory of one invocation.")
+        return {}
+    config = {"MemorySizeInMB": memory_mb, "MaxConcurrency": most or DEFAULT_CONCURRENCY}
+    if provisioned is not None:
+        config["ProvisionedConcurrency"] = provisioned
+    return {"ServerlessConfig": config}
+
+
 @click.command(short_help="Put a model in service.")
 @click.argument("model_path", type=click.Path(exists=True, path_type=Path))
 @click.option("--name", help="Endpoint; the file's name when not given.")
@@ -60,6 +74,9 @@ def place_variant(existing: list[dict[str, Any]], new: dict[str, Any], chosen: s
 @click.option("--weight", type=click.FloatRange(0), help="Share of the traffic beside the other variants' weights. [1]")
 @click.option("--instance-count", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--instance-type", default="ml.t3.medium", show_default=True)
+@click.option("--serverless", type=click.IntRange(1024, 6144), metavar="MB", help="No instance while it is idle.")
+@click.option("--max-concurrency", type=click.IntRange(1, 200), help="Of --serverless: invocations at a time. [20]")
+@click.option("--provisioned-concurrency", type=click.IntRange(1, 200), help="Of --serverless: instances kept warm.")
 @click.option("--image", default="kedge/sklearn", show_default=True, help="Picks the runtime.")
 @click.option("--canary", type=click.IntRange(1, 50), metavar="PERCENT", help="First so much of the traffic.")
 @click.option("--linear", type=click.IntRange(10, 50), metavar="PERCENT", help="So much more at each step.")
@@ -78,6 +95,9 @@ def deploy(
     weight: float | None,
     instance_count: int,
     instance_type: str,
+    serverless: int | None,
+    max_concurrency: int | None,
+    provisioned_concurrency: int | None,
     image: str,
     canary: int | None,
     linear: int | None,
@@ -108,7 +128,9 @@ def deploy(
     server = find(data)
     say = quiet if as_json else progress()
     endpoint = name or endpoint_name(model_path)
-    new = {"InstanceType": instance_type, "InitialInstanceCount": instance_count}
+    new = serverless_members(serverless, max_concurrency, provisioned_concurrency)
+    if not new:
+        new = {"InstanceType": instance_type, "InitialInstanceCount": instance_count}
     if weight is not None:
         new["InitialVariantWeight"] = weight
     result = run(server, model_path, endpoint, variant, new, image, say, way)
@@ -233,19 +255,18 @@ def wait_until_gone(sagemaker: Any, endpoint: str) -> None:
 
 
 def _variants(sagemaker: Any, endpoint: dict[str, Any]) -> list[dict[str, Any]]:
-    """The configuration's variants with the weights and counts that the endpoint has now."""
+    """The configuration's variants with the weights, counts and concurrency that the endpoint has now."""
     config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
     now = {each["VariantName"]: each for each in endpoint.get("ProductionVariants", [])}
     found = []
     for variant in config["ProductionVariants"]:
         seen = now.get(variant["VariantName"], {})
-        found.append(
-            {
-                **variant,
-                "InitialVariantWeight": seen.get("DesiredWeight", variant.get("InitialVariantWeight", 1.0)),
-                "InitialInstanceCount": seen.get("DesiredInstanceCount", variant.get("InitialInstanceCount", 1)),
-            }
-        )
+        now_has = {"InitialVariantWeight": seen.get("DesiredWeight", variant.get("InitialVariantWeight", 1.0))}
+        if "ServerlessConfig" in variant:
+            now_has["ServerlessConfig"] = seen.get("DesiredServerlessConfig", variant["ServerlessConfig"])
+        else:
+            now_has["InitialInstanceCount"] = seen.get("DesiredInstanceCount", variant.get("InitialInstanceCount", 1))
+        found.append({**variant, **now_has})
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from kedge.async_inference import config as asynchronous
 from kedge.call import Call
 from kedge.documents import Kind
-from kedge.endpoints import capture, changing, trial
+from kedge.endpoints import capture, changing, serverless, trial
 from kedge.endpoints.records import CONFIG_KIND
 from kedge.errors import ValidationFailed
 from kedge.store.store import Transaction
@@ -50,6 +50,7 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
         )
     if shadow:
         _check_shadowed(request)
+    serverless.check_config(request)
     capture.check(request.get("DataCaptureConfig"), request.get("Tags", []))
     trial.of_tags(request.get("Tags", []))
     asynchronous.check(request.get(asynchronous.MEMBER))
@@ -61,8 +62,10 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def models_of(call: Call, tx: Transaction, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """As changing.models_of, of the caller's."""
-    return changing.models_of(tx, call.scope, config)
+    """As changing.models_of, of the caller's. Raises ValidationFailed also for one that cannot be served as asked."""
+    models = changing.models_of(tx, call.scope, config)
+    serverless.check_models(config, models)
+    return models
 
 
 def _check_shadowed(request: Mapping[str, Any]) -> None:
@@ -72,7 +75,7 @@ def _check_shadowed(request: Mapping[str, Any]) -> None:
             "AsyncInferenceConfig is given with ShadowProductionVariants; one of the two is allowed."
         )
     for variant in [*request["ProductionVariants"], *request["ShadowProductionVariants"]]:
-        if "ServerlessConfig" in variant:
+        if serverless.MEMBER in variant:
             raise ValidationFailed(
                 f"Variant {variant['VariantName']} gives ServerlessConfig; with shadow variants every variant has an "
                 "InstanceType."
@@ -81,21 +84,8 @@ def _check_shadowed(request: Mapping[str, Any]) -> None:
 
 def _check_capacity(variant: Mapping[str, Any]) -> None:
     name = variant["VariantName"]
-    serverless = variant.get("ServerlessConfig")
-    if serverless:
-        for member in ("InstanceType", "InitialInstanceCount", "InstancePools"):
-            if member in variant:
-                raise ValidationFailed(
-                    f"Variant {name} gives ServerlessConfig and {member}; one of the two is allowed."
-                )
-        memory, most = serverless["MemorySizeInMB"], serverless["MaxConcurrency"]
-        if memory % 1024:
-            raise ValidationFailed(f"Variant {name} asks for MemorySizeInMB {memory}; it is a multiple of 1024.")
-        if serverless.get("ProvisionedConcurrency", 0) > most:
-            raise ValidationFailed(
-                f"Variant {name} asks for ProvisionedConcurrency {serverless['ProvisionedConcurrency']}; it is at most "
-                f"MaxConcurrency, which is {most}."
-            )
+    if serverless.MEMBER in variant:
+        serverless.check_variant(variant)
         return
     if "InstanceType" in variant and "InstancePools" in variant:
         raise ValidationFailed(f"Variant {name} gives InstanceType and InstancePools; one of the two is allowed.")

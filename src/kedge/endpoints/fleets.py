@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from kedge.compute.base import Capacity
-from kedge.endpoints import capture, shifting
+from kedge.endpoints import capture, serverless, shifting
 from kedge.endpoints.records import Container, Endpoint, Fleet, Status, Variant
 from kedge.errors import ResourceLimitExceeded, ValidationFailed
 from kedge.models.records import Servable, servable
@@ -108,6 +108,8 @@ def unserved(config: Mapping[str, Any]) -> str:
 
 def _not_shadowed(variant: Variant) -> str:
     """Why a variant of an endpoint with a shadow cannot be one; "" when it can. The rule is SageMaker's."""
+    if variant.serverless:
+        return f"Variant {variant.name} is serverless; an endpoint with a shadow variant has instances."
     if len(variant.containers) > 1 or any(each.models for each in variant.containers):
         return (
             f'Model "{variant.model}" of variant {variant.name} has several containers, or loads models by name; an '
@@ -132,7 +134,6 @@ def _unserved_variant(variant: Mapping[str, Any]) -> str:
     if not variant.get("ModelName"):
         return "inference components (no ModelName)"
     for member, what in (
-        ("ServerlessConfig", "serverless inference"),
         ("InstancePools", "pools of several instance types"),
         ("CoreDumpConfig", "core dumps"),
         ("EnableSSMAccess", "SSM access"),
@@ -151,8 +152,10 @@ def variant_of_config(
     """given: a ProductionVariant. The second is why it cannot be served, if so."""
     name = given.get("ModelName", "")
     served = servable(models[name]) if name else Servable()
-    instance_type = given.get("InstanceType", "")
-    size = kinds.sizes(instance_type) if instance_type else None
+    instance_type, config = given.get("InstanceType", ""), given.get(serverless.MEMBER, {})
+    size: Size | None = kinds.sizes(instance_type) if instance_type else None
+    if config:
+        instance_type, size = serverless.TYPE, serverless.Share.of(config)
     containers, problem = _containers(name, served, kinds)
     timeout_s = given.get("ContainerStartupHealthCheckTimeoutInSeconds")
     download_s = given.get("ModelDataDownloadTimeoutInSeconds")
@@ -165,7 +168,7 @@ def variant_of_config(
             cores=size.cores if size else 0.0,
             memory_bytes=size.memory_bytes if size else 0,
             gpus=size.gpus if size else 0,
-            desired_count=given.get("InitialInstanceCount", 0),
+            desired_count=serverless.at_first(config) if config else given.get("InitialInstanceCount", 0),
             desired_weight=given.get("InitialVariantWeight", 1.0),
             routing=given.get("RoutingConfig", {}).get("RoutingStrategy", "RANDOM"),
             start_timeout_s=None if timeout_s is None else float(timeout_s),
@@ -174,6 +177,7 @@ def variant_of_config(
             execution_role=served.execution_role,
             network_isolation=served.network_isolation,
             echo={member: given[member] for member in ECHOED_OF_VARIANT if member in given},
+            serverless=config,
         ),
         problem,
     )
@@ -204,14 +208,14 @@ def _containers(model: str, served: Servable, kinds: Kinds) -> tuple[tuple[Conta
 def retained(fleet: Fleet, live: Fleet, excluded: Collection[str]) -> Fleet:
     """The fleet with the counts and weights of live variants of the same name, and with the live fleet's data capture.
 
-    excluded: VariantPropertyTypes.
+    What is or was serverless follows its load, and has no count to keep. excluded: VariantPropertyTypes.
     """
 
     def kept(variant: Variant) -> Variant:
         before = live.variant(variant.name)
         if before is None:
             return variant
-        if "DesiredInstanceCount" not in excluded:
+        if "DesiredInstanceCount" not in excluded and not (variant.serverless or before.serverless):
             variant = replace(variant, desired_count=before.desired_count)
         if "DesiredWeight" not in excluded:
             variant = replace(variant, desired_weight=before.desired_weight)

@@ -13,7 +13,7 @@ from typing import Any
 from kedge import listing
 from kedge.call import Call
 from kedge.compute.base import Capacity
-from kedge.endpoints import changing, configs, deployment_config, guards, past, scaling, shifting
+from kedge.endpoints import changing, configs, deployment_config, guards, past, scaling, serverless, shifting
 from kedge.endpoints.descriptions import Warn, arn_of, description, silent
 from kedge.endpoints.events import announce, announce_deployment
 from kedge.endpoints.fleets import Kinds, coming, retained
@@ -70,6 +70,7 @@ def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
         if request.get("RetainDeploymentConfig"):
             policy = endpoint.deployment if policy is None else policy
         fleet = _fleet(machine, call, tx, endpoint.fleets + 1, request["EndpointConfigName"])
+        serverless.check_update(endpoint.live, fleet)
         if request.get("RetainAllVariantProperties"):
             excluded = request.get("ExcludeRetainedVariantProperties", [])
             fleet = retained(fleet, endpoint.live, {each["VariantPropertyType"] for each in excluded})
@@ -143,9 +144,13 @@ def _wanted(endpoint: Endpoint, given: list[Mapping[str, Any]]) -> dict[str, sca
         name = each["VariantName"]
         if name in wanted:
             raise ValidationFailed(f'The variant name "{name}" was non-unique within the request.')
-        wanted[name] = scaling.Size(each.get("DesiredInstanceCount"), each.get("DesiredWeight"))
-        if "ServerlessUpdateConfig" in each:
+        change = each.get("ServerlessUpdateConfig", {})
+        wanted[name] = scaling.Size(each.get("DesiredInstanceCount"), each.get("DesiredWeight"), change)
+        variant = endpoint.live.variant(name)
+        if change and variant is not None and not variant.serverless:
             raise ValidationFailed(f'The variant "{name}" is not serverless; ServerlessUpdateConfig cannot be used.')
+        if "DesiredInstanceCount" in each and variant is not None and variant.serverless:
+            raise ValidationFailed(f'The variant "{name}" is serverless; DesiredInstanceCount cannot be used.')
     unknown = [name for name in wanted if endpoint.live.variant(name) is None]
     if unknown:
         names = ", ".join(unknown)

@@ -58,6 +58,8 @@ class Publisher:
         self._content = b""
         """Of the newest, but for its version."""
         self._newest_at_s = 0.0
+        self.has_serverless = False
+        """Whether the newest table has a serverless variant."""
         self._in_force: RoutingTable | None = None
         self._not_yet: dict[int, frozenset[str]] = {}
         """Instances of each table that was published and may not have reached every router, by version."""
@@ -74,6 +76,7 @@ class Publisher:
         if self._newest is None or content != self._content:
             self._newest, self._content, self._newest_at_s = table, content, self._clock.monotonic_s()
             self._not_yet[table.version] = routing.instances_of(table)
+            self.has_serverless = any(v.most_concurrent for each in table.endpoints for v in each.variants)
         elif self._in_force is self._newest:
             return
         # Publishing the same table again waits for the answers of routers that have connected since.

@@ -91,6 +91,9 @@ class Variant:
     """Members of the config's variant that DescribeEndpoint repeats."""
     moves: Mapping[str, int] = field(default_factory=dict)
     """By the ordinals of its instances: how often each one moved to another zone."""
+    serverless: Mapping[str, int] = field(default_factory=dict)
+    """The ServerlessConfig that is wanted; none where it has instances of a type."""
+    current_serverless: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def wanted_count(self) -> int:
@@ -142,14 +145,16 @@ class Fleet:
 
     @property
     def settled(self) -> bool:
-        """Whether every variant has as many instances as it should, with the weight that it should have."""
-        return all((v.current_count, v.current_weight) == (v.wanted_count, v.desired_weight) for v in self.variants)
+        """Whether every variant has what it should: instances, weight, and concurrency."""
+        return all(
+            (v.current_count, v.current_weight, v.current_serverless)
+            == (v.wanted_count, v.desired_weight, v.serverless)
+            for v in self.variants
+        )
 
     def promoted(self) -> Fleet:
         """With what is desired as what is current."""
-        return self.each(
-            lambda v: replace(v, current_count=v.desired_count, current_weight=v.desired_weight, limit_count=None)
-        )
+        return self.each(_promoted)
 
     def each(self, change: Callable[[Variant], Variant]) -> Fleet:
         return replace(self, variants=tuple(change(variant) for variant in self.variants))
@@ -292,9 +297,19 @@ def member_id(uid: str, fleet: int, variant: Variant, ordinal: int, more_moves: 
     return instance_id(uid, fleet, variant.name, ordinal, variant.moves.get(str(ordinal), 0) + more_moves)
 
 
+def _promoted(variant: Variant) -> Variant:
+    return replace(
+        variant,
+        current_count=variant.desired_count,
+        current_weight=variant.desired_weight,
+        current_serverless=variant.serverless,
+        limit_count=None,
+    )
+
+
 def _as_it_was(variant: Variant) -> Variant:
     """Without what was begun. Of a fleet that lost instances to a roll-back that failed, it still lacks them."""
-    weighted = replace(variant, current_weight=variant.desired_weight)
+    weighted = replace(variant, current_weight=variant.desired_weight, serverless=variant.current_serverless)
     if variant.limit_count is None:
         return replace(weighted, desired_count=variant.current_count)
     return replace(

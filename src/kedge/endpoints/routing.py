@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from kedge import arn
 from kedge.config import Settings
+from kedge.endpoints import serverless
 from kedge.endpoints.capture import capture_of
 from kedge.endpoints.mixing import Mixed, Part, mixed, serving
 from kedge.endpoints.records import Endpoint, Fleet, Status, Variant, member_id
@@ -23,8 +24,10 @@ ASYNC_CONFIG = "AsyncInferenceConfig"
 STREAM_TIMEOUT_NAME = "KEDGE_STREAM_TIMEOUT_S"
 BODY_LIMIT_NAME = "SAGEMAKER_MAX_PAYLOAD_IN_MB"
 RETRIES_NAME = "KEDGE_RETRIES"
+IDLE_NAME = "KEDGE_SERVERLESS_IDLE_S"
 MAX_TIMEOUT_S = 3600.0
 MAX_BODY_MIB = 1024
+MAX_IDLE_S = 86_400.0
 
 
 def build(
@@ -90,7 +93,7 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         arn=arn.sagemaker(resource.scope.region, resource.scope.account, "endpoint", endpoint.name),
         variants=tuple(variants),
         timeout_s=wishes.timeout_s or settings.invocation_timeout_s,
-        body_limit_bytes=wishes.body_limit_bytes or settings.body_limit_bytes,
+        body_limit_bytes=wishes.body_limit_bytes or _body_limit_bytes(main, settings),
         retries=wishes.retries,
         capture=capture_of(main),
         metrics_by=metrics_by(endpoint, main),
@@ -98,6 +101,12 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         shadow=shadows[0] if shadows else None,
         stream_timeout_s=wishes.stream_timeout_s or settings.stream_timeout_s,
     )
+
+
+def _body_limit_bytes(fleet: Fleet, settings: Settings) -> int:
+    if any(each.serverless for each in fleet.production):
+        return min(serverless.BODY_LIMIT_BYTES, settings.body_limit_bytes)
+    return settings.body_limit_bytes
 
 
 def copied_share(shadow_weight: float, production_weight: float) -> float:
@@ -114,6 +123,8 @@ def _variant(name: str, weight: float, variant: Variant, instances: tuple[table.
         variant.routing,
         hostnames=tuple(each.name for each in variant.containers) if variant.direct else (),
         many_models=tuple(each.name for each in variant.containers if each.models),
+        most_concurrent=variant.serverless.get(serverless.MOST, 0),
+        provisioned=serverless.provisioned(variant),
     )
 
 
@@ -128,7 +139,10 @@ def served(resources: Iterable[Resource]) -> Iterator[Served]:
                 if variant.name not in told:
                     told.add(variant.name)
                     place = VariantPlace(resource.scope.account, resource.scope.region, endpoint.name, variant.name)
-                    yield Served(place, config, fleet.created_at_s, asynchronous=is_asynchronous(fleet))
+                    limits = (variant.serverless.get(serverless.MOST, 0), serverless.provisioned(variant))
+                    yield Served(
+                        place, config, fleet.created_at_s, asynchronous=is_asynchronous(fleet), serverless=limits
+                    )
 
 
 def is_asynchronous(fleet: Fleet) -> bool:
@@ -157,6 +171,7 @@ class Wishes(NamedTuple):
     stream_timeout_s: float | None
     body_limit_bytes: int | None
     retries: bool
+    serverless_idle_s: float | None = None
 
 
 def wishes_of(variants: Iterable[Variant]) -> Wishes:
@@ -168,6 +183,7 @@ def wishes_of(variants: Iterable[Variant]) -> Wishes:
     timeouts: list[float] = []
     stream_timeouts: list[float] = []
     bodies: list[int] = []
+    idle: list[float] = []
     retries = True
     for environment in [container.environment for variant in variants for container in variant.containers]:
         for name in TIMEOUT_NAMES:
@@ -177,10 +193,12 @@ def wishes_of(variants: Iterable[Variant]) -> Wishes:
             stream_timeouts.append(seconds)
         if (mib := _number(environment, BODY_LIMIT_NAME, MAX_BODY_MIB)) is not None:
             bodies.append(int(mib * 1024 * 1024))
+        if (seconds := _number(environment, IDLE_NAME, MAX_IDLE_S)) is not None:
+            idle.append(seconds)
         if environment.get(RETRIES_NAME, "").lower() in ("0", "false", "off", "no"):
             retries = False
     longest_s, longest_stream_s = max(timeouts, default=None), max(stream_timeouts, default=None)
-    return Wishes(longest_s, longest_stream_s, max(bodies, default=None), retries)
+    return Wishes(longest_s, longest_stream_s, max(bodies, default=None), retries, max(idle, default=None))
 
 
 def content(whole: table.RoutingTable) -> bytes:

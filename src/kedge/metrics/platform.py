@@ -30,6 +30,8 @@ OWN_NAMESPACE = "Kedge"
 NONE, COUNT, MICROSECONDS = "None", "Count", "Microseconds"
 SECOND, MINUTE = 1, 60
 
+PROVISIONED_UTILIZATION = "ServerlessProvisionedConcurrencyUtilization"
+
 Dimensions = tuple[tuple[str, str], ...]
 
 COUNTED = (
@@ -54,6 +56,9 @@ MEASURED = {
     meter.LOADING: MICROSECONDS,
     meter.DOWNLOADING: MICROSECONDS,
     meter.UNLOADING: MICROSECONDS,
+    meter.SETUP: MICROSECONDS,
+    meter.PROVISIONED_INVOCATIONS: COUNT,
+    meter.SPILLOVER_INVOCATIONS: COUNT,
 }
 """Units of those that only some requests have. What a router of another release calls otherwise is left out."""
 
@@ -67,6 +72,8 @@ class Served(NamedTuple):
     since_s: float
     asynchronous: bool = False
     """Its requests come by a queue; SageMaker has other metrics for those."""
+    serverless: tuple[int, int] = (0, 0)
+    """Its MaxConcurrency and ProvisionedConcurrency; 0 where there is none."""
 
 
 @dataclass
@@ -150,8 +157,26 @@ def concurrency(place: VariantPlace, second: int, requests: int, instances: int)
     )
 
 
-def idle(place: VariantPlace, minute: int, config: str = "") -> Iterator[Datum]:
-    """Of a variant that had nothing to do in the minute that began then. config: "" where it is not told by that."""
+def executions(place: VariantPlace, second: int, count: int, most: int, provisioned: int) -> Iterator[Datum]:
+    """Of a serverless variant. count: the most requests at a time in this second, of all routers. most, provisioned: of
+    its ServerlessConfig; 0 for none."""
+    for name, unit, value in _executions(count, most, provisioned):
+        told = metric(place.account, place.region, NAMESPACE, name, by_variant(place))
+        yield Datum(told, unit, second, SECOND, Summary.one(value))
+
+
+def _executions(count: int, most: int, provisioned: int) -> Iterator[tuple[str, str, float]]:
+    """(metric, unit, value). Source: "Alarms and logs for tracking metrics from serverless endpoints"."""
+    if most:
+        yield "ServerlessConcurrentExecutionsUtilization", NONE, count / most
+    if provisioned:
+        yield "ServerlessProvisionedConcurrencyExecutions", COUNT, float(count)
+        yield PROVISIONED_UTILIZATION, NONE, count / provisioned
+
+
+def idle(place: VariantPlace, minute: int, config: str = "", serverless: tuple[int, int] = (0, 0)) -> Iterator[Datum]:
+    """Of a variant that had nothing to do in the minute that began then. config: "" where it is not told by that.
+    serverless: as for Served."""
     told_by = [by_variant(place)]
     if config:
         told_by.append(by_config(place, config))
@@ -162,6 +187,8 @@ def idle(place: VariantPlace, minute: int, config: str = "") -> Iterator[Datum]:
     yield _zero(refusals, COUNT, minute)
     concurrent = metric(place.account, place.region, NAMESPACE, "ConcurrentRequestsPerModel", by_variant(place))
     yield _zero(concurrent, COUNT, minute)
+    for name, unit, _ in _executions(0, *serverless):
+        yield _zero(metric(place.account, place.region, NAMESPACE, name, by_variant(place)), unit, minute)
 
 
 def instances(sample: Sample) -> Iterator[Datum]:

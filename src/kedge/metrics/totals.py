@@ -123,9 +123,9 @@ class Totals:
         self._concurrent = {b: each for b, each in self._concurrent.items() if now_s - each[0] <= STALE_S}
         found = dict.fromkeys(variants, 0)
         for _, frame in self._concurrent.values():
-            for place, requests, _ in frame.concurrent:
-                if place in found:
-                    found[place] += requests
+            for each in frame.concurrent:
+                if each.place in found:
+                    found[each.place] += each.requests
         return found
 
     def _instances(self, variants: Mapping[VariantPlace, _Variant]) -> list[Family]:

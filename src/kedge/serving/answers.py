@@ -40,6 +40,12 @@ class ModelNotReady(errors.ServiceError):
     status = 429
 
 
+class TooConcurrent(errors.Throttled):
+    """A serverless variant has as much to do as it may."""
+
+    status = 429
+
+
 class NoSuchPath(errors.UnknownOperation):
     status = 404
 
@@ -89,6 +95,12 @@ def no_variant(endpoint: str, variant: str) -> errors.RuntimeValidationError:
 
 def overloaded(variant: str) -> errors.Throttled:
     return errors.Throttled(f"More requests arrive for variant {variant} than it can answer; try again later.")
+
+
+def too_concurrent(variant: str, most: int) -> TooConcurrent:
+    return TooConcurrent(
+        f"Variant {variant} has {most} concurrent invocations, which is its MaxConcurrency; try again later."
+    )
 
 
 def no_target_model(endpoint: str) -> errors.RuntimeValidationError:

@@ -83,6 +83,8 @@ class Pool:
         self._split: choose.Split | None = None
         """Between the variant's instances and its new ones, while both serve."""
         self._closed = False
+        self._peak = 0
+        """The most requests at a time since this was told last; only of a serverless variant."""
 
     def update(self, variant: Variant, metrics_by: Collection[str] = ()) -> None:
         """metrics_by: of its endpoint."""
@@ -133,6 +135,11 @@ class Pool:
 
     def admit(self, job: Job, now_s: float, timeout_s: float) -> None:
         """Take it on, to be submitted, and told of by `depart`. Raises Throttled or ServiceUnavailable."""
+        most = self.variant.most_concurrent
+        if most:
+            if self.concurrent >= most:
+                raise answers.too_concurrent(self.variant.name, most)
+            self._peak = max(self._peak, self.concurrent + 1)
         ready, admission = self._ready, self._admission
         was_overloaded = admission.overloaded
         verdict = admission.arrive(now_s, timeout_s, len(ready), joinable=self._joinable)
@@ -214,6 +221,14 @@ class Pool:
     def concurrent(self) -> int:
         """Requests that are at an instance, or wait for one."""
         return len(self._admitted) + len(self._begun)
+
+    def told(self) -> Concurrent | None:
+        """What there is to do, or was since this was asked last; None for nothing."""
+        variant, peak, self._peak = self.variant, self._peak, 0
+        if not (self.concurrent or peak):
+            return None
+        place = self.place.of_variant
+        return Concurrent(place, self.concurrent, len(self._ready), variant.most_concurrent, variant.provisioned, peak)
 
     def _changed(self, upstream: Upstream | None = None) -> None:
         self._ready = [each for each in self._upstreams.values() if each.ready]
@@ -358,10 +373,11 @@ class Route:
         return self._pools.get(variant)
 
     def concurrent(self) -> Iterator[Concurrent]:
-        """Of the variants that have something to do."""
+        """Of the variants that have something to do, or had since this was asked last."""
         for pool in self._every_pool():
-            if pool.concurrent:
-                yield Concurrent(pool.place.of_variant, pool.concurrent, pool.ready_count)
+            told = pool.told()
+            if told is not None:
+                yield told
 
     def told(self) -> Iterator[Told]:
         """What has become of copies since this was asked last."""

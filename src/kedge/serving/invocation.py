@@ -17,7 +17,7 @@ from kedge.serving.asking import encoded_head
 from kedge.serving.deadlines import Deadlines
 from kedge.serving.fleet import Fleet, Pool, Route
 from kedge.serving.inbound import Inbound
-from kedge.serving.meter import Place
+from kedge.serving.meter import PROVISIONED_INVOCATIONS, SETUP, SPILLOVER_INVOCATIONS, Place
 from kedge.serving.reports import Reporter
 from kedge.serving.retry import Verdict, after_busy, after_death
 from kedge.serving.table import Variant
@@ -153,12 +153,14 @@ class Invocation:
         "_fields",
         "_fleet",
         "_inbound",
+        "_is_cold",
         "_pool",
         "_reporter",
         "_request_id",
         "_retries",
         "_route",
         "_sent_s",
+        "_spills",
         "_stream",
         "_target",
         "_upstream",
@@ -194,6 +196,10 @@ class Invocation:
         self._stream = 0
         self._deaths = 0
         self._retries = 0
+        self._is_cold = False
+        """It waits for the start of a serverless variant's instance."""
+        self._spills = False
+        """It came beyond the variant's provisioned concurrency."""
         self.is_suspect = False
         self.affinity = ""
         self.refused_by: Collection[Upstream] = ()
@@ -228,6 +234,9 @@ class Invocation:
         self._inbound.gone = self._abandon
         self._deadlines.add(self)
         pool.budget.request()
+        if variant.most_concurrent:
+            self._spills = pool.concurrent > variant.provisioned
+            self._is_cold = not pool.ready_count
         pool.submit(self)
 
     def _choose(self) -> Pool:
@@ -247,9 +256,15 @@ class Invocation:
     def send_to(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._sent_s = self._reporter.now_s()
+        if self._is_cold:
+            self._tell_setup(upstream)
         left_ms = max(1, int((self.deadline_s - self._deadlines.now_s()) * 1000))
         head = encoded_head(self._fields, self._request_id, left_ms, max(1, int(self.timeout_s * 1000)))
         self._stream = upstream.send(self, head, self._inbound.body, self._route.endpoint.body_limit_bytes)
+
+    def _tell_setup(self, upstream: Upstream) -> None:
+        self._is_cold = False
+        self._reporter.measure(upstream.place, "", SETUP, (self._sent_s - self._began_s) * 1e6)
 
     # What becomes of it.
 
@@ -427,6 +442,9 @@ class Invocation:
             reporter.invocation(upstream.place, status, pool.ready_count, now_s - sent_s, sent_s - self._began_s)
             if self._container:
                 self._count_container(upstream.place, status)
+            if pool.variant.provisioned:
+                name = SPILLOVER_INVOCATIONS if self._spills else PROVISIONED_INVOCATIONS
+                reporter.measure(upstream.place, "", name, 1.0)
         self._leave(now_s, answered=status > 0)
 
     def _count_container(self, place: Place, status: int) -> None:

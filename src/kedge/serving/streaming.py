@@ -75,6 +75,8 @@ class StreamingInvocation(Invocation):
     def send_to(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._sent_s = self._reporter.now_s()
+        if self._is_cold:
+            self._tell_setup(upstream)
         left_ms = max(1, int((self.deadline_s - self._deadlines.now_s()) * 1000))
         timeout_ms = max(1, int(self.timeout_s * 1000))
         head = encoded_head(self._fields + _IN_PARTS, self._request_id, left_ms, timeout_ms)

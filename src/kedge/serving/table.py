@@ -44,6 +44,10 @@ class Variant:
     """Its instances in the fleet that takes over from `instances`, while both serve."""
     new_share: float = 0.0
     """The part of its requests that `new` gets: 0 to 1."""
+    most_concurrent: int = 0
+    """Requests of a serverless variant that are taken on at a time; 0 for any other variant."""
+    provisioned: int = 0
+    """How many of them its warm instances are for."""
 
     @property
     def every_instance(self) -> tuple[Instance, ...]:
@@ -119,11 +123,13 @@ class TableRefused(ValueError):
 def encode(table: RoutingTable) -> bytes:
     members = asdict(replace(table, directory=Directory(), tags={}))
     del members["_index"]
-    # Releases that know no shadows or new instances read all tables without them.
+    # Releases that know no shadows, new instances or serverless variants read all tables without them.
     for endpoint in members["endpoints"]:
         for variant in (*endpoint["variants"], endpoint["shadow"] or {"new": True}):
             if not variant["new"]:
                 del variant["new"], variant["new_share"]
+            if not variant.get("most_concurrent", True):
+                del variant["most_concurrent"], variant["provisioned"]
         if endpoint["shadow"] is None:
             del endpoint["shadow"]
     principals = {id_: vars(each) for id_, each in table.directory.principals.items()}
