@@ -58,7 +58,7 @@ class Waking:
         if variant.serverless:
             return False  # as many as it needs come by its own rule
         if resource.status != Status.IN_SERVICE:
-            return Status(resource.status) is Status.UPDATING
+            return Status(resource.status) in (Status.UPDATING, Status.ROLLING_BACK)
         if endpoint.failure_reason and self._has_just_failed(resource.modified_at.timestamp()):
             self._not_before_s[place] = self._clock.monotonic_s() + RETRY_S
             return False

@@ -211,7 +211,9 @@ class Controller:
                     failed = endpoint.failed(reason)
                     await asyncio.to_thread(self._write, held, resource, failed, Status.FAILED)
                 case steps.RollBack(reason):
-                    await asyncio.to_thread(self._write, held, resource, shifting.turned_back(endpoint, reason))
+                    back = shifting.turned_back(endpoint, reason)
+                    status = None if endpoint.pending is not None else Status.ROLLING_BACK
+                    await asyncio.to_thread(self._write, held, resource, back, status)
                 case steps.StayMixed(reason):
                     stuck = shifting.stuck(endpoint, reason)
                     await asyncio.to_thread(self._write, held, resource, stuck, Status.UPDATE_ROLLBACK_FAILED)

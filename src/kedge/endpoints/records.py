@@ -28,13 +28,15 @@ class Status(StrEnum):
     CREATING = "Creating"
     IN_SERVICE = "InService"
     UPDATING = "Updating"
+    ROLLING_BACK = "RollingBack"
+    """A change of weights or capacities has failed, and what it began is taken back."""
     FAILED = "Failed"
     DELETING = "Deleting"
     UPDATE_ROLLBACK_FAILED = "UpdateRollbackFailed"
 
     @property
     def in_transition(self) -> bool:
-        return self in (Status.CREATING, Status.UPDATING, Status.DELETING)
+        return self in (Status.CREATING, Status.UPDATING, Status.ROLLING_BACK, Status.DELETING)
 
     @property
     def upper_snake(self) -> str:
