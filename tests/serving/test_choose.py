@@ -17,7 +17,9 @@ from kedge.serving.choose import (
     apportion,
     at_home,
     block_length,
+    by_prefix,
     instance,
+    prefix_key,
     shares,
     sticky,
 )
@@ -148,6 +150,24 @@ def test_a_key_stays_at_home_until_it_is_crowded(key: str, names: list[str], dat
     outstanding = data.draw(st.lists(st.integers(0, 100), min_size=len(names), max_size=len(names)))
     chosen = at_home(key, names, outstanding)
     assert outstanding[chosen] < CROWDED + CROWDING * sum(outstanding) / len(outstanding)
+
+
+@given(st.binary(max_size=50), st.text("ab", max_size=3), ids, st.integers(1, 5), st.floats(0, 0.999), st.data())
+def test_bodies_that_begin_alike_have_one_home_until_it_is_busy(
+    body: bytes, id_: str, names: list[str], threshold: int, draw: float, data: st.DataObject
+) -> None:
+    key = prefix_key(body, 20, id_)
+    assert key == prefix_key(body[:20] + (b"more" if len(body) >= 20 else b""), 20, id_)
+    assert key != prefix_key(body, 20, id_ + "c")
+    home = by_prefix(key, names, [0] * len(names), threshold, draw)
+    order = data.draw(st.permutations(names))
+    assert order[by_prefix(key, order, [0] * len(names), threshold, draw)] == names[home]
+    outstanding = data.draw(st.lists(st.integers(0, 10), min_size=len(names), max_size=len(names)))
+    chosen = by_prefix(key, names, outstanding, threshold, draw)
+    if outstanding[home] < threshold:
+        assert chosen == home
+    else:
+        assert outstanding[chosen] == min(outstanding)
 
 
 NAMES = ["a", "b", "c"]

@@ -32,6 +32,8 @@ STORED = (
     "CrossRegionTrafficConfig",
 )
 
+PREFIX_AWARE = "PREFIX_AWARE"
+
 
 def checked(request: Mapping[str, Any]) -> dict[str, Any]:
     """The document of a request, with defaults filled in. Raises ValidationFailed. PURE."""
@@ -43,6 +45,7 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
             raise ValidationFailed(f'The variant name "{name}" was non-unique within the request.')
         names.add(name)
         _check_capacity(variant)
+        _check_routing(variant)
     if shadow and (len(production), len(shadow)) != (1, 1):
         raise ValidationFailed(
             f"With shadow variants there is exactly one production and one shadow variant; {len(production)} and "
@@ -80,6 +83,21 @@ def _check_shadowed(request: Mapping[str, Any]) -> None:
                 f"Variant {variant['VariantName']} gives ServerlessConfig; with shadow variants every variant has an "
                 "InstanceType."
             )
+
+
+def _check_routing(variant: Mapping[str, Any]) -> None:
+    """Raises ValidationFailed."""
+    given = variant.get("RoutingConfig", {})
+    strategy, prefixes = given.get("RoutingStrategy"), given.get("PrefixAwareRoutingConfig")
+    lead = f"RoutingConfig of variant {variant['VariantName']}"
+    if strategy != PREFIX_AWARE and prefixes is not None:
+        raise ValidationFailed(
+            f"{lead} gives PrefixAwareRoutingConfig with the RoutingStrategy {strategy}; it belongs to {PREFIX_AWARE}."
+        )
+    if strategy == PREFIX_AWARE:
+        for member in ("PrefixLength", "ConcurrencyThreshold"):
+            if member not in (prefixes or {}):
+                raise ValidationFailed(f"{lead} has the RoutingStrategy {PREFIX_AWARE}, which needs {member}.")
 
 
 def _check_capacity(variant: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from kedge.errors import ResourceLimitExceeded, ValidationFailed
 from kedge.models.records import Servable, servable
 from kedge.serving.runtimes import images
 
-ROUTING_STRATEGIES = ("RANDOM", "LEAST_OUTSTANDING_REQUESTS")
+ROUTING_STRATEGIES = ("RANDOM", "LEAST_OUTSTANDING_REQUESTS", "PREFIX_AWARE")
 ECHOED = ("AsyncInferenceConfig", "MetricsConfig", "CrossRegionTrafficConfig")
 ECHOED_OF_VARIANT = ("ManagedInstanceScaling", "RoutingConfig", "CapacityReservationConfig")
 _NO_CAPTURE = {"EnableCapture": False}
@@ -143,7 +143,7 @@ def _unserved_variant(variant: Mapping[str, Any]) -> str:
     if variant.get("ManagedInstanceScaling", {}).get("Status") == "ENABLED":
         return "managed instance scaling (ManagedInstanceScaling)"
     strategy = variant.get("RoutingConfig", {}).get("RoutingStrategy", "RANDOM")
-    return "" if strategy in ROUTING_STRATEGIES else f"the routing strategy {strategy}"
+    return "" if strategy in ROUTING_STRATEGIES else f"the routing strategy {strategy} (RoutingConfig)"
 
 
 def variant_of_config(

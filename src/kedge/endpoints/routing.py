@@ -116,6 +116,7 @@ def copied_share(shadow_weight: float, production_weight: float) -> float:
 
 def _variant(name: str, weight: float, variant: Variant, instances: tuple[table.Instance, ...]) -> table.Variant:
     """variant: whose settings count."""
+    prefixes = variant.echo.get("RoutingConfig", {}).get("PrefixAwareRoutingConfig", {})
     return table.Variant(
         name,
         weight,
@@ -125,6 +126,8 @@ def _variant(name: str, weight: float, variant: Variant, instances: tuple[table.
         many_models=tuple(each.name for each in variant.containers if each.models),
         most_concurrent=variant.serverless.get(serverless.MOST, 0),
         provisioned=serverless.provisioned(variant),
+        prefix_bytes=prefixes.get("PrefixLength", 0),
+        prefix_threshold=prefixes.get("ConcurrencyThreshold", 0),
     )
 
 

@@ -103,6 +103,19 @@ def too_concurrent(variant: str, most: int) -> TooConcurrent:
     )
 
 
+def no_session(session: str, endpoint: str) -> errors.RuntimeValidationError:
+    return errors.RuntimeValidationError(
+        f'Session "{session[:256]}" of endpoint {endpoint} does not exist, has expired or was closed. NEW_SESSION as '
+        "SessionId opens another."
+    )
+
+
+def session_held_up(variant: str) -> errors.ServiceUnavailable:
+    return errors.ServiceUnavailable(
+        f"The instance of variant {variant} that holds the session is not healthy; open another session."
+    )
+
+
 def no_target_model(endpoint: str) -> errors.RuntimeValidationError:
     """As seen in aws/amazon-sagemaker-examples#1026."""
     return errors.RuntimeValidationError(

@@ -155,6 +155,24 @@ def at_home(key: str, ids: Sequence[str], outstanding: Sequence[int]) -> int:
     return next((index for index in order if outstanding[index] < most), order[0])
 
 
+def by_prefix(key: str, ids: Sequence[str], outstanding: Sequence[int], threshold: int, draw: float) -> int:
+    """The index of the instance that answers requests whose bodies begin alike, so that it knows the beginning already.
+
+    key: of the beginning. Every router finds the same one, as in `at_home`. When it has `threshold` unanswered requests
+    the least busy one of all takes this one, by a draw among equals. draw: at least 0 and below 1.
+    """
+    home = min(range(len(ids)), key=lambda index: _weight(key, ids[index]))
+    if outstanding[home] < threshold:
+        return home
+    return instance("LEAST_OUTSTANDING_REQUESTS", outstanding, draw)
+
+
+def prefix_key(body: bytes, length: int, id_: str) -> str:
+    """Of the first `length` bytes of a body. id_: tells applications apart whose bodies begin alike; "" for none."""
+    digest = hashlib.blake2b(body[:length], digest_size=16, key=id_.encode()[:64])
+    return digest.hexdigest()
+
+
 @lru_cache(4096)
 def _weight(key: str, id_: str) -> bytes:
     return hashlib.blake2b(f"{id_}/{key}".encode(), digest_size=8).digest()

@@ -16,12 +16,14 @@ from kedge.serving.capture.records import Source
 from kedge.serving.capture.tap import Stream, Tap
 from kedge.serving.meter import Concurrent, Place, Told
 from kedge.serving.retry import Budget
+from kedge.serving.sessions import Session, holder_of
 from kedge.serving.table import BY_CONFIG, BY_INSTANCE, Endpoint, Instance, RoutingTable, Variant
 from kedge.serving.upstream import MAX_OUTSTANDING, Upstream
 from kedge.shadowing.mirror import Mirror, Mirrors
 
 log = logging.getLogger(__name__)
 
+_MOST_CLOSED = 10_000
 MAX_WAITING = 1000
 """Requests per variant that wait until an instance is healthy again."""
 
@@ -31,6 +33,10 @@ class Job(Protocol):
 
     affinity: str
     """What its instance should have loaded already: the name of a model; "" for no preference."""
+    pinned: str
+    """Id of the instance that holds its session, and that alone can answer it; "" for none."""
+    prefix: str
+    """Of what its body begins with (choose.prefix_key), where that chooses the instance; else ""."""
     is_suspect: bool
     """An instance died with it in flight, so it may have been the cause."""
     refused_by: Collection[Upstream]
@@ -180,6 +186,9 @@ class Pool:
         if self._closed:  # an instance that left has given it back: here it would wait for one that never comes
             job.reroute()
             return
+        if job.pinned:
+            self._submit_pinned(job)
+            return
         upstream = self._pick(job)
         if upstream is not None:
             job.send_to(upstream)
@@ -195,6 +204,22 @@ class Pool:
         self._hurry()
         if sleeps:
             job.wake()
+
+    def _submit_pinned(self, job: Job) -> None:
+        """It waits for nothing: what an instance held that is being started again is gone."""
+        found = [each for each in self._ready if each.instance.id == job.pinned]
+        if not found or (job.is_suspect and found[0].suspect is not None):
+            raise answers.session_held_up(self.variant.name)
+        upstream = found[0]
+        if upstream.outstanding >= MAX_OUTSTANDING:
+            raise errors.Throttled(f"The instance has {MAX_OUTSTANDING} unanswered requests; try again later.")
+        if job.is_suspect:
+            upstream.suspect = job
+        job.send_to(upstream)
+
+    def instance_of(self, session: Session) -> str:
+        """The id of its instance; "" where the variant has none that holds it."""
+        return next((i.id for i in self._upstreams if holder_of(i.id) == session.holder), "")
 
     def forget(self, job: Job) -> None:
         """It waits no more."""
@@ -271,6 +296,9 @@ class Pool:
             outstanding = [each.outstanding for each in ready]
             if job.affinity:
                 index = choose.at_home(job.affinity, [each.instance.id for each in ready], outstanding)
+            elif job.prefix and not self._admission.overloaded:
+                ids, threshold = [each.instance.id for each in ready], self.variant.prefix_threshold
+                index = choose.by_prefix(job.prefix, ids, outstanding, threshold, self._random.random())
             else:
                 # With a queue that is kept short, an even draw would leave some of them idle.
                 routing = "LEAST_OUTSTANDING_REQUESTS" if self._admission.overloaded else self.variant.routing
@@ -297,6 +325,10 @@ class Route:
         self._pools: dict[str, Pool] = {}
         self._split = choose.Split((), random)
         self._named_weights: tuple[tuple[str, float], ...] = ()
+        self.keeps_sessions = False
+        """Whether its model has opened one, so that an id of no session is none."""
+        self._closed_sessions: dict[Session, None] = {}
+        """Those that have not expired yet."""
         self.update(endpoint, now_s)
 
     def update(self, endpoint: Endpoint, now_s: float) -> None:
@@ -372,6 +404,23 @@ class Route:
     def pool(self, variant: str) -> Pool | None:
         return self._pools.get(variant)
 
+    def holder(self, session: Session, now_s: float) -> tuple[Pool, str] | None:
+        """Whose it is, and the instance's id; None once it is over or its instance has gone. now_s: since 1970."""
+        if session.expires_s <= now_s or session in self._closed_sessions:
+            return None
+        for pool in self._pools.values():
+            if instance := pool.instance_of(session):
+                return pool, instance
+        return None
+
+    def close_session(self, session: Session, now_s: float) -> None:
+        """The model says that it is over. Other routers hear it from the model."""
+        if len(self._closed_sessions) >= _MOST_CLOSED:
+            over = [each for each in self._closed_sessions if each.expires_s <= now_s]
+            for each in over or list(self._closed_sessions)[: _MOST_CLOSED // 2]:
+                del self._closed_sessions[each]
+        self._closed_sessions[session] = None
+
     def concurrent(self) -> Iterator[Concurrent]:
         """Of the variants that have something to do, or had since this was asked last."""
         for pool in self._every_pool():
@@ -401,9 +450,12 @@ class Fleet:
         self._tap = tap
         self._mirrors = mirrors
         self._routes: dict[tuple[str, str, str], Route] = {}
+        self.session_key = b""
+        """By which ids of sessions are sealed."""
 
     def swap(self, table: RoutingTable, now_s: float) -> None:
         """Serve this table from now on. What stays the same keeps its connections and its place in the split."""
+        self.session_key = bytes.fromhex(table.seal_key)
         wanted = {(each.account, each.region, each.name): each for each in table.endpoints}
         gone = [self._routes.pop(key) for key in self._routes.keys() - wanted.keys()]
         for key, endpoint in wanted.items():

@@ -137,7 +137,7 @@ class StreamingInvocation(Invocation):
             return False
         try:
             content_type, attributes = str(head.get("content_type") or ""), str(head.get("custom_attributes") or "")
-            lines = answer_lines(content_type, self._variant, attributes, streamed=True)
+            lines = answer_lines(content_type, self._variant, attributes, streamed=True) + self._session_lines(head)
         except ValueError as error:
             self._model_lost(answers.model_error(self._route.endpoint, self._stream_name, 500, str(error)))
             return False

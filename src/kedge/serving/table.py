@@ -35,7 +35,7 @@ class Variant:
     """Share of the traffic: weight / sum of the endpoint's weights. 0 means only on request (TargetVariant)."""
     instances: tuple[Instance, ...]
     routing: str = "RANDOM"
-    """RANDOM or LEAST_OUTSTANDING_REQUESTS."""
+    """RANDOM, LEAST_OUTSTANDING_REQUESTS or PREFIX_AWARE."""
     hostnames: tuple[str, ...] = ()
     """Its containers, where a request has to name one of them (TargetContainerHostname)."""
     many_models: tuple[str, ...] = ()
@@ -48,6 +48,10 @@ class Variant:
     """Requests of a serverless variant that are taken on at a time; 0 for any other variant."""
     provisioned: int = 0
     """How many of them its warm instances are for."""
+    prefix_bytes: int = 0
+    """PREFIX_AWARE: requests whose bodies begin with the same so many bytes go to the same instance; 0 for others."""
+    prefix_threshold: int = 0
+    """Unanswered requests of an instance from which they go to another."""
 
     @property
     def every_instance(self) -> tuple[Instance, ...]:
@@ -123,13 +127,15 @@ class TableRefused(ValueError):
 def encode(table: RoutingTable) -> bytes:
     members = asdict(replace(table, directory=Directory(), tags={}))
     del members["_index"]
-    # Releases that know no shadows, new instances or serverless variants read all tables without them.
+    # Releases that know no shadows, new instances, serverless variants or prefixes read all tables without them.
     for endpoint in members["endpoints"]:
         for variant in (*endpoint["variants"], endpoint["shadow"] or {"new": True}):
             if not variant["new"]:
                 del variant["new"], variant["new_share"]
             if not variant.get("most_concurrent", True):
                 del variant["most_concurrent"], variant["provisioned"]
+            if not variant.get("prefix_bytes", True):
+                del variant["prefix_bytes"], variant["prefix_threshold"]
         if endpoint["shadow"] is None:
             del endpoint["shadow"]
     principals = {id_: vars(each) for id_, each in table.directory.principals.items()}
