@@ -15,6 +15,7 @@ from kedge.serving.choose import (
     NoTraffic,
     Split,
     apportion,
+    at_first,
     at_home,
     block_length,
     by_prefix,
@@ -168,6 +169,22 @@ def test_bodies_that_begin_alike_have_one_home_until_it_is_busy(
         assert chosen == home
     else:
         assert outstanding[chosen] == min(outstanding)
+
+
+@given(weights_of_an_endpoint, st.integers(1, 1000), st.floats(0, 1, exclude_max=True))
+def test_a_first_block_is_rounded_by_less_than_one_each(weights: list[float], length: int, random: float) -> None:
+    parts = shares(weights)
+    counts, owed = at_first(parts, length, random)
+    assert sum(counts) == length
+    assert sum(owed) == 0
+    assert all(abs(each) < 1 for each in owed)
+    assert all(count == 0 for part, count in zip(parts, counts, strict=True) if not part)
+
+
+def test_splits_that_are_begun_anew_are_fair_on_average() -> None:
+    random = Random(1)
+    drawn = Counter(Split((1.0, 2.0), random).draw() for _ in range(6000))
+    assert abs(drawn[0] / 6000 - 1 / 3) < 4 * math.sqrt(2 / 9 / 6000)
 
 
 NAMES = ["a", "b", "c"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -170,6 +171,8 @@ def run(
         say(f"uploading {archive.stat().st_size:,} bytes to s3://{server.bucket}/{key}")
         server.client("s3").upload_file(str(archive), server.bucket, key)
 
+    if way.is_asked_for and (not before or before["EndpointStatus"] == "Failed"):
+        say(f"{endpoint} is new: no traffic has to move, so how it is to move counts from the next deployment on")
     tags = [{"Key": TAG, "Value": endpoint}]
     sagemaker.create_model(
         ModelName=full_name,
@@ -177,24 +180,28 @@ def run(
         PrimaryContainer={"Image": image, "ModelDataUrl": f"s3://{server.bucket}/{key}"},
         Tags=tags,
     )
-    sagemaker.create_endpoint_config(
-        EndpointConfigName=full_name, ProductionVariants=variants, Tags=[*tags, *way.trial_tags()]
-    )
-    if before and before["EndpointStatus"] == "Failed":
-        say(f"removing the failed endpoint {endpoint}")
-        sagemaker.delete_endpoint(EndpointName=endpoint)
-        wait_until_gone(sagemaker, endpoint)
-        before = None
-    if before:
-        config = way.deployment_config()
-        given = {} if config is None else {"DeploymentConfig": config}
-        sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=full_name, **given)
-    else:
-        sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=full_name, Tags=tags)
-    settled = wait_until_settled(sagemaker, endpoint, say, SETTLE_S + way.waits_s)
-    if settled["EndpointConfigName"] != full_name:
-        reason = settled.get("FailureReason") or "no reason was given"
-        raise Failed(f"{endpoint} was not updated and serves what it served before: {reason}")
+    try:
+        sagemaker.create_endpoint_config(
+            EndpointConfigName=full_name, ProductionVariants=variants, Tags=[*tags, *way.trial_tags()]
+        )
+        if before and before["EndpointStatus"] == "Failed":
+            say(f"removing the failed endpoint {endpoint}")
+            sagemaker.delete_endpoint(EndpointName=endpoint)
+            wait_until_gone(sagemaker, endpoint)
+            before = None
+        if before:
+            config = way.deployment_config()
+            given = {} if config is None else {"DeploymentConfig": config}
+            sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=full_name, **given)
+        else:
+            sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=full_name, Tags=tags)
+        settled = wait_until_settled(sagemaker, endpoint, say, SETTLE_S + way.waits_s)
+        if settled["EndpointConfigName"] != full_name:
+            reason = settled.get("FailureReason") or "no reason was given"
+            raise Failed(f"{endpoint} was not updated and serves what it served before: {reason}")
+    except Exception:
+        _remove_unused(sagemaker, endpoint, full_name)
+        raise
     say(f"in service after {time.monotonic() - started:.1f} s")
     return {
         "endpoint": endpoint,
@@ -244,6 +251,21 @@ def wait_until_settled(
             raise Failed(f"{endpoint} is {status}: {found.get('FailureReason') or 'no reason was given'}")
         time.sleep(_POLL_S)
     raise Failed(f"{endpoint} is still {status} after {patience_s:.0f} s; look at `kedge logs {endpoint}`.")
+
+
+def _remove_unused(sagemaker: Any, endpoint: str, name: str) -> None:
+    """The model and the endpoint configuration that were made for a deployment that has failed, unless it may go on."""
+    from botocore.exceptions import ClientError
+
+    found = describe(sagemaker, endpoint)
+    if found is not None and found["EndpointStatus"] != "Failed":
+        pending = found.get("PendingDeploymentSummary", {}).get("EndpointConfigName")
+        if name in (found.get("EndpointConfigName"), pending) or found["EndpointStatus"] == "UpdateRollbackFailed":
+            return
+    with contextlib.suppress(ClientError):  # it was not made
+        sagemaker.delete_endpoint_config(EndpointConfigName=name)
+    with contextlib.suppress(ClientError):
+        sagemaker.delete_model(ModelName=name)
 
 
 def wait_until_gone(sagemaker: Any, endpoint: str) -> None:

@@ -13,6 +13,7 @@ from kedge.async_inference import config as asynchronous
 from kedge.call import Call
 from kedge.documents import Kind
 from kedge.endpoints import capture, changing, serverless, trial
+from kedge.endpoints.fleets import check_weight
 from kedge.endpoints.records import CONFIG_KIND
 from kedge.errors import ValidationFailed
 from kedge.store.store import Transaction
@@ -46,6 +47,7 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
         names.add(name)
         _check_capacity(variant)
         _check_routing(variant)
+        check_weight(name, variant.get("InitialVariantWeight", 1.0))
     if shadow and (len(production), len(shadow)) != (1, 1):
         raise ValidationFailed(
             f"With shadow variants there is exactly one production and one shadow variant; {len(production)} and "

@@ -21,6 +21,8 @@ from kedge.serving.runtimes import images
 ROUTING_STRATEGIES = ("RANDOM", "LEAST_OUTSTANDING_REQUESTS", "PREFIX_AWARE")
 ECHOED = ("AsyncInferenceConfig", "MetricsConfig", "CrossRegionTrafficConfig")
 ECHOED_OF_VARIANT = ("ManagedInstanceScaling", "RoutingConfig", "CapacityReservationConfig")
+LARGEST_WEIGHT = (2 - 2**-23) * 2.0**127
+"""VariantWeight is a float of 32 bits."""
 _NO_CAPTURE = {"EnableCapture": False}
 _GIB = 1024**3
 
@@ -226,8 +228,16 @@ def retained(fleet: Fleet, live: Fleet, excluded: Collection[str]) -> Fleet:
     return replace(fleet, variants=tuple(kept(variant) for variant in fleet.variants))
 
 
+def check_weight(variant: str, weight: float) -> None:
+    """Raises ValidationFailed."""
+    if weight > LARGEST_WEIGHT:
+        raise ValidationFailed(f"The weight of variant {variant} is {weight:g}; it is at most {LARGEST_WEIGHT:g}.")
+
+
 def check_weights(fleet: Fleet) -> None:
-    """Raises ValidationFailed when no variant would answer a request."""
+    """Raises ValidationFailed when no variant would answer a request, or a weight is none that AWS can hold."""
+    for variant in fleet.variants:
+        check_weight(variant.name, variant.desired_weight)
     if not any(variant.desired_weight > 0 for variant in fleet.production):
         names = ", ".join(variant.name for variant in fleet.production)
         raise ValidationFailed(f"The weights of all variants ({names}) are 0; at least one has to be above 0.")
