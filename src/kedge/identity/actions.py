@@ -97,6 +97,28 @@ def _elsewhere(action: str, operation: str, asked: Asked) -> list[Need]:
     return [Need(action, "*", _tags_in(asked.parameters))]
 
 
+# Application Auto Scaling
+
+_OF_ANY_TARGET = re.compile("Describe.*|GetPredictiveScalingForecast")
+
+
+def _scaling(action: str, operation: str, asked: Asked) -> list[Need]:
+    """A target's id, by which its ARN ends, is known once it is there: one that is named otherwise is any target."""
+    given = asked.parameters
+    keys = {"service-namespace": "ServiceNamespace", "scalable-dimension": "ScalableDimension"}
+    context: dict[str, Values] = {
+        f"{PREFIXES['application-autoscaling']}:{key}": (str(given[member]),)
+        for key, member in keys.items()
+        if member in given
+    }
+    if _OF_ANY_TARGET.fullmatch(operation):
+        resource = "*"
+    else:
+        named = str(given.get("ResourceARN", ""))
+        resource = named if named.startswith("arn:") else asked.arn("application-autoscaling", "scalable-target/*")
+    return [Need(action, resource, {**context, **_tags_in(given)})]
+
+
 # SageMaker
 
 _KINDS = {"UpdateEndpointWeightsAndCapacities": ("EndpointName",)}
@@ -633,6 +655,7 @@ def _said(value: object) -> str:
 
 
 _SERVICES: Mapping[str, Callable[[str, str, Asked], list[Need]]] = {
+    "application-autoscaling": _scaling,
     "cloudwatch": _cloudwatch,
     "iam": _iam,
     "kms": _kms,
