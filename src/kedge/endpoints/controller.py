@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from kedge.clock import Clock
 from kedge.compute.base import Engine, TaskState, TaskStatus
@@ -204,9 +205,11 @@ class Controller:
                 case steps.StepBack():
                     await asyncio.to_thread(self._write, held, resource, shifting.stepped_back(endpoint))
                 case steps.Promote():
-                    await asyncio.to_thread(self._write, held, resource, endpoint.promoted())
+                    await asyncio.to_thread(self._write, held, resource, endpoint.promoted(now_s))
                 case steps.GoInService():
-                    await asyncio.to_thread(self._write, held, resource, endpoint, Status.IN_SERVICE)
+                    # What was taken back may have answered requests in the meantime.
+                    settled = replace(endpoint, divided_at_s=now_s) if endpoint.failure_reason else endpoint
+                    await asyncio.to_thread(self._write, held, resource, settled, Status.IN_SERVICE)
                 case steps.Fail(reason):
                     failed = endpoint.failed(reason)
                     await asyncio.to_thread(self._write, held, resource, failed, Status.FAILED)

@@ -223,6 +223,9 @@ class Endpoint:
     failure_reason: str = ""
     deployment: Mapping[str, Any] | None = None
     """The last DeploymentConfig that was given."""
+    divided_at_s: float = 0.0
+    """Since when its traffic is divided as it is now among these variants and models, in seconds since 1970; 0 where
+    that is not known. A change of capacity does not move it."""
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -249,11 +252,13 @@ class Endpoint:
     def fleet(self, number: int) -> Fleet | None:
         return next((fleet for fleet in self.present if fleet.number == number), None)
 
-    def promoted(self) -> Endpoint:
+    def promoted(self, now_s: float = 0.0) -> Endpoint:
         """The pending fleet serves; without one, the live fleet serves with the size that it should have."""
         fleet = self.pending or self.live
         assert fleet is not None, "nothing to promote"
-        return replace(self, live=fleet.promoted(), pending=None, beside=None, shift=None, config=fleet.config)
+        is_new = fleet is self.pending or any(v.current_weight != v.desired_weight for v in fleet.variants)
+        promoted = replace(self, live=fleet.promoted(), pending=None, beside=None, shift=None, config=fleet.config)
+        return replace(promoted, divided_at_s=now_s) if is_new else promoted
 
     def failed(self, reason: str) -> Endpoint:
         return replace(self, failure_reason=shortened(reason))

@@ -29,6 +29,7 @@ _GONE: Mapping[str, Any] = {
     "FailureReason": "",
     "Fleets": [],
     "Alarms": [],
+    "TrafficSince": 0.0,
     "PreviousEndpointConfigName": "",
 }
 
@@ -60,7 +61,8 @@ def picture(call: Call, name: str, ready: frozenset[str]) -> Answer:
 
     Needs sagemaker:DescribeEndpoint.
 
-    ready: ids of the instances that could answer. Times are seconds since 1970. Raises ValidationFailed.
+    ready: ids of the instances that could answer. Times are seconds since 1970; TrafficSince is when the traffic began
+    to be divided as it is. Raises ValidationFailed.
     """
     call.require(call, "sagemaker:DescribeEndpoint", arn_of(call.scope.region, call.scope.account, name), {})
     lines = past.lines(call.store, call.scope, name.lower())
@@ -75,6 +77,7 @@ def picture(call: Call, name: str, ready: frozenset[str]) -> Answer:
         "FailureReason": endpoint.failure_reason,
         "Fleets": _fleets(endpoint, resource, ready),
         "Alarms": [],
+        "TrafficSince": endpoint.divided_at_s or resource.modified_at.timestamp(),
         "Deployments": lines,
         "PreviousEndpointConfigName": past.served_before(lines, endpoint),
     }
