@@ -176,14 +176,18 @@ class Controller:
 
     async def _advance(self, resource: Resource, seen: Observed, held: tuple[str, int]) -> None:
         endpoint, now_s = Endpoint.of(resource.document), seen.now_s
-        for action in plan(endpoint, Status(resource.status), seen):
+        actions = plan(endpoint, Status(resource.status), seen)
+        # A zone goes off with all that is in it: what was asked of one instance should not be asked of the next to die.
+        kills = [each.task_id for each in actions if isinstance(each, steps.Stop) and each.at_once]
+        await asyncio.gather(*(self._engine.stop(id_, at_once=True) for id_ in kills))
+        for action in actions:
             match action:
                 case steps.Prepare(number):
                     self._preparation.begin(resource, endpoint, number, held)
                 case steps.Start(member, zone):
                     await self._start(resource, endpoint, member, zone)
-                case steps.Stop(task_id, at_once):
-                    await self._engine.stop(task_id, at_once=at_once)
+                case steps.Stop(task_id, at_once) if not at_once:
+                    await self._engine.stop(task_id)
                 case steps.StartMove(move):
                     if await asyncio.to_thread(self._has_room, move.to.variant):
                         await self._start(resource, endpoint, move.to, move.zone)
