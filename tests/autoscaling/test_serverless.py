@@ -89,6 +89,20 @@ async def test_a_request_wakes_it(following: Following):
     assert (await following.world.describe("e"))["EndpointStatus"] == "InService"
 
 
+async def test_it_wakes_and_sleeps_after_a_restart_of_the_control_process(following: Following):
+    await following.begin()
+    following.pass_by(301)
+    following.restart()
+    following.report(1, instances=0)
+    following.look()
+    assert following.count == 1
+    following.restart()
+    following.pass_by(299)
+    assert following.count == 1
+    following.pass_by(3)
+    assert following.count == 0
+
+
 async def test_an_instance_for_each_request_at_a_time_and_no_more_than_it_may_have(following: Following):
     await following.begin(most=3)
     following.pass_by(6, requests=2)
