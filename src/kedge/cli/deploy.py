@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from kedge.cli import rollout
 from kedge.cli.failures import Failed
@@ -130,11 +131,15 @@ def deploy(
     say = quiet if as_json else progress()
     endpoint = name or endpoint_name(model_path)
     new = serverless_members(serverless, max_concurrency, provisioned_concurrency)
+    source = click.get_current_context().get_parameter_source
+    says = any(source(each) is not ParameterSource.DEFAULT for each in ("instance_type", "instance_count"))
+    if new and says:
+        raise click.UsageError("--serverless has no --instance-type and no --instance-count: choose one of the two.")
     if not new:
         new = {"InstanceType": instance_type, "InitialInstanceCount": instance_count}
     if weight is not None:
         new["InitialVariantWeight"] = weight
-    result = run(server, model_path, endpoint, variant, new, image, say, way)
+    result = run(server, model_path, endpoint, variant, new, image, say, way, keeps_serverless=not says)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     else:
@@ -150,13 +155,23 @@ def run(
     image: str,
     say: Callable[[str], None],
     way: Rollout = AT_ONCE,
+    *,
+    keeps_serverless: bool = False,
 ) -> dict[str, Any]:
-    """Pack, upload, create, wait. Returns names, ARN and URL. Raises Failed with the endpoint's FailureReason."""
+    """Pack, upload, create, wait. Returns names, ARN and URL. Raises Failed with the endpoint's FailureReason.
+
+    keeps_serverless: a serverless variant stays one, since instances could not become serverless again.
+    """
     started = time.monotonic()
     sagemaker = server.client("sagemaker")
     before = describe(sagemaker, endpoint)
     existing = _variants(sagemaker, before) if before and before["EndpointStatus"] != "Failed" else []
     full_name = f"{endpoint[:40].strip('-')}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+    before_it = [each for each in existing if variant in (None, each["VariantName"]) and "ServerlessConfig" in each]
+    if keeps_serverless and before_it and "ServerlessConfig" not in new:
+        of_instances = ("InstanceType", "InitialInstanceCount")
+        new = {name: value for name, value in new.items() if name not in of_instances}
+        new["ServerlessConfig"] = before_it[0]["ServerlessConfig"]
     variants = place_variant(existing, {**new, "ModelName": full_name}, variant)
     for each in variants:
         each.setdefault("InitialVariantWeight", _weight_of(existing, each["VariantName"]))
