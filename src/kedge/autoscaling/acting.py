@@ -11,15 +11,16 @@ from typing import Any
 
 from kedge.autoscaling.policy import AT_MAXIMUM, AT_MINIMUM, Wish
 from kedge.autoscaling.records import ACTIVITY, Activity, Target
+from kedge.autoscaling.scaled import scale, variant_of
 from kedge.endpoints.records import Endpoint, Status
-from kedge.endpoints.scaling import Room, scale
+from kedge.endpoints.scaling import Room
 from kedge.store.records import Resource
 from kedge.store.transaction import Transaction
 
 IN_PROGRESS, SUCCESSFUL, FAILED, OVERRIDDEN, UNFULFILLED = (
     "InProgress", "Successful", "Failed", "Overridden", "Unfulfilled",
 )  # fmt: skip
-ANOTHER = "The desired instance count was changed by another request."
+ANOTHER = "The desired count was changed by another request."
 RETRY_S = 30.0
 """After a change that failed, until the next one that nobody asks for."""
 
@@ -42,8 +43,7 @@ def begin(
     Raises Unscalable, ResourceLimitExceeded, ConcurrentChange.
     """
     target, now_s = Target.of(found.document), now.timestamp()
-    scalable = target.scalable
-    scale(tx, found.scope, scalable.endpoint, scalable.variant, wanted, room)
+    scale(tx, found.scope, target.scalable, wanted, room)
     _end_running(tx, found, target, OVERRIDDEN, ANOTHER, now)  # another request came before its end was seen
     activity = _activity(target, wanted, cause, now_s)
     tx.insert(found.scope, ACTIVITY, f"{found.name}|{activity.id}", activity.document(), IN_PROGRESS)
@@ -80,13 +80,17 @@ def _end_running(tx: Transaction, found: Resource, target: Target, status: str, 
 
 
 def _end(target: Target, endpoint: Endpoint, status: str) -> tuple[str, str]:
-    variant = endpoint.live.variant(target.scalable.variant) if endpoint.live else None
+    variant = variant_of(endpoint, target.scalable)
     if status == Status.IN_SERVICE and variant is not None and variant.desired_count == target.wanted:
         return SUCCESSFUL, (
-            f"Successfully set desired instance count to {target.wanted}. Change successfully fulfilled by sagemaker."
+            f"Successfully set desired {_what(target)} count to {target.wanted}. Change successfully fulfilled by "
+            "sagemaker."
         )
     if status == Status.FAILED or endpoint.failure_reason:
-        return FAILED, f"Failed to set desired instance count to {target.wanted}. Reason: {endpoint.failure_reason}"
+        return (
+            FAILED,
+            f"Failed to set desired {_what(target)} count to {target.wanted}. Reason: {endpoint.failure_reason}",
+        )
     return OVERRIDDEN, ANOTHER
 
 
@@ -98,7 +102,7 @@ def fail(
     holds_up: whether the next change waits for RETRY_S.
     """
     target, now_s = Target.of(found.document), now.timestamp()
-    message = f"Failed to set desired instance count to {wanted}. Reason: {reason}"
+    message = f"Failed to set desired {_what(target)} count to {wanted}. Reason: {reason}"
     tell(tx, found, FAILED, replace(_activity(target, wanted, cause, now_s), end_s=now_s, message=message))
     if holds_up:
         tx.observe(found, replace(target, not_before_s=now_s + RETRY_S).document())
@@ -141,7 +145,11 @@ def _activity(target: Target, wanted: int, cause: str, now_s: float) -> Activity
         uuid.uuid4().hex,
         target.resource_id,
         target.dimension,
-        f"Setting desired instance count to {wanted}.",
+        f"Setting desired {_what(target)} count to {wanted}.",
         cause,
         now_s,
     )
+
+
+def _what(target: Target) -> str:
+    return "copy" if target.scalable.component else "instance"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from kedge import arn
 from kedge.alarms.records import name_in
 from kedge.autoscaling.records import POLICY, Policy, policy_arn
-from kedge.autoscaling.resource import INSTANCES, NAMESPACE, parse
+from kedge.autoscaling.resource import NAMESPACE, dimension_of, parse
 from kedge.errors import ValidationFailed
 from kedge.events.records import Action, Outcome
 from kedge.store.records import Resource, Scope
@@ -33,7 +33,7 @@ def _find(tx: Transaction, action: Action) -> Resource | None:
     where, _, name = parsed.resource.partition(":policyName/")
     _, _, resource_id = where.partition(f":resource/{NAMESPACE}/")
     try:
-        key = parse(resource_id, INSTANCES).key
+        key = parse(resource_id, dimension_of(resource_id)).key
     except ValidationFailed:
         return None
     found = tx.get(scope, POLICY, f"{key}|{name}")

@@ -11,13 +11,15 @@ from kedge.errors import ValidationFailed
 
 NAMESPACE = "sagemaker"
 INSTANCES = "sagemaker:variant:DesiredInstanceCount"
+COPIES = "sagemaker:inference-component:DesiredCopyCount"
 FORMS: Mapping[str, re.Pattern[str]] = {
     INSTANCES: re.compile(r"endpoint/(?P<endpoint>[a-zA-Z0-9-]{1,63})/variant/(?P<variant>[a-zA-Z0-9-]{1,63})"),
+    COPIES: re.compile(r"inference-component/(?P<component>[a-zA-Z0-9-]{1,63})"),
 }
 """How the ResourceId of a dimension is written."""
+_WRITTEN = {INSTANCES: "endpoint/NAME/variant/NAME", COPIES: "inference-component/NAME"}
 LATER = {
     "sagemaker:variant:DesiredProvisionedConcurrency": "the provisioned concurrency of serverless variants",
-    "sagemaker:inference-component:DesiredCopyCount": "the copies of inference components",
 }
 """Dimensions of the namespace that Kedge does not scale."""
 
@@ -27,12 +29,16 @@ class Scalable:
     id: str
     """ResourceId, as its owner writes it."""
     dimension: str
-    endpoint: str
-    variant: str
+    endpoint: str = ""
+    variant: str = ""
+    component: str = ""
+    """Of the three names, those that its ResourceId has."""
 
     @property
     def key(self) -> str:
         """The same for the same variant: names of endpoints differ by more than their case."""
+        if self.component:
+            return f"inference-component/{self.component.lower()}|{self.dimension}"
         return f"endpoint/{self.endpoint.lower()}/variant/{self.variant}|{self.dimension}"
 
     def said(self) -> str:
@@ -58,10 +64,13 @@ def parse(resource_id: str, dimension: str) -> Scalable:
     check_dimension(dimension)
     found = FORMS[dimension].fullmatch(resource_id)
     if found is None:
-        raise ValidationFailed(
-            f'ResourceId is "{resource_id}"; for {dimension} it has to be endpoint/NAME/variant/NAME.'
-        )
-    return Scalable(resource_id, dimension, found["endpoint"], found["variant"])
+        raise ValidationFailed(f'ResourceId is "{resource_id}"; for {dimension} it has to be {_WRITTEN[dimension]}.')
+    return Scalable(resource_id, dimension, **found.groupdict())
+
+
+def dimension_of(resource_id: str) -> str:
+    """That a resource is scaled in, of which nothing else is said."""
+    return COPIES if resource_id.startswith("inference-component/") else INSTANCES
 
 
 def check_dimension(dimension: str) -> None:
@@ -69,7 +78,9 @@ def check_dimension(dimension: str) -> None:
     if dimension in LATER:
         raise ValidationFailed(f"ScalableDimension is {dimension}: {LATER[dimension]} cannot be scaled by Kedge yet.")
     if dimension not in FORMS:
-        raise ValidationFailed(f"ScalableDimension is {dimension}; for namespace {NAMESPACE} it has to be {INSTANCES}.")
+        raise ValidationFailed(
+            f"ScalableDimension is {dimension}; for namespace {NAMESPACE} it has to be {' or '.join(FORMS)}."
+        )
 
 
 def prefix(request: Mapping[str, Any]) -> str:
@@ -82,4 +93,4 @@ def prefix(request: Mapping[str, Any]) -> str:
             raise ValidationFailed("ScalableDimension is given without a ResourceId; both have to be given, or none.")
     if resource_id is None:
         return ""
-    return f"{parse(resource_id, dimension or INSTANCES).key}|"
+    return f"{parse(resource_id, dimension or dimension_of(resource_id)).key}|"

@@ -97,7 +97,7 @@ def describe_scalable_targets(call: Call, request: Request) -> Result:
         resource.check_dimension(dimension)
         if not ids:
             raise ValidationFailed("ScalableDimension is given without ResourceIds; both have to be given, or none.")
-    keys = {resource.parse(each, dimension or resource.INSTANCES).key for each in ids} if ids else None
+    keys = {resource.parse(each, dimension or resource.dimension_of(each)).key for each in ids} if ids else None
     found, following = page(call, request, TARGET, "", lambda each: keys is None or each.name in keys)
     return {"ScalableTargets": [target_described(each) for each in found], **following}
 

@@ -20,6 +20,7 @@ from kedge.endpoints.fleets import Kinds, coming, retained
 from kedge.endpoints.records import KIND, Endpoint, Fleet, Status
 from kedge.endpoints.waiter import is_waiter
 from kedge.errors import ValidationFailed
+from kedge.inference_components import fitting
 from kedge.store.store import Author, Resource, Transaction
 from kedge.tags.attach import attach
 
@@ -80,6 +81,8 @@ def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
         deployment_config.check(policy, endpoint.live, fleet)
         deployment_config.check_alarms(policy, partial(guards.state_of, tx, call.scope))
         scaling.check_scaled_in(tx, resource, fleet)
+        if misfit := fitting.misfit(tx, resource, fleet):
+            raise ValidationFailed(misfit)
         changed = replace(
             endpoint, pending=fleet, fleets=fleet.number, failure_reason="", deployment=policy or endpoint.deployment
         )
@@ -96,7 +99,10 @@ def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
 def update_weights_and_capacities(machine: Machine, call: Call, request: Mapping[str, Any]) -> Answer:
     with _transaction(call) as tx:
         resource, endpoint = _changeable(call, tx, request["EndpointName"])
-        scaling.resize(tx, resource, _wanted(endpoint, request["DesiredWeightsAndCapacities"]), machine.capacity)
+        wanted = _wanted(endpoint, request["DesiredWeightsAndCapacities"])
+        if misfit := fitting.misfit(tx, resource, scaling.resized(endpoint, wanted)):
+            raise ValidationFailed(misfit)
+        scaling.resize(tx, resource, wanted, machine.capacity)
     return {"EndpointArn": _arn(call, resource.name)}
 
 
@@ -122,9 +128,15 @@ def list_endpoints(call: Call, request: Mapping[str, Any]) -> Answer:
 
 
 def delete_endpoint(call: Call, request: Mapping[str, Any]) -> Answer:
-    """In every state, unlike SageMaker's: what is under way ends."""
+    """In every state, unlike SageMaker's: what is under way ends. Its inference components have to go first."""
     with _transaction(call) as tx:
         resource = _found(call, tx, request["EndpointName"])
+        components = fitting.of_host(tx, resource.scope, resource.document["uid"])
+        if left := [each.document["name"] for each in components if each.status != Status.DELETING]:
+            raise ValidationFailed(
+                f'Cannot delete endpoint "{_arn(call, resource.name)}": it has the inference components '
+                f"{', '.join(left)}, which have to be deleted first."
+            )
         if Status(resource.status) is not Status.DELETING:
             announce(tx, tx.update(resource, resource.document, Status.DELETING))
             past.note(tx, resource, Endpoint.of(resource.document), Status.DELETING)

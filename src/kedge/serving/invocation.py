@@ -44,7 +44,6 @@ _TARGET_MODEL = f"{_PREFIX}target-model"
 _TARGET_CONTAINER = f"{_PREFIX}target-container-hostname"
 _MAX_TARGET_CHARS = 1024
 _REFUSED = {
-    f"{_PREFIX}inference-component": ("InferenceComponentName", "it has no inference components"),
     f"{_PREFIX}enable-explanations": ("EnableExplanations", "it has no explainer"),
     f"{_PREFIX}prefix-aware-id": ("PrefixAwareId", "it does not route by prefixes"),
 }
@@ -346,10 +345,10 @@ class Invocation:
     def reroute(self) -> None:
         route = self._route
         endpoint = route.endpoint
-        found = self._fleet.find(endpoint.account, endpoint.region, endpoint.name)
+        found = self._fleet.find(endpoint.account, endpoint.region, endpoint.key)
         try:
             if found is None:
-                raise answers.no_endpoint(endpoint.account, endpoint.name)
+                raise answers.gone(endpoint)
             self._route = found
             self._choose().submit(self)
         except errors.ServiceError as error:
