@@ -16,6 +16,7 @@ from kedge.errors import ValidationFailed
 from kedge.inference_components.operations import operations
 from kedge.serving.runtimes import images
 from tests.endpoints import world as worlds
+from tests.endpoints.test_deployments import alarm
 from tests.endpoints.world import ACCOUNT, GIB, World
 
 KINDS = Kinds(instance_types.find, images.choose, images.known_images())
@@ -212,25 +213,77 @@ async def test_a_new_model_that_does_not_start_leaves_the_old_one(hosted: Hosted
     assert reason.startswith("The primary container for inference component x did not pass the ping health check.")
 
 
-async def test_a_rolling_update_follows_its_policy_and_its_alarm(hosted: Hosted):
+ROLLING = {
+    "RollingUpdatePolicy": {
+        "MaximumBatchSize": {"Type": "COPY_COUNT", "Value": 1},
+        "WaitIntervalInSeconds": 60,
+    },
+    "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]},
+}
+
+
+async def roll(hosted: Hosted) -> None:
+    """Until the first of two copies of the new model has taken over, and bakes."""
+    alarm(hosted.world, "errors", "OK")
     await hosted.create()
     hosted.component(copies=2, cores=0.5)
     await hosted.up()
-    policy = {
-        "RollingUpdatePolicy": {
-            "MaximumBatchSize": {"Type": "COPY_COUNT", "Value": 1},
-            "WaitIntervalInSeconds": 60,
-        }
-    }
-    hosted.do("UpdateInferenceComponent", "x", Specification={"ModelName": "n"}, DeploymentConfig=policy)
+    hosted.do("UpdateInferenceComponent", "x", Specification={"ModelName": "n"}, DeploymentConfig=ROLLING)
     await hosted.up()
     assert hosted.state()[0] == "Updating"
-    hosted.world.clock.advance(61)
-    await hosted.up()
-    hosted.world.clock.advance(61)
+
+
+async def test_a_rolling_update_follows_its_policy(hosted: Hosted):
+    await roll(hosted)
+    for _ in range(2):
+        hosted.world.clock.advance(61)
+        await hosted.up()
+    assert hosted.state() == ("InService", 2)
+    assert hosted.describe()["LastDeploymentConfig"] == ROLLING
+    assert hosted.describe()["Specification"]["ModelName"] == "n"
+
+
+@pytest.mark.parametrize("batches", [0, 1])
+async def test_an_alarm_takes_a_rolling_update_back(hosted: Hosted, batches: int):
+    await roll(hosted)
+    for _ in range(batches):
+        hosted.world.clock.advance(61)
+        await hosted.world.settle()
+    alarm(hosted.world, "errors", "ALARM")
     await hosted.up()
     assert hosted.state() == ("InService", 2)
-    assert hosted.describe()["LastDeploymentConfig"] == policy
+    assert hosted.describe()["Specification"]["ModelName"] == "m"
+    assert 'The alarm "errors" is in state ALARM' in hosted.describe()["FailureReason"]
+    assert len(hosted.routed()) == len(hosted.world.engine.tasks) == 2
+
+
+async def test_old_copies_that_do_not_come_back_leave_both_models_in_service(hosted: Hosted):
+    """An inference component has no status for an update that could not be rolled back; its reason says so."""
+    await roll(hosted)
+    hosted.world.clock.advance(61)
+    await hosted.world.settle()
+    alarm(hosted.world, "errors", "ALARM")
+    await hosted.world.settle()
+    hosted.world.engine.put_all(TaskState.STARTING, TaskState.FAILED, "It raised.")
+    await hosted.up()
+    assert hosted.state() == ("InService", 2)
+    assert "It could not be rolled back" in hosted.describe()["FailureReason"]
+    assert len(hosted.routed()) == 2
+    alarm(hosted.world, "errors", "OK")
+    hosted.do("UpdateInferenceComponent", "x", Specification={"ModelName": "n"})
+    await hosted.up()
+    assert hosted.state() == ("InService", 2)
+    assert "FailureReason" not in hosted.describe()
+
+
+async def test_an_endpoint_without_traffic_of_its_own_takes_no_deployment(hosted: Hosted):
+    await hosted.create()
+    hosted.config("more", 3)
+    with pytest.raises(ValidationFailed, match="UpdateInferenceComponent takes one for each component"):
+        hosted.world.do("UpdateEndpoint", EndpointName="e", EndpointConfigName="more", DeploymentConfig=ROLLING)
+    hosted.world.do("UpdateEndpoint", EndpointName="e", EndpointConfigName="more")
+    await hosted.up()
+    assert await hosted.endpoint() == ("InService", 3)
 
 
 async def test_fewer_instances_move_their_copies_first(hosted: Hosted):

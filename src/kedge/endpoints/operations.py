@@ -78,6 +78,11 @@ def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
             past.lines(call.store, call.scope, resource.name), endpoint
         ):
             fleet = replace(fleet, trial={})  # the way back may not depend on what the present fleet answers
+        if policy and any(variant.is_room for variant in fleet.variants):
+            raise ValidationFailed(
+                "DeploymentConfig is given for variants without a model: no traffic moves between their instances. "
+                "UpdateInferenceComponent takes one for each component."
+            )
         deployment_config.check(policy, endpoint.live, fleet)
         deployment_config.check_alarms(policy, partial(guards.state_of, tx, call.scope))
         scaling.check_scaled_in(tx, resource, fleet)

@@ -12,7 +12,7 @@ from kedge.clock import Clock
 from kedge.compute.base import Capacity
 from kedge.endpoints.records import Status
 from kedge.endpoints.scaling import Size, resize
-from kedge.errors import ConcurrentChange, ResourceLimitExceeded
+from kedge.errors import ConcurrentChange, ResourceLimitExceeded, ValidationFailed
 from kedge.inference_components.managed import Managed, grown, shrunk
 from kedge.inference_components.placing import Key, Occupancy
 from kedge.store.store import Author, Resource, Store
@@ -66,7 +66,7 @@ class Managing:
     ) -> dict[Key, str]:
         try:
             self._resize(resource, occupancy, count, held)
-        except ResourceLimitExceeded as error:
+        except (ResourceLimitExceeded, ValidationFailed) as error:
             return {key: f"No further instance can be added: {error.message}"}
         return {}
 
