@@ -145,6 +145,14 @@ async def test_copies_wait_for_room_that_others_are_leaving(hosted: Hosted):
     assert hosted.state("y") == ("InService", 2)
 
 
+async def test_two_that_come_at_once_do_not_get_the_same_room(hosted: Hosted):
+    await hosted.create(1)
+    hosted.component("z", copies=2)
+    hosted.component("y", copies=1)
+    await hosted.up()
+    assert (hosted.state("z")[0], hosted.state("y")[0]) == ("InService", "Failed"), "who came first is served"
+
+
 async def test_more_copies_than_fit_leave_the_component_as_it_was(hosted: Hosted):
     await hosted.create()
     hosted.component(copies=2)

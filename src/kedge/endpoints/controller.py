@@ -185,7 +185,8 @@ class Controller:
         self, resources: Iterable[Resource], tasks: Mapping[str, TaskStatus], zones: Zones, held: tuple[str, int]
     ) -> dict[str, Placing]:
         """Of each inference component where its copies may run, by its uid; hosts get the instances that they need."""
-        components = [_known(each) for each in resources if each.kind == COMPONENT]
+        in_turn = sorted(resources, key=lambda each: each.id)  # who came first finds room first
+        components = [_known(each) for each in in_turn if each.kind == COMPONENT]
         hosts = {each.document["uid"]: each for each in resources if _is_host(each)}
         seen = placing.look([_known(each) for each in hosts.values()], components, tasks, zones)
         refused = self._managing.step(hosts, seen.hosts, held)
