@@ -277,6 +277,7 @@ def test_what_cannot_be_updated_is_named(fleet: Fleet):
             "MinInstanceCount 3 and MaxInstanceCount 2",
         ),
         ({}, {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/o"}}}, "AsyncInferenceConfig is given"),
+        ({}, {"Tags": [{"Key": "kedge:trial", "Value": "synthetic"}]}, "nothing there can be tried"),
     ],
 )
 def test_what_cannot_be_configured_is_named(fleet: Fleet, of_variant: dict[str, Any], more: dict[str, Any], says: str):

@@ -84,6 +84,8 @@ def _check_rooms(request: Mapping[str, Any]) -> None:
             f"Variant {rooms[0]} has no ModelName, so that inference components can run on it; then the "
             "ExecutionRoleArn has to be given."
         )
+    if trial.of_tags(request.get("Tags", [])):
+        raise ValidationFailed("Tags ask for a trial, but the variants have no ModelName: nothing there can be tried.")
     for member in ("ShadowProductionVariants", "AsyncInferenceConfig"):
         if member in request:
             raise ValidationFailed(

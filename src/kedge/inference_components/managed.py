@@ -58,13 +58,13 @@ def grown(managed: Managed, occupancy: Occupancy) -> int:
 
 
 def shrunk(managed: Managed, occupancy: Occupancy) -> int:
-    """The count that is enough for the copies that are there; the present one while any waits for room.
+    """The count that is enough for the copies that are there; the present one while any waits for room, or moves.
 
     Without copies on an instance it goes. CONSOLIDATION goes further: it counts on what finds room elsewhere. Copies of
     the instances that go, which are those with the highest numbers, move to others first.
     """
     count = occupancy.variant.desired_count
-    if occupancy.unplaced or occupancy.leaving or not occupancy.settled:
+    if occupancy.unplaced or occupancy.leaving or occupancy.moving or not occupancy.settled:
         return count
     least = max(managed.minimum, count - managed.step if managed.step else 0)
     if managed.strategy == IDLE_RELEASE:

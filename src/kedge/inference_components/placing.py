@@ -46,6 +46,8 @@ class Occupancy:
     """Copies that find no room."""
     leaving: bool = False
     """Whether copies are on their way out, so that there will be more room."""
+    moving: bool = False
+    """Whether copies have to leave their instance for another one."""
     settled: bool = True
     """Whether the host is in service, as it should be."""
 
@@ -159,6 +161,7 @@ def _of_variant(
         tuple(nodes),
         tuple(copy for copies in left.values() for copy in copies),
         leaving=any(task.state in ENDING or id_ not in wanted for id_, task in running.items()),
+        moving=bool(displaced),
         settled=host.status is Status.IN_SERVICE,
     )
     return occupancy, {
