@@ -354,7 +354,6 @@ FEATURES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ),
     ({"ExplainerConfig": {"ClarifyExplainerConfig": {}}}, {}, "ExplainerConfig"),
     ({"KmsKeyId": "k"}, {}, "KmsKeyId"),
-    ({}, {"ManagedInstanceScaling": {"Status": "ENABLED"}}, "ManagedInstanceScaling"),
     ({}, {"RoutingConfig": {"RoutingStrategy": "KV_AWARE"}}, "KV_AWARE"),
     ({}, {"CoreDumpConfig": {"DestinationS3Uri": "s3://a/b"}}, "CoreDumpConfig"),
 ]

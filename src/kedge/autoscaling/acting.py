@@ -12,10 +12,10 @@ from typing import Any
 from kedge.autoscaling.known import capacity_of
 from kedge.autoscaling.policy import AT_MAXIMUM, AT_MINIMUM, Wish
 from kedge.autoscaling.records import ACTIVITY, Activity, Target
-from kedge.autoscaling.resource import PROVISIONED, WORDS
-from kedge.endpoints import serverless
+from kedge.autoscaling.resource import WORDS
+from kedge.autoscaling.scaled import scale, variant_of
 from kedge.endpoints.records import Endpoint, Status
-from kedge.endpoints.scaling import Room, Size, scale
+from kedge.endpoints.scaling import Room
 from kedge.store.records import Resource
 from kedge.store.transaction import Transaction
 
@@ -45,12 +45,9 @@ def begin(
     Raises Unscalable, ResourceLimitExceeded, ConcurrentChange.
     """
     target, now_s = Target.of(found.document), now.timestamp()
-    scalable = target.scalable
-    size = Size(serverless={serverless.PROVISIONED: wanted}) if target.dimension == PROVISIONED else Size(wanted)
-    scale(tx, found.scope, scalable.endpoint, scalable.variant, size, room)
-    _end_running(
-        tx, found, target, OVERRIDDEN, ANOTHER.format(WORDS[target.dimension]), now
-    )  # another request came before its end was seen
+    scale(tx, found.scope, target.scalable, wanted, room)
+    # Another request came before its end was seen.
+    _end_running(tx, found, target, OVERRIDDEN, ANOTHER.format(WORDS[target.dimension]), now)
     activity = _activity(target, wanted, cause, now_s)
     tx.insert(found.scope, ACTIVITY, f"{found.name}|{activity.id}", activity.document(), IN_PROGRESS)
     running = replace(target, running=activity.id, wanted=wanted, owed="", not_before_s=0.0)
@@ -87,7 +84,7 @@ def _end_running(tx: Transaction, found: Resource, target: Target, status: str, 
 
 def _end(target: Target, endpoint: Endpoint, status: str) -> tuple[str, str]:
     what = WORDS[target.dimension]
-    variant = endpoint.live.variant(target.scalable.variant) if endpoint.live else None
+    variant = variant_of(endpoint, target.scalable)
     if status == Status.IN_SERVICE and variant is not None and capacity_of(variant, target.dimension) == target.wanted:
         return SUCCESSFUL, (
             f"Successfully set desired {what} to {target.wanted}. Change successfully fulfilled by sagemaker."

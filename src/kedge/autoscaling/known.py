@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kedge.autoscaling.records import POLICY, SCHEDULED, TARGET, Policy, Target
-from kedge.autoscaling.resource import INSTANCES, PROVISIONED
+from kedge.autoscaling.resource import PROVISIONED
+from kedge.autoscaling.scaled import scaled, variant_of
 from kedge.endpoints import serverless
-from kedge.endpoints.records import KIND, Endpoint, Variant
+from kedge.endpoints.records import Endpoint, Variant
+from kedge.endpoints.routing import place_of
 from kedge.serving.meter import VariantPlace
 from kedge.store.records import Resource, Scope
 from kedge.store.store import Store
@@ -21,7 +23,7 @@ class KnownTarget:
     policies: tuple[Policy, ...]
     scheduled: tuple[Resource, ...]
     endpoint: Resource | None
-    """None when there is none, or another one of that name."""
+    """Or the inference component. None when there is none, or another one of that name."""
     variant: Variant | None
     """Of the live fleet."""
 
@@ -37,8 +39,10 @@ class KnownTarget:
     @property
     def place(self) -> VariantPlace:
         scope, scalable = self.resource.scope, self.target.scalable
-        name = scalable.endpoint if self.endpoint is None else str(self.endpoint.document["name"])
-        return VariantPlace(scope.account, scope.region, name, scalable.variant)
+        if self.endpoint is None:
+            return VariantPlace(scope.account, scope.region, scalable.endpoint, scalable.variant)
+        host = self.endpoint.document.get("host")
+        return place_of(self.endpoint, scalable.variant if host is None else host["variant"])
 
 
 def capacity_of(variant: Variant, dimension: str) -> int:
@@ -79,13 +83,12 @@ class Known:
         self, resource: Resource, policies: Mapping[_Key, list[Resource]], scheduled: Mapping[_Key, list[Resource]]
     ) -> KnownTarget:
         target, key = Target.of(resource.document), (resource.scope, resource.name)
-        endpoint = self._store.get(resource.scope, KIND, target.scalable.endpoint.lower())
+        endpoint = scaled(self._store, resource.scope, target.scalable)
         variant = None
         if endpoint is not None and endpoint.document["uid"] != target.uid:
             endpoint = None
         if endpoint is not None:
-            live = Endpoint.of(endpoint.document).live
-            variant = None if live is None else live.variant(target.scalable.variant)
+            variant = variant_of(Endpoint.of(endpoint.document), target.scalable)
         return KnownTarget(
             resource,
             target,
@@ -96,8 +99,10 @@ class Known:
         )
 
     def find(self, place: VariantPlace) -> KnownTarget | None:
-        """By which a variant gets instances."""
-        return next((each for each in self.targets if each.place == place and each.target.dimension == INSTANCES), None)
+        """By which it gets instances, or copies."""
+        return next(
+            (each for each in self.targets if each.place == place and each.target.dimension != PROVISIONED), None
+        )
 
 
 _Key = tuple[Scope, str]

@@ -56,6 +56,7 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
     if shadow:
         _check_shadowed(request)
     serverless.check_config(request)
+    _check_rooms(request)
     capture.check(request.get("DataCaptureConfig"), request.get("Tags", []))
     trial.of_tags(request.get("Tags", []))
     asynchronous.check(request.get(asynchronous.MEMBER))
@@ -71,6 +72,59 @@ def models_of(call: Call, tx: Transaction, config: Mapping[str, Any]) -> dict[st
     models = changing.models_of(tx, call.scope, config)
     serverless.check_models(config, models)
     return models
+
+
+def _check_rooms(request: Mapping[str, Any]) -> None:
+    """Variants without a model, on which inference components are to run. Raises ValidationFailed."""
+    variants = request["ProductionVariants"]
+    rooms = [variant["VariantName"] for variant in variants if not variant.get("ModelName")]
+    for variant in variants:
+        if variant["VariantName"] not in rooms and _is_managed(variant):
+            raise ValidationFailed("ManagedInstanceScaling is only supported for inference component endpoints.")
+    if not rooms:
+        return
+    if len(rooms) < len(variants):
+        raise ValidationFailed(
+            f"Variant {rooms[0]} has no ModelName, while others have one; for inference components no variant has one."
+        )
+    if "ExecutionRoleArn" not in request:
+        raise ValidationFailed(
+            f"Variant {rooms[0]} has no ModelName, so that inference components can run on it; then the "
+            "ExecutionRoleArn has to be given."
+        )
+    if trial.of_tags(request.get("Tags", [])):
+        raise ValidationFailed("Tags ask for a trial, but the variants have no ModelName: nothing there can be tried.")
+    for member in ("ShadowProductionVariants", "AsyncInferenceConfig"):
+        if member in request:
+            raise ValidationFailed(
+                f"{member} is given, but the variants have no ModelName; inference components have none."
+            )
+    for variant in variants:
+        if "InstanceType" not in variant:
+            raise ValidationFailed(
+                f"Variant {variant['VariantName']} has no ModelName; inference components need an InstanceType."
+            )
+        _check_managed(variant)
+
+
+def _is_managed(variant: Mapping[str, Any]) -> bool:
+    return bool(variant.get("ManagedInstanceScaling", {}).get("Status") == "ENABLED")
+
+
+def _check_managed(variant: Mapping[str, Any]) -> None:
+    given = variant.get("ManagedInstanceScaling", {})
+    least, most = given.get("MinInstanceCount"), given.get("MaxInstanceCount")
+    if least is not None and most is not None and least > most:
+        raise ValidationFailed(
+            f"ManagedInstanceScaling of variant {variant['VariantName']} has MinInstanceCount {least} and "
+            f"MaxInstanceCount {most}; the first must not be above the second."
+        )
+    initial = variant["InitialInstanceCount"]
+    if _is_managed(variant) and most is not None and initial > most:
+        raise ValidationFailed(
+            f"Variant {variant['VariantName']} has InitialInstanceCount {initial}, which is above MaxInstanceCount "
+            f"{most} of its ManagedInstanceScaling."
+        )
 
 
 def _check_shadowed(request: Mapping[str, Any]) -> None:

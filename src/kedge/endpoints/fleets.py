@@ -71,6 +71,9 @@ def new_fleet(
     shadows = config.get("ShadowProductionVariants", [])
     for given in [*config["ProductionVariants"], *shadows]:
         variant, problem = variant_of_config(given, models, kinds)
+        if variant.is_room:  # what runs there has the config's role, unless its model names one
+            role, isolated = config.get("ExecutionRoleArn", ""), config.get("EnableNetworkIsolation", False)
+            variant = replace(variant, execution_role=role, network_isolation=isolated)
         variants.append(variant)
         unfit = (_not_shadowed(variant) if shadows else "") or _not_asynchronous(config, variant)
         problems.append(problem or unfit)
@@ -100,6 +103,9 @@ def unserved(config: Mapping[str, Any]) -> str:
     ):
         if config.get(member):
             return sentence(f"{what} ({member})")
+    is_room = not config["ProductionVariants"][0].get("ModelName")
+    if is_room and capture.is_enabled(config.get("DataCaptureConfig", _NO_CAPTURE)):
+        return sentence("data capture of inference components (DataCaptureConfig)")
     if config.get("AsyncInferenceConfig") and capture.is_enabled(config.get("DataCaptureConfig", _NO_CAPTURE)):
         return sentence("data capture of asynchronous inference (DataCaptureConfig)")
     for variant in [*config["ProductionVariants"], *config.get("ShadowProductionVariants", [])]:
@@ -133,8 +139,6 @@ def _not_asynchronous(config: Mapping[str, Any], variant: Variant) -> str:
 
 
 def _unserved_variant(variant: Mapping[str, Any]) -> str:
-    if not variant.get("ModelName"):
-        return "inference components (no ModelName)"
     for member, what in (
         ("InstancePools", "pools of several instance types"),
         ("CoreDumpConfig", "core dumps"),
@@ -142,8 +146,8 @@ def _unserved_variant(variant: Mapping[str, Any]) -> str:
     ):
         if variant.get(member):
             return f"{what} ({member})"
-    if variant.get("ManagedInstanceScaling", {}).get("Status") == "ENABLED":
-        return "managed instance scaling (ManagedInstanceScaling)"
+    if variant.get("ModelName") and variant.get("ManagedInstanceScaling", {}).get("Status") == "ENABLED":
+        return "managed instance scaling of a model's instances (ManagedInstanceScaling)"
     strategy = variant.get("RoutingConfig", {}).get("RoutingStrategy", "RANDOM")
     return "" if strategy in ROUTING_STRATEGIES else f"the routing strategy {strategy} (RoutingConfig)"
 
@@ -180,6 +184,7 @@ def variant_of_config(
             network_isolation=served.network_isolation,
             echo={member: given[member] for member in ECHOED_OF_VARIANT if member in given},
             serverless=config,
+            is_room=not name,
         ),
         problem,
     )
@@ -262,7 +267,7 @@ def coming(endpoint: Endpoint) -> list[tuple[Variant, int]]:
     if pending is None:
         return []
     if live is None or endpoint.shift is None or shifting.policy_of(endpoint).kind != shifting.ROLLING:
-        return [(v, v.desired_count) for v in pending.variants]
+        return [(v, v.desired_count - _taken_over(v, live)) for v in pending.variants]
     policy, steps = shifting.policy_of(endpoint), shifting.steps_of(endpoint)
     claims = []
     for variant in pending.variants:
@@ -271,6 +276,14 @@ def coming(endpoint: Endpoint) -> list[tuple[Variant, int]]:
             count = max(0, policy.most(before.desired_count, count, steps) - before.desired_count)
         claims.append((variant, count))
     return claims
+
+
+def _taken_over(variant: Variant, live: Fleet | None) -> int:
+    """How many instances of the live fleet it takes over as they are: room for components has nothing to start."""
+    before = None if live is None else live.variant(variant.name)
+    if before is None or not (variant.is_room and before.is_room) or before.instance_type != variant.instance_type:
+        return 0
+    return min(before.desired_count, variant.desired_count)
 
 
 def check_fits(

@@ -11,7 +11,7 @@ from typing import Protocol
 from kedge.clock import Clock
 from kedge.config import Settings
 from kedge.endpoints import routing
-from kedge.endpoints.records import KIND
+from kedge.endpoints.records import COMPONENT, KIND
 from kedge.home import Home
 from kedge.identity.principals import Directory, tags_of
 from kedge.identity.records import AccessKey
@@ -93,7 +93,8 @@ class Publisher:
             return False
         wanted = routing.route(resource, self._settings, self._socket)
         scope = resource.scope
-        return self._in_force.find(scope.account, scope.region, resource.document["name"]) == wanted
+        name = routing.place_of(resource, "").endpoint
+        return self._in_force.find(scope.account, scope.region, name) == wanted
 
     def routed(self, tasks: Collection[str]) -> frozenset[str]:
         """Those of `tasks` that some router may send requests to; all of them until the first table is in force."""
@@ -102,9 +103,12 @@ class Publisher:
         return frozenset().union(*self._not_yet.values())
 
     def _build(self) -> RoutingTable:
-        tagged = self._store.list(None, TAGS, name_contains=":endpoint/").items
+        tagged = [
+            *self._store.list(None, TAGS, name_contains=":endpoint/").items,
+            *self._store.list(None, TAGS, name_contains=f":{COMPONENT}/").items,
+        ]
         table = routing.build(
-            self._store.list(None, KIND).items,
+            [*self._store.list(None, KIND).items, *self._store.list(None, COMPONENT).items],
             self._keys(),
             self._settings,
             self._next_version(),

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from kedge.models.records import Source
 
 KIND = "endpoint"
+COMPONENT = "inference-component"
 CONFIG_KIND = "endpoint-config"
 MAX_REASON_CHARS = 1024
 
@@ -96,6 +97,12 @@ class Variant:
     serverless: Mapping[str, int] = field(default_factory=dict)
     """The ServerlessConfig that is wanted; none where it has instances of a type."""
     current_serverless: Mapping[str, int] = field(default_factory=dict)
+    is_room: bool = False
+    """Its instances run no model of their own: they are room for the copies of inference components."""
+    reserved_bytes: int | None = None
+    """Of a copy: the memory that is kept for it on its instance, where that is less than memory_bytes, its limit."""
+    scheduling: Mapping[str, Any] = field(default_factory=dict)
+    """Of a component's copies: its SchedulingConfig."""
 
     @property
     def wanted_count(self) -> int:
@@ -205,7 +212,20 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Host:
+    """The variant on whose instances the copies of an inference component run."""
+
+    endpoint: str
+    """Its name, in its own case."""
+    uid: str
+    """Of that endpoint."""
+    variant: str
+
+
+@dataclass(frozen=True)
 class Endpoint:
+    """An endpoint, or an inference component: that is an endpoint whose instances, its copies, run on a host's."""
+
     name: str
     """In the case in which it was created."""
     uid: str
@@ -226,6 +246,8 @@ class Endpoint:
     divided_at_s: float = 0.0
     """Since when its traffic is divided as it is now among these variants and models, in seconds since 1970; 0 where
     that is not known. A change of capacity does not move it."""
+    host: Host | None = None
+    """Of an inference component; its fleets have one variant each, which is named as the host's."""
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -235,7 +257,9 @@ class Endpoint:
         """Of this release or an earlier one. Of a later one, what this one does not know is left out."""
         given = _known(Endpoint, document)
         named = {name: _fleet(document.get(name)) for name in ("live", "pending", "beside")}
-        return cls(**{**given, **named, "shift": _shift(document.get("shift"))})
+        host = document.get("host")
+        named_host = None if host is None else Host(**_known(Host, host))
+        return cls(**{**given, **named, "shift": _shift(document.get("shift")), "host": named_host})
 
     @property
     def present(self) -> tuple[Fleet, ...]:
@@ -246,7 +270,7 @@ class Endpoint:
         """Every instance that is wanted at this moment, of the fleets that serve and of the one to come."""
         for fleet in self.present:
             for variant in fleet.variants:
-                for ordinal in range(variant.wanted_count):
+                for ordinal in range(0 if variant.is_room else variant.wanted_count):
                     yield Member(member_id(self.uid, fleet.number, variant, ordinal), fleet.number, variant, ordinal)
 
     def fleet(self, number: int) -> Fleet | None:
@@ -332,7 +356,7 @@ def shortened(reason: str) -> str:
     return reason[:head] + " ... " + reason[-(MAX_REASON_CHARS - head - 5) :]
 
 
-Record = TypeVar("Record", Endpoint, Fleet, Variant, Container, Shift)
+Record = TypeVar("Record", Endpoint, Fleet, Variant, Container, Shift, Host)
 
 
 def _known(kind: type[Record], document: Mapping[str, Any]) -> dict[str, Any]:

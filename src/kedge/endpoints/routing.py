@@ -40,11 +40,12 @@ def build(
     default_scope: tuple[str, str],
     socket: Callable[[str], str],
 ) -> table.RoutingTable:
-    """resources: every endpoint. default_scope: (account, region) that an unsigned request means. socket: of an id."""
+    """resources: every endpoint and inference component. default_scope: (account, region) that an unsigned request
+    means. socket: of an id."""
     routes = (route(resource, settings, socket) for resource in resources)
     return table.RoutingTable(
         version=version,
-        endpoints=tuple(sorted((r for r in routes if r is not None), key=lambda r: (r.account, r.region, r.name))),
+        endpoints=tuple(sorted((r for r in routes if r is not None), key=lambda r: (r.account, r.region, r.key))),
         keys=tuple(
             table.Key(key.access_key_id, key.secret, key.account, key.arn, key.user_id)
             for key in keys
@@ -78,8 +79,9 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         share = float(each.share) if old and new else float(bool(new))
         return replace(_variant(each.name, float(each.weight), each.settings, old), new=new, new_share=share)
 
-    variants = [divided(each) for each in mixed(endpoint)]
-    main = fleets[0]
+    # Instances without a model are asked for nothing: requests name a component, which is an entry of its own.
+    variants = [divided(each) for each in mixed(endpoint) if not each.settings.is_room]
+    main, host = fleets[0], endpoint.host
     copied = sum(v.desired_weight for v in main.production)
     shadows = [
         _variant(v.name, copied_share(v.desired_weight, copied), v, instances([(main, v)])) for v in main.shadows
@@ -89,8 +91,8 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
     return table.Endpoint(
         account=resource.scope.account,
         region=resource.scope.region,
-        name=endpoint.name,
-        arn=arn.sagemaker(resource.scope.region, resource.scope.account, "endpoint", endpoint.name),
+        name=endpoint.name if host is None else host.endpoint,
+        arn=arn.sagemaker(resource.scope.region, resource.scope.account, resource.kind, endpoint.name),
         variants=tuple(variants),
         timeout_s=wishes.timeout_s or settings.invocation_timeout_s,
         body_limit_bytes=wishes.body_limit_bytes or _body_limit_bytes(main, settings),
@@ -100,6 +102,8 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         asynchronous=is_asynchronous(main),
         shadow=shadows[0] if shadows else None,
         stream_timeout_s=wishes.stream_timeout_s or settings.stream_timeout_s,
+        component="" if host is None else endpoint.name,
+        by_component=any(variant.is_room for variant in main.production),
     )
 
 
@@ -141,11 +145,18 @@ def served(resources: Iterable[Resource]) -> Iterator[Served]:
             for variant in fleet.variants:
                 if variant.name not in told:
                     told.add(variant.name)
-                    place = VariantPlace(resource.scope.account, resource.scope.region, endpoint.name, variant.name)
+                    place = place_of(resource, variant.name)
                     limits = (variant.serverless.get(serverless.MOST, 0), serverless.provisioned(variant))
                     yield Served(
                         place, config, fleet.created_at_s, asynchronous=is_asynchronous(fleet), serverless=limits
                     )
+
+
+def place_of(resource: Resource, variant: str) -> VariantPlace:
+    """Where a variant's requests are counted. resource: of the endpoint, or of the component that it is of."""
+    name, host = resource.document["name"], resource.document.get("host")
+    named = name if host is None else table.key_of(host["endpoint"], name)
+    return VariantPlace(resource.scope.account, resource.scope.region, named, variant)
 
 
 def is_asynchronous(fleet: Fleet) -> bool:
@@ -164,7 +175,8 @@ def metrics_by(endpoint: Endpoint, fleet: Fleet) -> tuple[str, ...]:
     By the config: during and after an update that was given a DeploymentConfig. By the instance: with enhanced metrics.
     """
     enhanced = fleet.echo.get("MetricsConfig", {}).get("EnableEnhancedMetrics", False)
-    return ((table.BY_CONFIG,) if endpoint.deployment else ()) + ((table.BY_INSTANCE,) if enhanced else ())
+    by_config = bool(endpoint.deployment) and endpoint.host is None
+    return ((table.BY_CONFIG,) if by_config else ()) + ((table.BY_INSTANCE,) if enhanced else ())
 
 
 class Wishes(NamedTuple):

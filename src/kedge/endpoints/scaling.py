@@ -17,7 +17,8 @@ from kedge.endpoints.events import announce
 from kedge.endpoints.fleets import check_fits, check_weights
 from kedge.endpoints.records import KIND, Endpoint, Fleet, Status, Variant
 from kedge.endpoints.room import taken
-from kedge.errors import ValidationFailed
+from kedge.errors import ResourceLimitExceeded, ValidationFailed
+from kedge.inference_components import fitting
 from kedge.store.records import Resource, Scope
 from kedge.store.transaction import Transaction
 
@@ -47,13 +48,18 @@ def resize(tx: Transaction, resource: Resource, sizes: Mapping[str, Size], room:
     """
     endpoint = Endpoint.of(resource.document)
     assert endpoint.live is not None, "an endpoint in service has a fleet"
-    variants = tuple(_resized(each, sizes.get(each.name, Size())) for each in endpoint.live.variants)
-    live = replace(endpoint.live, variants=variants)
+    live = resized(endpoint, sizes)
     check_room(tx, live, _more(live), room)
     changed = replace(endpoint, live=live, failure_reason="")
     after = tx.update(resource, changed.document(), Status.UPDATING)
     announce(tx, after)
     return after
+
+
+def resized(endpoint: Endpoint, sizes: Mapping[str, Size]) -> Fleet:
+    """The live fleet with what is wanted of it."""
+    assert endpoint.live is not None, "an endpoint in service has a fleet"
+    return endpoint.live.each(lambda variant: _resized(variant, sizes.get(variant.name, Size())))
 
 
 def scale(tx: Transaction, scope: Scope, name: str, variant: str, size: Size, room: Room) -> Resource:
@@ -69,6 +75,8 @@ def scale(tx: Transaction, scope: Scope, name: str, variant: str, size: Size, ro
     live = Endpoint.of(resource.document).live
     if live is None or live.variant(variant) is None:
         raise Unscalable(f'Endpoint "{arn_of(scope.region, scope.account, name)}" has no variant "{variant}".')
+    if misfit := fitting.misfit(tx, resource, resized(Endpoint.of(resource.document), {variant: size})):
+        raise ResourceLimitExceeded(misfit)
     return resize(tx, resource, {variant: size}, room)
 
 

@@ -121,7 +121,12 @@ def _scaling(action: str, operation: str, asked: Asked) -> list[Need]:
 
 # SageMaker
 
-_KINDS = {"UpdateEndpointWeightsAndCapacities": ("EndpointName",)}
+_KINDS = {
+    "UpdateEndpointWeightsAndCapacities": ("EndpointName",),
+    "CreateInferenceComponent": ("InferenceComponentName", "EndpointName"),
+    "UpdateInferenceComponentRuntimeConfig": ("InferenceComponentName",),
+}
+_INVOKED = ("EndpointName", "InferenceComponentName")
 _VERB = re.compile(r"[A-Z][a-z]+")
 _SAGEMAKER_KEYS = {
     "sagemaker:instancetypes": "InstanceType",
@@ -137,7 +142,8 @@ def _sagemaker(action: str, operation: str, asked: Asked) -> list[Need]:
         return [Need(action, _as_written(given["ResourceArn"]), context)]
     if operation.startswith("Invoke"):
         invoked = action if operation == "InvokeEndpointAsync" else "sagemaker:InvokeEndpoint"
-        return [Need(invoked, asked.arn("sagemaker", f"endpoint/{given['EndpointName'].lower()}"))]
+        named = [_sagemaker_resource(name, given[name]) for name in _INVOKED if name in given]
+        return [Need(invoked, asked.arn("sagemaker", each)) for each in named]
     if operation.endswith("InferenceExperiment"):
         needed = [Need(action, asked.arn("sagemaker", f"inference-experiment/{given['Name'].lower()}"), context)]
         tagging = [Need("sagemaker:AddTags", needed[0].resource, context)] if given.get("Tags") else []

@@ -349,7 +349,7 @@ class Route:
         gone = [self._pools.pop(name) for name in self._pools.keys() - names]
         for variant in endpoint.variants:
             if variant.name not in self._pools:
-                place = Place(endpoint.account, endpoint.region, endpoint.name, variant.name, "")
+                place = Place(endpoint.account, endpoint.region, endpoint.key, variant.name, "")
                 self._pools[variant.name] = Pool(place, variant, self._random, now_s)
             self._pools[variant.name].update(variant, endpoint.metrics_by)
         for pool in gone:
@@ -363,7 +363,7 @@ class Route:
                 gone.mirror.update(endpoint)
                 shadow, gone = gone, None
             else:
-                place = Place(endpoint.account, endpoint.region, endpoint.name, variant.name, "")
+                place = Place(endpoint.account, endpoint.region, endpoint.key, variant.name, "")
                 shadow = Pool(place, variant, self._random, now_s)
                 shadow.mirror = self._mirrors.mirror(shadow, endpoint)
             shadow.update(variant, endpoint.metrics_by)
@@ -456,7 +456,7 @@ class Fleet:
     def swap(self, table: RoutingTable, now_s: float) -> None:
         """Serve this table from now on. What stays the same keeps its connections and its place in the split."""
         self.session_key = bytes.fromhex(table.seal_key)
-        wanted = {(each.account, each.region, each.name): each for each in table.endpoints}
+        wanted = {(each.account, each.region, each.key): each for each in table.endpoints}
         gone = [self._routes.pop(key) for key in self._routes.keys() - wanted.keys()]
         for key, endpoint in wanted.items():
             route = self._routes.get(key)
@@ -469,6 +469,7 @@ class Fleet:
         self._tap.keep({key for key, endpoint in wanted.items() if endpoint.capture is not None})
 
     def find(self, account: str, region: str, name: str) -> Route | None:
+        """name: as for RoutingTable.find."""
         return self._routes.get((account, region, name))
 
     def concurrent(self) -> list[Concurrent]:

@@ -45,7 +45,6 @@ _MAX_TARGET_CHARS = 1024
 _PREFIX_ID = f"{_PREFIX}prefix-aware-id"
 _MAX_PREFIX_ID_CHARS = 64
 _REFUSED = {
-    f"{_PREFIX}inference-component": ("InferenceComponentName", "it has no inference components"),
     f"{_PREFIX}enable-explanations": ("EnableExplanations", "it has no explainer"),
 }
 """What changes an answer's meaning is refused where it cannot be done, not ignored."""
@@ -429,10 +428,10 @@ class Invocation:
     def reroute(self) -> None:
         route = self._route
         endpoint = route.endpoint
-        found = self._fleet.find(endpoint.account, endpoint.region, endpoint.name)
+        found = self._fleet.find(endpoint.account, endpoint.region, endpoint.key)
         try:
             if found is None:
-                raise answers.no_endpoint(endpoint.account, endpoint.name)
+                raise answers.gone(endpoint)
             self._route = found
             self._choose().submit(self)
         except errors.ServiceError as error:

@@ -62,6 +62,7 @@ class Place(NamedTuple):
     account: str
     region: str
     endpoint: str
+    """Its name; of an inference component ENDPOINT/COMPONENT, as the routing table keys it."""
     variant: str
     instance: str
     """Id; "" when it reached none."""
@@ -79,7 +80,17 @@ class VariantPlace(NamedTuple):
     account: str
     region: str
     endpoint: str
+    """As of Place."""
     variant: str
+
+    @property
+    def endpoint_name(self) -> str:
+        return self.endpoint.partition("/")[0]
+
+    @property
+    def component(self) -> str:
+        """The inference component whose copies serve; "" where the variant's own instances do."""
+        return self.endpoint.partition("/")[2]
 
 
 class Concurrent(NamedTuple):

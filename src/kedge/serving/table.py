@@ -58,6 +58,11 @@ class Variant:
         return (*self.instances, *self.new)
 
 
+def key_of(endpoint: str, component: str) -> str:
+    """By which a component is found. No name has a slash."""
+    return f"{endpoint}/{component}"
+
+
 @dataclass(frozen=True)
 class Endpoint:
     account: str
@@ -80,6 +85,14 @@ class Endpoint:
     """Gets copies of what the others are asked. Its weight is the part of the requests that is copied: 0 to 1."""
     stream_timeout_s: float = 480.0
     """For all parts of an answer; timeout_s counts where it is longer."""
+    component: str = ""
+    """The inference component whose copies these are, on the instances of endpoint `name`; "" for an endpoint."""
+    by_component: bool = False
+    """Its instances run inference components: a request names one of them."""
+
+    @property
+    def key(self) -> str:
+        return key_of(self.name, self.component) if self.component else self.name
 
     @property
     def with_shadow(self) -> tuple[Variant, ...]:
@@ -114,9 +127,10 @@ class RoutingTable:
     _index: dict[tuple[str, str, str], Endpoint] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self._index.update({(e.account, e.region, e.name): e for e in self.endpoints})
+        self._index.update({(e.account, e.region, e.key): e for e in self.endpoints})
 
     def find(self, account: str, region: str, name: str) -> Endpoint | None:
+        """name: of an endpoint, or the key of an inference component."""
         return self._index.get((account, region, name))
 
 
@@ -127,8 +141,11 @@ class TableRefused(ValueError):
 def encode(table: RoutingTable) -> bytes:
     members = asdict(replace(table, directory=Directory(), tags={}))
     del members["_index"]
-    # Releases that know no shadows, new instances, serverless variants or prefixes read all tables without them.
+    # Releases that know no shadows, new instances, components, serverless variants or prefixes read what has none.
     for endpoint in members["endpoints"]:
+        for member in ("component", "by_component"):
+            if not endpoint[member]:
+                del endpoint[member]
         for variant in (*endpoint["variants"], endpoint["shadow"] or {"new": True}):
             if not variant["new"]:
                 del variant["new"], variant["new_share"]
