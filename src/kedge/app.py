@@ -60,6 +60,7 @@ from kedge.identity.authorization import Authorization
 from kedge.identity.keys import KeyRing
 from kedge.identity.known import USED_EVERY_S, Known
 from kedge.identity.records import AccessKey, Caller
+from kedge.inference_components import operations as component_operations
 from kedge.inference_experiments import operations as experiment_operations
 from kedge.inference_experiments.controller import Controller as Experiments
 from kedge.kms import controller as kms_controller
@@ -130,6 +131,7 @@ def operations(
         **tag_operations.OPERATIONS,
         **endpoint_operations.operations(machine),
         **experiment_operations.OPERATIONS,
+        **component_operations.operations(machine.kinds),
         **kms_operations.operations(key_store),
         **telemetry.operations(),
         **messaging.operations(),
@@ -206,7 +208,8 @@ class App:
         self.messaging = Messaging(settings, home, self.store, self.clock, self.lease)
         self.scaling = Scaling(
             self.store, self.clock, self.lease, self.telemetry.metrics.read, self.telemetry.recent,
-            self.engine.capacity, lambda: self.push.routers >= settings.routers,
+            self.engine.capacity, lambda: self.push.routers >= settings.routers, settings.serverless_idle_s,
+            lambda: self.controller.publisher.has_serverless,
         )  # fmt: skip
         self.offline = Offline(
             settings, home, self.store, self.objects, self.telemetry, self.engine, self.clock, self.lease

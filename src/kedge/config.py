@@ -27,6 +27,7 @@ class SettingError(ValueError):
 _ABOVE_ZERO = (
     *("cpu_overcommit", "memory_overcommit"),
     *("body_limit_bytes", "invocation_timeout_s", "stream_timeout_s", "start_timeout_s", "capture_spool_bytes"),
+    "serverless_idle_s",
 )
 
 
@@ -108,6 +109,8 @@ class Settings:
     """How long a model may take for all parts of an answer; an endpoint's own time-out counts where it is longer."""
     start_timeout_s: float = 240.0
     """How long an instance may take to load its model, where the variant names no time of its own."""
+    serverless_idle_s: float = 300.0
+    """A serverless endpoint without a request for so long gives its instances back, but for provisioned concurrency."""
     capture_spool_bytes: int = 1_073_741_824
     """What captured records may take on the disk until they are on S3; one variant gets a quarter of it."""
     public_url: str = ""

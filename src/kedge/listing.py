@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kedge.call import Call
@@ -30,28 +30,40 @@ def resources(
     sort_order: str = "Descending",
     name_prefix: str = "",
     has_slash: bool | None = None,
+    fits: Callable[[Resource], bool] = lambda _: True,
 ) -> tuple[list[Resource], dict[str, str]]:
-    """One page of the caller's resources, and {"NextToken": ...}, empty on the last page. Wire names in `request`."""
+    """One page of the caller's resources, and {"NextToken": ...}, empty on the last page. Wire names in `request`.
+
+    fits: whether one is asked for, by what the store has no filter for.
+    """
     sort_by = request.get("SortBy", sort_by)
     sort_order = request.get("SortOrder", sort_order)
     question = _digest(call, kind, {**request, "SortBy": sort_by, "SortOrder": sort_order})
-    page = call.store.list(
-        call.scope,
-        kind,
-        name_contains=request.get("NameContains", ""),
-        name_prefix=name_prefix,
-        has_slash=has_slash,
-        status=request.get("StatusEquals", ""),
-        created_after=request.get("CreationTimeAfter"),
-        created_before=request.get("CreationTimeBefore"),
-        modified_after=request.get("LastModifiedTimeAfter"),
-        modified_before=request.get("LastModifiedTimeBefore"),
-        sort_by=SORT_KEYS[sort_by],
-        descending=sort_order == "Descending",
-        limit=request.get("MaxResults", DEFAULT_RESULTS),
-        after=opened(request["NextToken"], question) if request.get("NextToken") else None,
-    )
-    return page.items, {} if page.next is None else {"NextToken": sealed(page.next, question)}
+    limit = request.get("MaxResults", DEFAULT_RESULTS)
+    after = opened(request["NextToken"], question) if request.get("NextToken") else None
+    found: list[Resource] = []
+    while True:
+        page = call.store.list(
+            call.scope,
+            kind,
+            name_contains=request.get("NameContains", ""),
+            name_prefix=name_prefix,
+            has_slash=has_slash,
+            status=request.get("StatusEquals", ""),
+            created_after=request.get("CreationTimeAfter"),
+            created_before=request.get("CreationTimeBefore"),
+            modified_after=request.get("LastModifiedTimeAfter"),
+            modified_before=request.get("LastModifiedTimeBefore"),
+            sort_by=SORT_KEYS[sort_by],
+            descending=sort_order == "Descending",
+            limit=limit - len(found),
+            after=after,
+        )
+        found += [each for each in page.items if fits(each)]
+        after = page.next
+        if after is None or len(found) == limit:
+            break
+    return found, {} if after is None else {"NextToken": sealed(after, question)}
 
 
 def sealed(cursor: str, question: str) -> str:

@@ -27,10 +27,12 @@ class Scaling:
         recent: Recent,
         room: Room,
         heard: Callable[[], bool],
+        serverless_idle_s: float,
+        has_serverless: Callable[[], bool],
     ) -> None:
         """As the controller's."""
         self._clock = clock
-        self._controller = Controller(store, read, recent, clock, lease, room, heard)
+        self._controller = Controller(store, read, recent, clock, lease, room, heard, serverless_idle_s, has_serverless)
 
     def operations(self) -> dict[str, Operation]:
         return dict(scaling_operations.OPERATIONS)

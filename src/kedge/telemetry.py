@@ -15,7 +15,7 @@ from kedge.clock import Clock
 from kedge.compute.processes import LocalEngine
 from kedge.config import SettingError, Settings, header_pairs
 from kedge.endpoints import routing
-from kedge.endpoints.records import KIND
+from kedge.endpoints.records import COMPONENT, KIND
 from kedge.home import Home
 from kedge.logs import controller as logs_controller
 from kedge.logs import operations as log_operations
@@ -136,8 +136,9 @@ class Telemetry:
         return name, run(name, step, Signal(), self._clock, period_s=period_s)
 
     def _served(self) -> list[Served]:
-        """Every variant that takes requests. Blocks."""
-        return list(routing.served(self._store.list(None, KIND).items))
+        """Every variant, and inference component, that takes requests. Blocks."""
+        endpoints, components = (self._store.list(None, kind).items for kind in (KIND, COMPONENT))
+        return list(routing.served([*endpoints, *components]))
 
     async def _keep_metrics(self) -> float | None:
         return await metrics_controller.keep_house(self.metrics)

@@ -164,7 +164,7 @@ def test_capacity_outside_the_bounds_is_moved_inside(scaling):
     [
         ({"ServiceNamespace": "ecs"}, 'ServiceNamespace is "ecs"'),
         ({"ScalableDimension": "sagemaker:variant:DesiredProvisionedConcurrency"}, "provisioned concurrency"),
-        ({"ScalableDimension": "sagemaker:inference-component:DesiredCopyCount"}, "inference components"),
+        ({"ScalableDimension": "sagemaker:inference-component:DesiredCopyCount"}, "inference-component/NAME"),
         ({"ScalableDimension": "ecs:service:DesiredCount"}, "it has to be sagemaker:variant"),
         ({"ResourceId": "endpoint/e"}, "endpoint/NAME/variant/NAME"),
         ({"ResourceId": "endpoint/none/variant/v"}, "Could not find endpoint"),

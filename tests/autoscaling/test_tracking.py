@@ -31,7 +31,7 @@ ONE = {"MetricName": "m", "Namespace": "n", "Statistic": "Average"}
                 "TargetValue": 1.0,
                 "PredefinedMetricSpecification": {"PredefinedMetricType": "ECSServiceAverageCPUUtilization"},
             },
-            "for a variant it has to be",
+            "DesiredInstanceCount it has to be",
         ),
         (
             {
@@ -40,7 +40,7 @@ ONE = {"MetricName": "m", "Namespace": "n", "Statistic": "Average"}
                     "PredefinedMetricType": "SageMakerVariantProvisionedConcurrencyUtilization"
                 },
             },
-            "does not scale serverless variants yet",
+            "DesiredInstanceCount it has to be",
         ),
         (
             {
@@ -58,7 +58,7 @@ ONE = {"MetricName": "m", "Namespace": "n", "Statistic": "Average"}
 )  # fmt: skip
 def test_what_is_refused(config, says):
     with pytest.raises(ValidationFailed, match=says):
-        tracking.check(config)
+        tracking.check(config, INSTANCES)
 
 
 def test_the_alarms_of_invocations_per_instance():
@@ -87,7 +87,7 @@ def test_the_alarms_of_metric_math_get_a_period():
         {"Id": "e1", "Expression": "m1 / 2"},
     ]
     config = {"TargetValue": 1.0, "CustomizedMetricSpecification": {"Metrics": metrics}}
-    tracking.check(config)
+    tracking.check(config, INSTANCES)
     for each in tracking.alarms(config, SCALABLE, ARN, NAMES).values():
         validation.metric_alarm(each)
         assert each["Metrics"][0]["MetricStat"]["Period"] == 60

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.cli.deploy import endpoint_name, place_variant
+from kedge.cli.deploy import endpoint_name, place_variant, serverless_members
 from kedge.cli.packing import pack
 
 NEW = {"ModelName": "new", "InstanceType": "ml.t3.medium", "InitialInstanceCount": 1}
@@ -101,3 +101,15 @@ def test_a_variant_takes_the_place_of_its_namesake_and_leaves_the_others() -> No
     assert place_variant([a], NEW, None) == [{**NEW, "VariantName": "a"}]
     with pytest.raises(click.UsageError, match="variants a, b; say by --variant"):
         place_variant([a, b], NEW, None)
+
+
+def test_a_serverless_variant_is_its_memory_and_its_concurrency() -> None:
+    config = {"MemorySizeInMB": 2048, "MaxConcurrency": 20}
+    assert serverless_members(2048, None, None) == {"ServerlessConfig": config}
+    assert serverless_members(2048, 5, 2) == {
+        "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 5, "ProvisionedConcurrency": 2}
+    }
+    assert serverless_members(None, None, None) == {}
+    for most, provisioned, option in ((5, None, "--max-concurrency"), (None, 5, "--provisioned-concurrency")):
+        with pytest.raises(click.UsageError, match=f"{option} is for --serverless"):
+            serverless_members(None, most, provisioned)

@@ -120,9 +120,13 @@ def test_a_model_that_answers_otherwise_is_taken_back_before_any_traffic(kedge: 
 def test_an_endpoint_that_is_not_there(kedge: Kedge, tmp_path: Path) -> None:
     for command in ("deployment", "promote", "rollback", "history"):
         assert "Could not find endpoint" in run(kedge, command, "nobody", code=1).stderr
-    run(kedge, "deploy", constant(tmp_path, 1), "--name", "e")
+    done = run(kedge, "deploy", constant(tmp_path, 1), "--name", "e", "--canary", "10")
+    assert "e is new: no traffic has to move" in done.stderr
     assert "It is not known what e served before" in run(kedge, "rollback", "e", code=1).stderr
     assert "created" in run(kedge, "history", "e").stdout
+    run(kedge, "delete", "e")
+    assert "created" in run(kedge, "history", "e").stdout
+    assert "e: Deleted" in run(kedge, "deployment", "e").stdout
 
 
 @pytest.mark.parametrize(

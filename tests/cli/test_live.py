@@ -95,6 +95,8 @@ def test_a_model_that_cannot_be_loaded_fails_with_its_reason(kedge: Kedge, tmp_p
     (tmp_path / "broken.joblib").write_bytes(b"no model at all")
     done = run(kedge, "deploy", str(tmp_path / "broken.joblib"), code=1)
     assert "broken is Failed: " in done.stderr
+    sagemaker = kedge.client("sagemaker")
+    assert (sagemaker.list_models()["Models"], sagemaker.list_endpoint_configs()["EndpointConfigs"]) == ([], [])
     joblib.dump(DummyClassifier(strategy="constant", constant=1).fit([[0]], [1]), tmp_path / "broken.joblib")
     run(kedge, "deploy", str(tmp_path / "broken.joblib"))
     assert json.loads(run(kedge, "invoke", "broken", "--data", "0").stdout) == [1]

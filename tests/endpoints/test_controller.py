@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kedge.compute.base import TaskState
+from kedge.errors import ValidationFailed
 from kedge.loop import REST_S
 from kedge.objects.files import Objects
 from kedge.serving import table as tables
@@ -253,6 +254,22 @@ async def test_scaling_that_fails_goes_back_to_the_old_size(world: World):
     assert "out of memory" in shown["FailureReason"]
     assert shown["ProductionVariants"][0]["DesiredInstanceCount"] == 1
     assert len(world.engine.tasks) == 1
+
+
+async def test_it_is_rolling_back_until_what_was_begun_is_gone(world: World):
+    await in_service(world)
+    wanted = [{"VariantName": "v", "DesiredInstanceCount": 2}]
+    world.do("UpdateEndpointWeightsAndCapacities", EndpointName="e", DesiredWeightsAndCapacities=wanted)
+    await world.settle()
+    world.engine.put_all(TaskState.STARTING, TaskState.FAILED, "out of memory")
+    await world.step()
+    shown = await world.describe("e")
+    assert shown["EndpointStatus"] == "RollingBack"
+    assert "out of memory" in shown["FailureReason"]
+    with pytest.raises(ValidationFailed, match="Cannot update in-progress endpoint"):
+        world.do("UpdateEndpointWeightsAndCapacities", EndpointName="e", DesiredWeightsAndCapacities=wanted)
+    await world.settle()
+    assert await status(world) == "InService"
 
 
 async def test_deleting_waits_for_the_instances(world: World):

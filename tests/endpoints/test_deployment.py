@@ -15,6 +15,7 @@ from kedge.endpoints.deployment import Action, Observed, plan, strays
 from kedge.endpoints.records import Container, Endpoint, Fleet, Status, Variant, instance_id, shortened
 
 SHA = "ab" * 32
+SERVING = (Status.IN_SERVICE, Status.UPDATING, Status.ROLLING_BACK)
 
 
 def variant(name: str = "v", desired: int = 1, current: int = 0, weight: float = 1.0, sha: str = SHA) -> Variant:
@@ -287,6 +288,7 @@ class EndpointMachine(RuleBasedStateMachine):
                 self.record, self.status = self.record.failed(reason), Status.FAILED
             case steps.RollBack(reason):
                 assert reason
+                self.status = self.status if self.record.pending else Status.ROLLING_BACK
                 self.record = self.record.rolled_back(reason)
             case steps.Remove():
                 assert not self.tasks
@@ -296,7 +298,7 @@ class EndpointMachine(RuleBasedStateMachine):
 
     @invariant()
     def traffic_never_goes_to_an_empty_fleet(self) -> None:
-        if getattr(self, "was_in_service", False) and self.status in (Status.IN_SERVICE, Status.UPDATING):
+        if getattr(self, "was_in_service", False) and self.status in SERVING:
             assert self.record is not None
             assert self.record.live is not None
             for v in self.record.live.variants:

@@ -146,6 +146,19 @@ NO_CONFIGS: list[tuple[Any, ...]] = [
         "Variant s gives ServerlessConfig",
     ),
     ({"ProductionVariants": [variant("a")], "Tags": [{"Key": "aws:x", "Value": ""}]}, 'Tag key "aws:x"'),
+    ({"ProductionVariants": [variant("a", InitialVariantWeight=1e39)]}, "it is at most 3.40282e+38"),
+    (
+        {"ProductionVariants": [variant("a", RoutingConfig={"RoutingStrategy": "PREFIX_AWARE"})]},
+        "which needs PrefixLength",
+    ),
+    (
+        {
+            "ProductionVariants": [
+                variant("a", RoutingConfig={"RoutingStrategy": "RANDOM", "PrefixAwareRoutingConfig": {}})
+            ]
+        },
+        "it belongs to PREFIX_AWARE",
+    ),
     (
         {"ProductionVariants": [variant("a")], "Tags": [{"Key": "x", "Value": ""}] * 2},
         '"x" is given more than once',
@@ -253,6 +266,7 @@ NO_WEIGHTS: list[tuple[Any, ...]] = [
     ([{"VariantName": "x"}], 'The variant name(s) "x" is/are not present within endpoint configuration "C".'),
     ([{"VariantName": "a"}, {"VariantName": "a"}], 'The variant name "a" was non-unique within the request.'),
     ([{"VariantName": name, "DesiredWeight": 0.0} for name in "ab"], "at least one has to be above 0"),
+    ([{"VariantName": "a", "DesiredWeight": 1e39}], "it is at most 3.40282e+38"),
     ([{"VariantName": "a", "ServerlessUpdateConfig": {"MaxConcurrency": 1}}], "not serverless"),
 ]
 
@@ -340,7 +354,6 @@ FEATURES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ),
     ({"ExplainerConfig": {"ClarifyExplainerConfig": {}}}, {}, "ExplainerConfig"),
     ({"KmsKeyId": "k"}, {}, "KmsKeyId"),
-    ({}, {"ManagedInstanceScaling": {"Status": "ENABLED"}}, "ManagedInstanceScaling"),
     ({}, {"RoutingConfig": {"RoutingStrategy": "KV_AWARE"}}, "KV_AWARE"),
     ({}, {"CoreDumpConfig": {"DestinationS3Uri": "s3://a/b"}}, "CoreDumpConfig"),
 ]

@@ -211,3 +211,27 @@ async def test_the_way_back_is_not_tried(world: World):
         await world.bring_up()
         assert await shown(world) == ("InService", name)
     assert [each["Trial"] for each in picture(world)["Deployments"]] == [None, None, None]
+
+
+async def test_a_change_of_capacity_does_not_begin_another_division_of_the_traffic(world: World):
+    world.make_model()
+    world.make_config("c", variant("a"), variant("b"))
+    world.do("CreateEndpoint", EndpointName="e", EndpointConfigName="c")
+    await world.bring_up()
+
+    async def changed(**more: Any) -> float:
+        """Since when the traffic is divided as it is, seconds after it was for the first time."""
+        world.clock.advance(100)
+        wanted = [{"VariantName": "a", **more}]
+        world.do("UpdateEndpointWeightsAndCapacities", EndpointName="e", DesiredWeightsAndCapacities=wanted)
+        await world.bring_up()
+        return float(picture(world)["TrafficSince"]) - began_s
+
+    began_s = float(picture(world)["TrafficSince"])
+    assert await changed(DesiredInstanceCount=2) == 0
+    assert await changed(DesiredWeight=3.0) == 200
+    assert await changed(DesiredInstanceCount=1) == 200
+    world.clock.advance(100)
+    world.do("UpdateEndpoint", EndpointName="e", EndpointConfigName="c")
+    await world.bring_up()
+    assert float(picture(world)["TrafficSince"]) - began_s == 400

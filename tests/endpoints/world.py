@@ -185,7 +185,8 @@ class World:
         await self.settle()
 
     def _state(self) -> Any:
-        rows = [(r.name, r.version) for r in self.store.list(None, "endpoint").items]
+        kinds = ("endpoint", "inference-component")
+        rows = [(r.name, r.version) for kind in kinds for r in self.store.list(None, kind).items]
         return rows, dict(self.engine.tasks), len(self.routers.tables)
 
     def put_model_data(self, key: str = "model.tar.gz", files: dict[str, bytes] | None = None) -> str:

@@ -44,6 +44,26 @@ BUCKET, KEY = "arn:aws:s3:::b", "arn:aws:s3:::b/k"
         ("sagemaker.DescribeModel", {"ModelName": "Mine"}, [("sagemaker:DescribeModel", f"{SAGEMAKER}:model/mine")]),
         ("sagemaker.ListModels", {}, [("sagemaker:ListModels", "*")]),
         (
+            "application-autoscaling.RegisterScalableTarget",
+            {"ServiceNamespace": "sagemaker", "ScalableDimension": "d"},
+            [
+                (
+                    "application-autoscaling:RegisterScalableTarget",
+                    f"arn:aws:application-autoscaling:eu-west-1:{ACCOUNT}:scalable-target/*",
+                )
+            ],
+        ),
+        (
+            "application-autoscaling.TagResource",
+            {"ResourceARN": "arn:t", "Tags": {}},
+            [("application-autoscaling:TagResource", "arn:t")],
+        ),
+        (
+            "application-autoscaling.DescribeScalingPolicies",
+            {"ServiceNamespace": "sagemaker"},
+            [("application-autoscaling:DescribeScalingPolicies", "*")],
+        ),
+        (
             "sagemaker.CreateModel",
             {"ModelName": "m", "ExecutionRoleArn": ROLE},
             [("sagemaker:CreateModel", f"{SAGEMAKER}:model/m"), ("iam:PassRole", ROLE)],
@@ -205,6 +225,11 @@ def test_what_a_request_says_for_conditions() -> None:
         "s3:requestobjecttag/a": ("1",),
         "s3:requestobjecttag/b": ("x y",),
         "s3:requestobjecttagkeys": ("a", "B"),
+    }
+    place = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
+    assert context("application-autoscaling.PutScalingPolicy", **place) == {
+        "application-autoscaling:scalable-dimension": ("sagemaker:variant:DesiredInstanceCount",),
+        "application-autoscaling:service-namespace": ("sagemaker",),
     }
     said = context(
         "sagemaker.CreateEndpointConfig",

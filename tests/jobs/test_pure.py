@@ -65,12 +65,18 @@ def _frame(data: bytes, flag: int = 0) -> bytes:
     return struct.pack("<II", 0xCED7230A, flag << 29 | len(data)) + data + bytes(-len(data) % 4)
 
 
+def _tf_record(data: bytes) -> bytes:
+    return struct.pack("<QI", len(data), 1) + data + b"last"
+
+
 @given(st.lists(st.binary(max_size=9)), st.lists(st.integers(1, 7), max_size=9))
 def test_pieces_do_not_change_what_records_there_are(records: list[bytes], sizes: list[int]) -> None:
     lines = [b"r" + record.replace(b"\n", b"") + b"\n" for record in records]
     assert _fed("Line", b"".join(lines), sizes) == lines
     frames = [_frame(record) for record in records]
     assert _fed("RecordIO", b"".join(frames), sizes) == frames
+    tf_records = [_tf_record(record) for record in records]
+    assert _fed("TFRecord", b"".join(tf_records), sizes) == tf_records
     assert _fed("None", b"".join(records), sizes) == [b"".join(records)]
 
 
@@ -83,6 +89,9 @@ def test_records_are_cut_as_they_should_be() -> None:
         ("RecordIO", _frame(b"cut")[:-1], 0),
         ("RecordIO", _frame(b"begun", 1), 0),
         ("RecordIO", _frame(b"long"), 8),
+        ("TFRecord", b"nonsense, and more of it", 0),
+        ("TFRecord", _tf_record(b"cut")[:-1], 0),
+        ("TFRecord", _tf_record(b"long"), 8),
         ("Line", b"12345\n", 4),
         ("Line", b"12345", 4),
         ("None", b"12345", 4),
@@ -200,10 +209,9 @@ def _request(**more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("request_", "says"),
     [
-        (_request(BatchStrategy="SingleRecord"), "SplitType has to be Line or RecordIO"),
+        (_request(BatchStrategy="SingleRecord"), "SplitType has to be Line, RecordIO or TFRecord"),
         (_request(MaxPayloadInMB=101), "at most 100"),
         (_request(MaxPayloadInMB=30, MaxConcurrentTransforms=4), "at most 100"),
-        (_request(input={"SplitType": "TFRecord"}), "SplitType is TFRecord"),
         (_request(resources={"VolumeKmsKeyId": "k"}), "VolumeKmsKeyId"),
         (
             _request(DataCaptureConfig={"DestinationS3Uri": "s3://b/c", "GenerateInferenceId": True}),

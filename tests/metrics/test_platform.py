@@ -105,9 +105,43 @@ def test_an_idle_minute_has_one_sample_of_0_and_no_latency():
     assert {each.resolution_s for each in data} == {60}
     assert {(each.at_s, each.summary.count, each.summary.total) for each in data} == {(60, 1, 0)}
     names = {each.metric.name for each in data if each.metric.dimensions == BY_VARIANT}
-    assert names == {*platform.COUNTED, "RefusedInvocations", "ConcurrentRequestsPerModel"}
+    assert names == {*platform.COUNTED, platform.PER_INSTANCE, "RefusedInvocations", "ConcurrentRequestsPerModel"}
     by_config = {each.metric.name for each in data if dict(each.metric.dimensions).get("EndpointConfigName") == "c"}
-    assert by_config == set(platform.COUNTED)
+    assert by_config == {*platform.COUNTED, platform.PER_INSTANCE}
+
+
+COMPONENT = (("InferenceComponentName", "c"),)
+OF_COMPONENT = PLACE._replace(endpoint="e/c")
+
+
+def test_what_a_component_does_is_told_by_its_name_and_of_its_variant():
+    meter = Meter("boot")
+    meter.invocation(OF_COMPONENT, 200, 2, 1000.0, 10.0)
+    meter.refusal(OF_COMPONENT._replace(instance=""), "ServiceUnavailable")
+    data = list(platform.data_of(decode(meter.roll(1))))
+    assert read(data, "Invocations", "Sum") == read(data, "Invocations", "Sum", COMPONENT) == 1
+    assert read(data, "InvocationsPerCopy", "Sum", COMPONENT) == 0.5
+    assert "InvocationsPerInstance" not in {each.metric.name for each in data}
+    assert read(data, "NoCapacityInvocationFailures", "Sum", COMPONENT) == 1
+    concurrent = platform.concurrency(OF_COMPONENT.of_variant, 5, 6, 2).metric
+    assert (concurrent.name, concurrent.dimensions) == ("ConcurrentRequestsPerCopy", COMPONENT)
+    idle = list(platform.idle(OF_COMPONENT.of_variant, 60))
+    assert {each.metric.dimensions for each in idle} == {COMPONENT}
+    assert {"InvocationsPerCopy", "NoCapacityInvocationFailures"} <= {each.metric.name for each in idle}
+
+
+def test_what_a_copy_uses_is_in_percent_of_what_it_was_given():
+    labels = {"account": "1" * 12, "region": "us-east-1", "endpoint": "e", "variant": "blue"}
+    copy = {**labels, "inference_component": "c", "room": "0.5 1024 0"}
+    sample = Sample("b", 1, 125.0, 0.5, (Used("i-1", copy, 0.25, 256, 1024, None),))
+    data = list(platform.instances(sample))
+    assert {(each.metric.namespace, each.metric.dimensions) for each in data} == {
+        ("/aws/sagemaker/InferenceComponents", COMPONENT)
+    }
+    assert {each.metric.name: each.summary.total for each in data} == {
+        "CPUUtilizationNormalized": 50.0,
+        "MemoryUtilizationNormalized": 25.0,
+    }
 
 
 def test_what_instances_use():

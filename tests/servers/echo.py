@@ -70,6 +70,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Type", "text/plain")
         self.send_header("X-Amzn-SageMaker-Custom-Attributes", "echo")
+        session = self.headers.get("X-Amzn-SageMaker-Session-Id", "")
+        if session == "NEW_SESSION":
+            self.send_header("X-Amzn-SageMaker-New-Session-Id", "talk-1; Expires=2099-01-02T03:04:05Z")
+        elif session == "talk-1" and body == b"bye":
+            self.send_header("X-Amzn-SageMaker-Closed-Session-Id", session)
         self.end_headers()
         self.wfile.write(body)
 

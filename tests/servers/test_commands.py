@@ -6,6 +6,7 @@ import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -50,6 +51,18 @@ def test_the_program_serve_of_the_archive_answers_as_a_container_would(server: H
     assert seen["headers"]["X-Amzn-SageMaker-Custom-Attributes"] == "c=1"
     assert seen["headers"]["X-Amzn-SageMaker-Inference-Id"] == "i-1"
     assert not any("secret" in name.lower() for name in seen["environment"])
+
+
+def test_it_opens_and_closes_sessions(server: Hosted, echo: str):
+    def ask(session: str, body: str) -> dict[str, Any]:
+        runtime = server.client("sagemaker-runtime")
+        return dict(runtime.invoke_endpoint(EndpointName=echo, Body=body, SessionId=session))
+
+    name, _, end = ask("NEW_SESSION", "x")["NewSessionId"].partition("; ")
+    assert end == "Expires=2099-01-02T03:04:05Z"
+    seen = json.loads(ask(name, "see")["Body"].read())
+    assert seen["headers"]["X-Amzn-SageMaker-Session-Id"] == "talk-1"
+    assert ask(name, "bye")["ClosedSessionId"] == name
 
 
 def test_bodies_of_every_size_come_back_whole(server: Hosted, echo: str):

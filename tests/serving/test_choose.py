@@ -15,9 +15,12 @@ from kedge.serving.choose import (
     NoTraffic,
     Split,
     apportion,
+    at_first,
     at_home,
     block_length,
+    by_prefix,
     instance,
+    prefix_key,
     shares,
     sticky,
 )
@@ -148,6 +151,40 @@ def test_a_key_stays_at_home_until_it_is_crowded(key: str, names: list[str], dat
     outstanding = data.draw(st.lists(st.integers(0, 100), min_size=len(names), max_size=len(names)))
     chosen = at_home(key, names, outstanding)
     assert outstanding[chosen] < CROWDED + CROWDING * sum(outstanding) / len(outstanding)
+
+
+@given(st.binary(max_size=50), st.text("ab", max_size=3), ids, st.integers(1, 5), st.floats(0, 0.999), st.data())
+def test_bodies_that_begin_alike_have_one_home_until_it_is_busy(
+    body: bytes, id_: str, names: list[str], threshold: int, draw: float, data: st.DataObject
+) -> None:
+    key = prefix_key(body, 20, id_)
+    assert key == prefix_key(body[:20] + (b"more" if len(body) >= 20 else b""), 20, id_)
+    assert key != prefix_key(body, 20, id_ + "c")
+    home = by_prefix(key, names, [0] * len(names), threshold, draw)
+    order = data.draw(st.permutations(names))
+    assert order[by_prefix(key, order, [0] * len(names), threshold, draw)] == names[home]
+    outstanding = data.draw(st.lists(st.integers(0, 10), min_size=len(names), max_size=len(names)))
+    chosen = by_prefix(key, names, outstanding, threshold, draw)
+    if outstanding[home] < threshold:
+        assert chosen == home
+    else:
+        assert outstanding[chosen] == min(outstanding)
+
+
+@given(weights_of_an_endpoint, st.integers(1, 1000), st.floats(0, 1, exclude_max=True))
+def test_a_first_block_is_rounded_by_less_than_one_each(weights: list[float], length: int, random: float) -> None:
+    parts = shares(weights)
+    counts, owed = at_first(parts, length, random)
+    assert sum(counts) == length
+    assert sum(owed) == 0
+    assert all(abs(each) < 1 for each in owed)
+    assert all(count == 0 for part, count in zip(parts, counts, strict=True) if not part)
+
+
+def test_splits_that_are_begun_anew_are_fair_on_average() -> None:
+    random = Random(1)
+    drawn = Counter(Split((1.0, 2.0), random).draw() for _ in range(6000))
+    assert abs(drawn[0] / 6000 - 1 / 3) < 4 * math.sqrt(2 / 9 / 6000)
 
 
 NAMES = ["a", "b", "c"]

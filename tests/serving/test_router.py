@@ -204,7 +204,6 @@ async def test_unknown_endpoint(workers, authorization, account):
             "m.tar.gz",
             "is not a multi-model endpoint and does not support target model header.",
         ),
-        ("X-Amzn-SageMaker-Session-Id", "NEW_SESSION", "keeps no sessions"),
         ("X-Amzn-SageMaker-Enable-Explanations", "`true`", "no explainer"),
     ],
 )

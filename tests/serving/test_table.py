@@ -38,3 +38,13 @@ def test_what_a_later_release_says_of_a_variant_is_left_out():
 def test_a_share_is_a_part():
     with pytest.raises(TableRefused, match="a share that is not from 0 to 1"):
         tables.decode(tables.encode(of(replace(SHARED, new_share=1.5))))
+
+
+def test_components_are_found_by_keys_of_their_own_and_only_then_told_of():
+    host = Endpoint("1", "r", "e", "arn", (), by_component=True)
+    component = Endpoint("1", "r", "e", "arn:c", (ALONE,), component="c")
+    table = tables.decode(tables.encode(RoutingTable(7, (host, component))))
+    assert table.find("1", "r", "e") == host
+    assert table.find("1", "r", "e/c") == component
+    (plain,) = json.loads(tables.encode(of(ALONE)))["endpoints"]
+    assert not {"component", "by_component"} & plain.keys()

@@ -9,17 +9,20 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from kedge.autoscaling.known import capacity_of
 from kedge.autoscaling.policy import AT_MAXIMUM, AT_MINIMUM, Wish
 from kedge.autoscaling.records import ACTIVITY, Activity, Target
+from kedge.autoscaling.resource import WORDS
+from kedge.autoscaling.scaled import scale, variant_of
 from kedge.endpoints.records import Endpoint, Status
-from kedge.endpoints.scaling import Room, scale
+from kedge.endpoints.scaling import Room
 from kedge.store.records import Resource
 from kedge.store.transaction import Transaction
 
 IN_PROGRESS, SUCCESSFUL, FAILED, OVERRIDDEN, UNFULFILLED = (
     "InProgress", "Successful", "Failed", "Overridden", "Unfulfilled",
 )  # fmt: skip
-ANOTHER = "The desired instance count was changed by another request."
+ANOTHER = "The desired {} was changed by another request."
 RETRY_S = 30.0
 """After a change that failed, until the next one that nobody asks for."""
 
@@ -42,9 +45,9 @@ def begin(
     Raises Unscalable, ResourceLimitExceeded, ConcurrentChange.
     """
     target, now_s = Target.of(found.document), now.timestamp()
-    scalable = target.scalable
-    scale(tx, found.scope, scalable.endpoint, scalable.variant, wanted, room)
-    _end_running(tx, found, target, OVERRIDDEN, ANOTHER, now)  # another request came before its end was seen
+    scale(tx, found.scope, target.scalable, wanted, room)
+    # Another request came before its end was seen.
+    _end_running(tx, found, target, OVERRIDDEN, ANOTHER.format(WORDS[target.dimension]), now)
     activity = _activity(target, wanted, cause, now_s)
     tx.insert(found.scope, ACTIVITY, f"{found.name}|{activity.id}", activity.document(), IN_PROGRESS)
     running = replace(target, running=activity.id, wanted=wanted, owed="", not_before_s=0.0)
@@ -80,14 +83,15 @@ def _end_running(tx: Transaction, found: Resource, target: Target, status: str, 
 
 
 def _end(target: Target, endpoint: Endpoint, status: str) -> tuple[str, str]:
-    variant = endpoint.live.variant(target.scalable.variant) if endpoint.live else None
-    if status == Status.IN_SERVICE and variant is not None and variant.desired_count == target.wanted:
+    what = WORDS[target.dimension]
+    variant = variant_of(endpoint, target.scalable)
+    if status == Status.IN_SERVICE and variant is not None and capacity_of(variant, target.dimension) == target.wanted:
         return SUCCESSFUL, (
-            f"Successfully set desired instance count to {target.wanted}. Change successfully fulfilled by sagemaker."
+            f"Successfully set desired {what} to {target.wanted}. Change successfully fulfilled by sagemaker."
         )
     if status == Status.FAILED or endpoint.failure_reason:
-        return FAILED, f"Failed to set desired instance count to {target.wanted}. Reason: {endpoint.failure_reason}"
-    return OVERRIDDEN, ANOTHER
+        return FAILED, f"Failed to set desired {what} to {target.wanted}. Reason: {endpoint.failure_reason}"
+    return OVERRIDDEN, ANOTHER.format(what)
 
 
 def fail(
@@ -98,7 +102,7 @@ def fail(
     holds_up: whether the next change waits for RETRY_S.
     """
     target, now_s = Target.of(found.document), now.timestamp()
-    message = f"Failed to set desired instance count to {wanted}. Reason: {reason}"
+    message = f"Failed to set desired {WORDS[target.dimension]} to {wanted}. Reason: {reason}"
     tell(tx, found, FAILED, replace(_activity(target, wanted, cause, now_s), end_s=now_s, message=message))
     if holds_up:
         tx.observe(found, replace(target, not_before_s=now_s + RETRY_S).document())
@@ -141,7 +145,7 @@ def _activity(target: Target, wanted: int, cause: str, now_s: float) -> Activity
         uuid.uuid4().hex,
         target.resource_id,
         target.dimension,
-        f"Setting desired instance count to {wanted}.",
+        f"Setting desired {WORDS[target.dimension]} to {wanted}.",
         cause,
         now_s,
     )

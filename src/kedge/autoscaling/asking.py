@@ -7,7 +7,7 @@ from dataclasses import replace
 from kedge import arn
 from kedge.alarms.records import name_in
 from kedge.autoscaling.records import POLICY, Policy, policy_arn
-from kedge.autoscaling.resource import INSTANCES, NAMESPACE, parse
+from kedge.autoscaling.resource import FORMS, NAMESPACE, parse
 from kedge.errors import ValidationFailed
 from kedge.events.records import Action, Outcome
 from kedge.store.records import Resource, Scope
@@ -32,11 +32,12 @@ def _find(tx: Transaction, action: Action) -> Resource | None:
         return None
     where, _, name = parsed.resource.partition(":policyName/")
     _, _, resource_id = where.partition(f":resource/{NAMESPACE}/")
-    try:
-        key = parse(resource_id, INSTANCES).key
-    except ValidationFailed:
-        return None
-    found = tx.get(scope, POLICY, f"{key}|{name}")
-    if found is None or policy_arn(scope, Policy.of(found.document)) != action.target_arn:
-        return None
-    return found
+    for dimension in FORMS:
+        try:
+            key = parse(resource_id, dimension).key
+        except ValidationFailed:
+            continue
+        found = tx.get(scope, POLICY, f"{key}|{name}")
+        if found is not None and policy_arn(scope, Policy.of(found.document)) == action.target_arn:
+            return found
+    return None

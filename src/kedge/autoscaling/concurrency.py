@@ -25,6 +25,8 @@ class Recent:
         """By router: when it reported, and how many requests."""
         self._samples: dict[VariantPlace, deque[float | None]] = {}
         self._sampled_at_s: int | None = None
+        self._busy_at_s: dict[VariantPlace, float] = {}
+        """When something was heard of each the last time: it had, or has, something to do."""
         self.wanted: dict[VariantPlace, float] = {}
         """Variants for which a request waits that have no instance, and when that was heard last."""
         self.on_wanted: Callable[[], None] = lambda: None
@@ -33,9 +35,11 @@ class Recent:
         if frame.second < self._clock.now().timestamp() - LATE_S:
             return
         now_s = self._clock.monotonic_s()
-        for place, requests, instances in frame.concurrent:
+        for each in frame.concurrent:
+            place, requests = each.place, each.requests
             self._now.setdefault(place, {})[frame.boot] = (now_s, requests)
-            if requests and not instances:
+            self._busy_at_s[place] = now_s
+            if requests and not each.instances:
                 self.want(place)
 
     def want(self, place: VariantPlace) -> None:
@@ -52,6 +56,8 @@ class Recent:
         self._sampled_at_s = second
         for gone in self._samples.keys() - places:
             del self._samples[gone]
+        for gone in set(self._busy_at_s) - places:
+            self._busy_at_s.pop(gone, None)
         for place in places:
             samples = self._samples.setdefault(place, deque(maxlen=KEPT_S))
             samples.extend([None] * missed)
@@ -62,6 +68,10 @@ class Recent:
         """At an instance, or waiting for one, by what was heard last."""
         fresh_s = self._clock.monotonic_s() - FRESH_S
         return sum(count for at_s, count in list(self._now.get(place, {}).values()) if at_s >= fresh_s)
+
+    def busy_at_s(self, place: VariantPlace) -> float:
+        """When it had something to do the last time, on the monotonic clock; 0 where nothing was heard of it."""
+        return self._busy_at_s.get(place, 0.0)
 
     def samples(self, place: VariantPlace) -> list[float | None]:
         return list(self._samples.get(place, ()))

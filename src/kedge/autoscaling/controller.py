@@ -21,6 +21,7 @@ from kedge.autoscaling.known import Known, KnownTarget
 from kedge.autoscaling.policy import UNSCALABLE, Decision, Limits, decide
 from kedge.autoscaling.records import ACTIVITY, POLICY, Policy, Scheduled, Target, moment
 from kedge.autoscaling.removal import deregister
+from kedge.autoscaling.serverless import Serverless
 from kedge.autoscaling.wishes import Wishes, triggered_by
 from kedge.clock import Clock
 from kedge.endpoints.records import Status
@@ -52,13 +53,20 @@ class Controller:
         lease: Lease,
         room: Room,
         heard: Callable[[], bool],
+        serverless_idle_s: float = 300.0,
+        has_serverless: Callable[[], bool] = lambda: True,
     ) -> None:
-        """read: of the metric store. heard: whether every router is connected, so that silence means no requests."""
+        """read: of the metric store. heard: whether every router is connected, so that silence means no requests.
+
+        serverless_idle_s: after how long without a request a serverless variant has no instance. has_serverless:
+        whether there may be any.
+        """
         self._store, self._recent, self._clock, self._lease, self._room = store, recent, clock, lease, room
         self._heard = heard
         self._known = Known(store)
         self._wishes = Wishes(store, read, recent.samples)
         self._waking = waking.Waking(store, recent, clock, room)
+        self._serverless = Serverless(store, recent, clock, room, serverless_idle_s, has_serverless)
         self._wake = Signal()
         store.on_commit(self._committed)
         lease.on_taken(self._wake.notify)
@@ -76,15 +84,18 @@ class Controller:
         return await with_lease(self._lease, self._step)
 
     async def _step(self, held: tuple[str, int]) -> float:
-        if self._known.is_empty and not self._recent.wanted:
+        if self._known.is_empty and self._serverless.at_rest and not self._recent.wanted:
             return REST_S  # nothing is scaled: a commit or a wish is waited for
         return await asyncio.to_thread(self.look, held)
 
     def look(self, held: tuple[str, int]) -> float:
         """One pass. Returns after how many seconds the next one is due. Blocks. Raises LeaseLost."""
         self._known.refresh()
-        targets = self._known.targets
-        self._recent.sample({each.place for each in targets if each.is_followed}, heard=self._heard())
+        self._serverless.refresh()
+        targets, heard = self._known.targets, self._heard()
+        followed = {each.place for each in targets if each.is_followed} | self._serverless.places
+        self._recent.sample(followed, heard=heard)
+        self._serverless.look(held, self._author(), heard=heard)
         waits = self._waking.look(self._known, held, self._author())
         for known in targets:
             try:
@@ -112,7 +123,7 @@ class Controller:
         if endpoint.status != Status.IN_SERVICE or known.variant is None:
             self._refuse(known, held)
         elif self._clock.now().timestamp() >= target.not_before_s:
-            self._scale(known, known.variant.desired_count, held)
+            self._scale(known, known.capacity, held)
 
     def _begin_scheduled(self, known: KnownTarget, held: tuple[str, int]) -> bool:
         """The bounds that scheduled actions set, in the order of their times; what was missed once. True: some were."""
@@ -144,8 +155,7 @@ class Controller:
         cause = f"scheduled action name {action.name} was triggered"
         if minimum > maximum:
             reason = f"the minimum capacity ({minimum}) would be greater than the maximum capacity ({maximum})."
-            wanted = 0 if known.variant is None else known.variant.desired_count
-            acting.fail(tx, known.resource, wanted, cause, reason, now, holds_up=False)
+            acting.fail(tx, known.resource, known.capacity, cause, reason, now, holds_up=False)
             return target
         owed = f"minimum capacity was set to {minimum} and maximum capacity to {maximum}, because {cause}"
         return replace(target, minimum=minimum, maximum=maximum, owed=owed, not_before_s=0.0)
@@ -155,10 +165,9 @@ class Controller:
         cause = triggered_by(known.policies)
         if not cause or known.target.running:
             return
-        current = 0 if known.variant is None else known.variant.desired_count
         with self._transaction(held) as tx:
             self._heed(tx, known)
-            acting.not_scaled(tx, known.resource, current, UNSCALABLE, cause, self._clock.now())
+            acting.not_scaled(tx, known.resource, known.capacity, UNSCALABLE, cause, self._clock.now())
 
     def _scale(self, known: KnownTarget, current: int, held: tuple[str, int]) -> None:
         target, now_s = known.target, self._clock.now().timestamp()

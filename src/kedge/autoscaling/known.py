@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kedge.autoscaling.records import POLICY, SCHEDULED, TARGET, Policy, Target
-from kedge.endpoints.records import KIND, Endpoint, Variant
+from kedge.autoscaling.resource import PROVISIONED
+from kedge.autoscaling.scaled import scaled, variant_of
+from kedge.endpoints import serverless
+from kedge.endpoints.records import Endpoint, Variant
+from kedge.endpoints.routing import place_of
 from kedge.serving.meter import VariantPlace
 from kedge.store.records import Resource, Scope
 from kedge.store.store import Store
@@ -19,7 +23,7 @@ class KnownTarget:
     policies: tuple[Policy, ...]
     scheduled: tuple[Resource, ...]
     endpoint: Resource | None
-    """None when there is none, or another one of that name."""
+    """Or the inference component. None when there is none, or another one of that name."""
     variant: Variant | None
     """Of the live fleet."""
 
@@ -28,10 +32,21 @@ class KnownTarget:
         return any(policy.is_fast for policy in self.policies)
 
     @property
+    def capacity(self) -> int:
+        """The one that is wanted of its variant; 0 where there is none."""
+        return 0 if self.variant is None else capacity_of(self.variant, self.target.dimension)
+
+    @property
     def place(self) -> VariantPlace:
         scope, scalable = self.resource.scope, self.target.scalable
-        name = scalable.endpoint if self.endpoint is None else str(self.endpoint.document["name"])
-        return VariantPlace(scope.account, scope.region, name, scalable.variant)
+        if self.endpoint is None:
+            return VariantPlace(scope.account, scope.region, scalable.endpoint, scalable.variant)
+        host = self.endpoint.document.get("host")
+        return place_of(self.endpoint, scalable.variant if host is None else host["variant"])
+
+
+def capacity_of(variant: Variant, dimension: str) -> int:
+    return serverless.provisioned(variant) if dimension == PROVISIONED else variant.desired_count
 
 
 class Known:
@@ -68,13 +83,12 @@ class Known:
         self, resource: Resource, policies: Mapping[_Key, list[Resource]], scheduled: Mapping[_Key, list[Resource]]
     ) -> KnownTarget:
         target, key = Target.of(resource.document), (resource.scope, resource.name)
-        endpoint = self._store.get(resource.scope, KIND, target.scalable.endpoint.lower())
+        endpoint = scaled(self._store, resource.scope, target.scalable)
         variant = None
         if endpoint is not None and endpoint.document["uid"] != target.uid:
             endpoint = None
         if endpoint is not None:
-            live = Endpoint.of(endpoint.document).live
-            variant = None if live is None else live.variant(target.scalable.variant)
+            variant = variant_of(Endpoint.of(endpoint.document), target.scalable)
         return KnownTarget(
             resource,
             target,
@@ -85,7 +99,10 @@ class Known:
         )
 
     def find(self, place: VariantPlace) -> KnownTarget | None:
-        return next((each for each in self.targets if each.place == place), None)
+        """By which it gets instances, or copies."""
+        return next(
+            (each for each in self.targets if each.place == place and each.target.dimension != PROVISIONED), None
+        )
 
 
 _Key = tuple[Scope, str]

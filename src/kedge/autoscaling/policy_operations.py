@@ -35,7 +35,7 @@ def put_scaling_policy(call: Call, request: Request) -> Result:
         name = f"{scalable.key}|{request['PolicyName']}"
         found = tx.get(call.scope, POLICY, name)
         before = None if found is None else Policy.of(found.document)
-        kind, config = _config(request, before)
+        kind, config = _config(request, before, scalable)
         if before is None:
             if len(tx.list(call.scope, POLICY, name_prefix=f"{scalable.key}|").items) >= MOST_POLICIES:
                 raise LimitExceeded(f"The scalable target has {MOST_POLICIES} scaling policies already.")
@@ -57,13 +57,13 @@ def _new(request: Request, scalable: Scalable, kind: str) -> Policy:
     return Policy(request["PolicyName"], scalable.id, scalable.dimension, kind, {}, str(uuid.uuid4()), alarms)
 
 
-def _config(request: Request, before: Policy | None) -> tuple[str, Mapping[str, Any]]:
+def _config(request: Request, before: Policy | None, scalable: Scalable) -> tuple[str, Mapping[str, Any]]:
     """(type, its checked configuration). Raises ValidationFailed."""
     kind = request.get("PolicyType", None if before is None else before.type)
     if kind is None:
         raise ValidationFailed(f"PolicyType has to be given for a new policy: {TRACKING} or {STEP}.")
     if kind == "PredictiveScaling":
-        raise ValidationFailed("PolicyType is PredictiveScaling, which SageMaker variants do not have.")
+        raise ValidationFailed("PolicyType is PredictiveScaling, which what SageMaker serves does not have.")
     if before is not None and before.type != kind:
         raise ValidationFailed(f"PolicyType is {kind}; the policy {before.name} is of type {before.type}.")
     member = CONFIGS[kind]
@@ -73,7 +73,10 @@ def _config(request: Request, before: Policy | None) -> tuple[str, Mapping[str, 
     if member not in request:
         raise ValidationFailed(f"{member} has to be given for a policy of type {kind}.")
     config = request[member]
-    (steps if kind == STEP else tracking).check(config)
+    if kind == STEP:
+        steps.check(config)
+    else:
+        tracking.check(config, scalable.dimension)
     return kind, config
 
 

@@ -21,7 +21,8 @@ TARGET, POLICY, SCHEDULED, ACTIVITY = "scalable-target", "scaling-policy", "sche
 
 STEP, TRACKING = "StepScaling", "TargetTrackingScaling"
 FAST_METRIC = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
-"""The metric that is followed from second to second, and not by its alarms."""
+FAST_COPY_METRIC = "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution"
+"""The metrics that are followed from second to second, and not by their alarms."""
 DEFAULT_COOLDOWN_S = 300
 
 
@@ -57,7 +58,7 @@ class Target:
     id: str
     """Of its ARN."""
     uid: str
-    """Of the endpoint: tells it from another of the same name."""
+    """Of the endpoint, or the component: tells it from another of the same name."""
     suspended: Suspended = field(default_factory=Suspended)
     owed: str = ""
     """Why the capacity has to be moved within the bounds, as an activity says it. "" when that is done."""
@@ -106,7 +107,7 @@ class Policy:
     @property
     def is_fast(self) -> bool:
         predefined = self.config.get("PredefinedMetricSpecification", {})
-        return self.type == TRACKING and predefined.get("PredefinedMetricType") == FAST_METRIC
+        return self.type == TRACKING and predefined.get("PredefinedMetricType") in (FAST_METRIC, FAST_COPY_METRIC)
 
     @property
     def out_cooldown_s(self) -> float:

@@ -9,10 +9,11 @@ from typing import Any
 
 from kedge.autoscaling.errors import InvalidNextToken, ObjectNotFound
 from kedge.autoscaling.records import TARGET, Target
-from kedge.autoscaling.resource import Scalable
+from kedge.autoscaling.resource import INSTANCES, PROVISIONED, Scalable
+from kedge.autoscaling.scaled import arn_of, scaled
 from kedge.call import Call
-from kedge.endpoints.descriptions import arn_of
-from kedge.endpoints.records import KIND, Endpoint, Status
+from kedge.endpoints import serverless
+from kedge.endpoints.records import Endpoint, Status
 from kedge.errors import ValidationFailed
 from kedge.listing import opened, sealed
 from kedge.store.listing import SortBy
@@ -31,23 +32,38 @@ def author(call: Call) -> Author:
 
 
 def require(call: Call, scalable: Scalable) -> None:
-    """Whoever has a variant scaled has to be allowed to scale it. Raises AccessDenied."""
-    endpoint = arn_of(call.scope.region, call.scope.account, scalable.endpoint)
-    call.require(call, "sagemaker:UpdateEndpointWeightsAndCapacities", endpoint, {})
+    """Whoever has something scaled has to be allowed to scale it. Raises AccessDenied."""
+    action, scaled = "sagemaker:UpdateEndpointWeightsAndCapacities", arn_of(scalable, call.scope)
+    if scalable.component:
+        action = "sagemaker:UpdateInferenceComponentRuntimeConfig"
+    call.require(call, action, scaled, {})
 
 
 def endpoint_of(call: Call, tx: Transaction, scalable: Scalable) -> Endpoint:
-    """The endpoint, which has the variant. Raises ValidationFailed."""
-    resource = tx.get(call.scope, KIND, scalable.endpoint.lower())
-    where = arn_of(call.scope.region, call.scope.account, scalable.endpoint)
+    """The inference component, or the endpoint, which has the variant. Raises ValidationFailed."""
+    resource = scaled(tx, call.scope, scalable)
+    where, what = arn_of(scalable, call.scope), "inference component" if scalable.component else "endpoint"
     if resource is None or resource.status == Status.DELETING:
-        raise ValidationFailed(f'Could not find endpoint "{where}".')
+        raise ValidationFailed(f'Could not find {what} "{where}".')
     if resource.status == Status.FAILED:
-        raise ValidationFailed(f'Endpoint "{where}" has status Failed; it cannot be scaled.')
+        raise ValidationFailed(f'{what.capitalize()} "{where}" has status Failed; it cannot be scaled.')
     endpoint = Endpoint.of(resource.document)
     fleet = endpoint.live or endpoint.pending
-    if fleet is None or fleet.variant(scalable.variant) is None:
+    if scalable.component:
+        return endpoint
+    variant = None if fleet is None else fleet.variant(scalable.variant)
+    if variant is None:
         raise ValidationFailed(f'Endpoint "{where}" has no variant "{scalable.variant}".')
+    if scalable.dimension == PROVISIONED and not serverless.provisioned(variant):
+        raise ValidationFailed(
+            f'Variant "{variant.name}" of endpoint "{where}" has no provisioned concurrency; {PROVISIONED} is for '
+            "serverless variants with ProvisionedConcurrency."
+        )
+    if scalable.dimension == INSTANCES and variant.serverless:
+        raise ValidationFailed(
+            f'Variant "{variant.name}" of endpoint "{where}" is serverless, and has no instances to scale; '
+            f"{PROVISIONED} scales its provisioned concurrency."
+        )
     return endpoint
 
 
@@ -56,7 +72,7 @@ def target_of(call: Call, tx: Transaction, scalable: Scalable) -> Resource:
     found = tx.get(call.scope, TARGET, scalable.key)
     if found is None:
         raise ObjectNotFound(f"No scalable target registered for {scalable.said()}")
-    endpoint = tx.get(call.scope, KIND, scalable.endpoint.lower())
+    endpoint = scaled(tx, call.scope, scalable)
     if endpoint is None or endpoint.document["uid"] != Target.of(found.document).uid:
         raise ObjectNotFound(f"No scalable target registered for {scalable.said()}")
     return found

@@ -11,15 +11,22 @@ from kedge.errors import ValidationFailed
 
 NAMESPACE = "sagemaker"
 INSTANCES = "sagemaker:variant:DesiredInstanceCount"
+PROVISIONED = "sagemaker:variant:DesiredProvisionedConcurrency"
+COPIES = "sagemaker:inference-component:DesiredCopyCount"
+_VARIANT = re.compile(r"endpoint/(?P<endpoint>[a-zA-Z0-9-]{1,63})/variant/(?P<variant>[a-zA-Z0-9-]{1,63})")
 FORMS: Mapping[str, re.Pattern[str]] = {
-    INSTANCES: re.compile(r"endpoint/(?P<endpoint>[a-zA-Z0-9-]{1,63})/variant/(?P<variant>[a-zA-Z0-9-]{1,63})"),
+    INSTANCES: _VARIANT,
+    PROVISIONED: _VARIANT,
+    COPIES: re.compile(r"inference-component/(?P<component>[a-zA-Z0-9-]{1,63})"),
 }
 """How the ResourceId of a dimension is written."""
-LATER = {
-    "sagemaker:variant:DesiredProvisionedConcurrency": "the provisioned concurrency of serverless variants",
-    "sagemaker:inference-component:DesiredCopyCount": "the copies of inference components",
+_WRITTEN = {
+    INSTANCES: "endpoint/NAME/variant/NAME",
+    PROVISIONED: "endpoint/NAME/variant/NAME",
+    COPIES: "inference-component/NAME",
 }
-"""Dimensions of the namespace that Kedge does not scale."""
+WORDS = {INSTANCES: "instance count", PROVISIONED: "provisioned concurrency", COPIES: "copy count"}
+"""What a dimension is called in activities."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +34,16 @@ class Scalable:
     id: str
     """ResourceId, as its owner writes it."""
     dimension: str
-    endpoint: str
-    variant: str
+    endpoint: str = ""
+    variant: str = ""
+    component: str = ""
+    """Of the three names, those that its ResourceId has."""
 
     @property
     def key(self) -> str:
         """The same for the same variant: names of endpoints differ by more than their case."""
+        if self.component:
+            return f"inference-component/{self.component.lower()}|{self.dimension}"
         return f"endpoint/{self.endpoint.lower()}/variant/{self.variant}|{self.dimension}"
 
     def said(self) -> str:
@@ -58,18 +69,21 @@ def parse(resource_id: str, dimension: str) -> Scalable:
     check_dimension(dimension)
     found = FORMS[dimension].fullmatch(resource_id)
     if found is None:
-        raise ValidationFailed(
-            f'ResourceId is "{resource_id}"; for {dimension} it has to be endpoint/NAME/variant/NAME.'
-        )
-    return Scalable(resource_id, dimension, found["endpoint"], found["variant"])
+        raise ValidationFailed(f'ResourceId is "{resource_id}"; for {dimension} it has to be {_WRITTEN[dimension]}.')
+    return Scalable(resource_id, dimension, **found.groupdict())
+
+
+def dimension_of(resource_id: str) -> str:
+    """That a resource is scaled in, of which nothing else is said."""
+    return COPIES if resource_id.startswith("inference-component/") else INSTANCES
 
 
 def check_dimension(dimension: str) -> None:
     """Raises ValidationFailed."""
-    if dimension in LATER:
-        raise ValidationFailed(f"ScalableDimension is {dimension}: {LATER[dimension]} cannot be scaled by Kedge yet.")
     if dimension not in FORMS:
-        raise ValidationFailed(f"ScalableDimension is {dimension}; for namespace {NAMESPACE} it has to be {INSTANCES}.")
+        raise ValidationFailed(
+            f"ScalableDimension is {dimension}; for namespace {NAMESPACE} it has to be {' or '.join(FORMS)}."
+        )
 
 
 def prefix(request: Mapping[str, Any]) -> str:
@@ -82,4 +96,14 @@ def prefix(request: Mapping[str, Any]) -> str:
             raise ValidationFailed("ScalableDimension is given without a ResourceId; both have to be given, or none.")
     if resource_id is None:
         return ""
-    return f"{parse(resource_id, dimension or INSTANCES).key}|"
+    if dimension is None:
+        first = dimension_of(resource_id)
+        return parse(resource_id, first).key.removesuffix(first)
+    return f"{parse(resource_id, dimension).key}|"
+
+
+def keys(resource_id: str, dimension: str | None) -> set[str]:
+    """Of what a ResourceId names, in one dimension or in all. Raises ValidationFailed."""
+    first = dimension_of(resource_id)
+    every = [dimension] if dimension else [each for each, form in FORMS.items() if form is FORMS[first]]
+    return {parse(resource_id, each).key for each in every}

@@ -45,6 +45,8 @@ def register_scalable_target(call: Call, request: Request) -> Result:
         minimum = request.get("MinCapacity", before.minimum)
         maximum = request.get("MaxCapacity", before.maximum)
         check_bounds(minimum, maximum)
+        if minimum < 1 and scalable.dimension == resource.PROVISIONED:
+            raise ValidationFailed(f"MinCapacity is {minimum}; of provisioned concurrency it is at least 1.")
         changed = replace(
             before,
             minimum=minimum,
@@ -97,7 +99,7 @@ def describe_scalable_targets(call: Call, request: Request) -> Result:
         resource.check_dimension(dimension)
         if not ids:
             raise ValidationFailed("ScalableDimension is given without ResourceIds; both have to be given, or none.")
-    keys = {resource.parse(each, dimension or resource.INSTANCES).key for each in ids} if ids else None
+    keys = {key for each in ids for key in resource.keys(each, dimension)} if ids else None
     found, following = page(call, request, TARGET, "", lambda each: keys is None or each.name in keys)
     return {"ScalableTargets": [target_described(each) for each in found], **following}
 

@@ -11,8 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kedge.autoscaling.records import FAST_METRIC
-from kedge.autoscaling.resource import Scalable
+from kedge.autoscaling.records import FAST_COPY_METRIC, FAST_METRIC
+from kedge.autoscaling.resource import COPIES, INSTANCES, PROVISIONED, Scalable
 from kedge.errors import ValidationFailed
 
 HIGH, LOW = "high", "low"
@@ -25,19 +25,25 @@ SMALLEST, LARGEST = 2.0**-360, 2.0**360
 """TargetValue."""
 
 PER_INSTANCE = "SageMakerVariantInvocationsPerInstance"
-PREDEFINED: Mapping[str, tuple[str, str, int]] = {
-    PER_INSTANCE: ("InvocationsPerInstance", "Sum", PERIOD_S),
-    FAST_METRIC: ("ConcurrentRequestsPerModel", "Maximum", FAST_PERIOD_S),
+PER_COPY = "SageMakerInferenceComponentInvocationsPerCopy"
+PROVISIONED_UTILIZATION = "SageMakerVariantProvisionedConcurrencyUtilization"
+PREDEFINED: Mapping[str, Mapping[str, tuple[str, str, int]]] = {
+    INSTANCES: {
+        PER_INSTANCE: ("InvocationsPerInstance", "Sum", PERIOD_S),
+        FAST_METRIC: ("ConcurrentRequestsPerModel", "Maximum", FAST_PERIOD_S),
+    },
+    PROVISIONED: {
+        PROVISIONED_UTILIZATION: ("ServerlessProvisionedConcurrencyUtilization", "Average", PERIOD_S),
+    },
+    COPIES: {
+        PER_COPY: ("InvocationsPerCopy", "Sum", PERIOD_S),
+        FAST_COPY_METRIC: ("ConcurrentRequestsPerCopy", "Maximum", FAST_PERIOD_S),
+    },
 }
-"""PredefinedMetricType -> (metric of AWS/SageMaker, statistic, period of the high alarm)."""
-_LATER = {
-    "SageMakerVariantProvisionedConcurrencyUtilization": "serverless variants",
-    "SageMakerInferenceComponentInvocationsPerCopy": "inference components",
-    "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution": "inference components",
-}
+"""By dimension: PredefinedMetricType -> (metric of AWS/SageMaker, statistic, period of the high alarm)."""
 
 
-def check(config: Mapping[str, Any]) -> None:
+def check(config: Mapping[str, Any], dimension: str) -> None:
     """config: a TargetTrackingScalingPolicyConfiguration. Raises ValidationFailed."""
     target = config["TargetValue"]
     if not SMALLEST <= target <= LARGEST:
@@ -52,20 +58,19 @@ def check(config: Mapping[str, Any]) -> None:
             "Exactly one of PredefinedMetricSpecification and CustomizedMetricSpecification has to be given."
         )
     if predefined is not None:
-        _check_predefined(predefined)
+        _check_predefined(predefined, dimension)
     elif customized is not None:
         _check_customized(customized)
 
 
-def _check_predefined(given: Mapping[str, Any]) -> None:
+def _check_predefined(given: Mapping[str, Any], dimension: str) -> None:
     kind = given["PredefinedMetricType"]
     if "ResourceLabel" in given:
-        raise ValidationFailed(f"ResourceLabel cannot be given with {kind}: the metric is the variant's own.")
-    if kind in _LATER:
-        raise ValidationFailed(f"PredefinedMetricType is {kind}: Kedge does not scale {_LATER[kind]} yet.")
-    if kind not in PREDEFINED:
+        raise ValidationFailed(f"ResourceLabel cannot be given with {kind}: the metric is that of what is scaled.")
+    known = PREDEFINED[dimension]
+    if kind not in known:
         raise ValidationFailed(
-            f"PredefinedMetricType is {kind}; for a variant it has to be {' or '.join(sorted(PREDEFINED))}."
+            f"PredefinedMetricType is {kind}; for {dimension} it has to be {' or '.join(sorted(known))}."
         )
 
 
@@ -114,8 +119,10 @@ def _watched(config: Mapping[str, Any], scalable: Scalable) -> tuple[dict[str, A
     """(what is watched, without a period; the period of the high alarm)"""
     predefined = config.get("PredefinedMetricSpecification")
     if predefined is not None:
-        name, statistic, period_s = PREDEFINED[predefined["PredefinedMetricType"]]
+        name, statistic, period_s = PREDEFINED[scalable.dimension][predefined["PredefinedMetricType"]]
         dimensions = {"EndpointName": scalable.endpoint, "VariantName": scalable.variant}
+        if scalable.component:
+            dimensions = {"InferenceComponentName": scalable.component}
         return {
             "Namespace": "AWS/SageMaker",
             "MetricName": name,

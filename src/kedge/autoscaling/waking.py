@@ -7,12 +7,13 @@ import logging
 from kedge.autoscaling import acting
 from kedge.autoscaling.concurrency import Recent
 from kedge.autoscaling.known import Known
+from kedge.autoscaling.scaled import at, scale_at
 from kedge.clock import Clock
-from kedge.endpoints.records import KIND, Endpoint, Status
-from kedge.endpoints.scaling import Room, Unscalable, scale
+from kedge.endpoints.records import Endpoint, Status
+from kedge.endpoints.scaling import Room, Unscalable
 from kedge.errors import ConcurrentChange, ServiceError
 from kedge.serving.meter import VariantPlace
-from kedge.store.records import Author, LeaseLost, Scope
+from kedge.store.records import Author, LeaseLost
 from kedge.store.store import Store
 
 CAUSE = "a request waits for the variant, which has no instance"
@@ -49,14 +50,15 @@ class Waking:
         return waits
 
     def _look(self, place: VariantPlace, known: Known, held: tuple[str, int], author: Author) -> bool:
-        scope = Scope(place.account, place.region)
-        resource = self._store.get(scope, KIND, place.endpoint.lower())
+        resource = at(self._store, place)
         endpoint = None if resource is None else Endpoint.of(resource.document)
         variant = endpoint.live.variant(place.variant) if endpoint is not None and endpoint.live else None
         if resource is None or endpoint is None or variant is None or variant.desired_count:
             return False
+        if variant.serverless:
+            return False  # as many as it needs come by its own rule
         if resource.status != Status.IN_SERVICE:
-            return Status(resource.status) is Status.UPDATING
+            return Status(resource.status) in (Status.UPDATING, Status.ROLLING_BACK)
         if endpoint.failure_reason and self._has_just_failed(resource.modified_at.timestamp()):
             self._not_before_s[place] = self._clock.monotonic_s() + RETRY_S
             return False
@@ -65,7 +67,7 @@ class Waking:
             return False
         with self._store.transaction(author, lease=held) as tx:
             if target is None:
-                scale(tx, scope, place.endpoint, place.variant, 1, self._room)
+                scale_at(tx, place, 1, self._room)
             else:
                 wanted = max(1, target.target.minimum)
                 held_s = max([AWAKE_S, *(policy.in_cooldown_s for policy in target.policies)])

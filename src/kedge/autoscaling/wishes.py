@@ -57,7 +57,7 @@ class Wishes:
             return None
         cause = (
             f"policy {policy.name} follows concurrent requests: {found.requests:.1f} on average over the last "
-            f"{found.over_s} seconds, with a target value of {target:g} per instance"
+            f"{found.over_s} seconds, with a target value of {target:g} per {'copy' if place.component else 'instance'}"
         )
         return _wish(policy, found.capacity, cause)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from kedge.cli import rollout
 from kedge.cli.failures import Failed
@@ -28,6 +30,7 @@ TAG = "kedge:deployed-as"
 AT_ONCE = Rollout()
 _POLL_S = 0.1
 SETTLE_S = 600.0
+DEFAULT_CONCURRENCY = 20
 
 
 def endpoint_name(path: Path) -> str:
@@ -53,6 +56,19 @@ def place_variant(existing: list[dict[str, Any]], new: dict[str, Any], chosen: s
     return [*existing, placed]
 
 
+def serverless_members(memory_mb: int | None, most: int | None, provisioned: int | None) -> dict[str, Any]:
+    """Of a ProductionVariant; none where it is not to be serverless. PURE. Raises click.UsageError."""
+    if memory_mb is None:
+        for option, value in (("--max-concurrency", most), ("--provisioned-concurrency", provisioned)):
+            if value is not None:
+                raise click.UsageError(f"{option} is for --serverless MB, the memory of one invocation.")
+        return {}
+    config = {"MemorySizeInMB": memory_mb, "MaxConcurrency": most or DEFAULT_CONCURRENCY}
+    if provisioned is not None:
+        config["ProvisionedConcurrency"] = provisioned
+    return {"ServerlessConfig": config}
+
+
 @click.command(short_help="Put a model in service.")
 @click.argument("model_path", type=click.Path(exists=True, path_type=Path))
 @click.option("--name", help="Endpoint; the file's name when not given.")
@@ -60,6 +76,9 @@ def place_variant(existing: list[dict[str, Any]], new: dict[str, Any], chosen: s
 @click.option("--weight", type=click.FloatRange(0), help="Share of the traffic beside the other variants' weights. [1]")
 @click.option("--instance-count", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--instance-type", default="ml.t3.medium", show_default=True)
+@click.option("--serverless", type=click.IntRange(1024, 6144), metavar="MB", help="No instance while it is idle.")
+@click.option("--max-concurrency", type=click.IntRange(1, 200), help="Of --serverless: invocations at a time. [20]")
+@click.option("--provisioned-concurrency", type=click.IntRange(1, 200), help="Of --serverless: instances kept warm.")
 @click.option("--image", default="kedge/sklearn", show_default=True, help="Picks the runtime.")
 @click.option("--canary", type=click.IntRange(1, 50), metavar="PERCENT", help="First so much of the traffic.")
 @click.option("--linear", type=click.IntRange(10, 50), metavar="PERCENT", help="So much more at each step.")
@@ -78,6 +97,9 @@ def deploy(
     weight: float | None,
     instance_count: int,
     instance_type: str,
+    serverless: int | None,
+    max_concurrency: int | None,
+    provisioned_concurrency: int | None,
     image: str,
     canary: int | None,
     linear: int | None,
@@ -108,10 +130,16 @@ def deploy(
     server = find(data)
     say = quiet if as_json else progress()
     endpoint = name or endpoint_name(model_path)
-    new = {"InstanceType": instance_type, "InitialInstanceCount": instance_count}
+    new = serverless_members(serverless, max_concurrency, provisioned_concurrency)
+    source = click.get_current_context().get_parameter_source
+    says = any(source(each) is not ParameterSource.DEFAULT for each in ("instance_type", "instance_count"))
+    if new and says:
+        raise click.UsageError("--serverless has no --instance-type and no --instance-count: choose one of the two.")
+    if not new:
+        new = {"InstanceType": instance_type, "InitialInstanceCount": instance_count}
     if weight is not None:
         new["InitialVariantWeight"] = weight
-    result = run(server, model_path, endpoint, variant, new, image, say, way)
+    result = run(server, model_path, endpoint, variant, new, image, say, way, keeps_serverless=not says)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     else:
@@ -127,13 +155,23 @@ def run(
     image: str,
     say: Callable[[str], None],
     way: Rollout = AT_ONCE,
+    *,
+    keeps_serverless: bool = False,
 ) -> dict[str, Any]:
-    """Pack, upload, create, wait. Returns names, ARN and URL. Raises Failed with the endpoint's FailureReason."""
+    """Pack, upload, create, wait. Returns names, ARN and URL. Raises Failed with the endpoint's FailureReason.
+
+    keeps_serverless: a serverless variant stays one, since instances could not become serverless again.
+    """
     started = time.monotonic()
     sagemaker = server.client("sagemaker")
     before = describe(sagemaker, endpoint)
     existing = _variants(sagemaker, before) if before and before["EndpointStatus"] != "Failed" else []
     full_name = f"{endpoint[:40].strip('-')}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+    before_it = [each for each in existing if variant in (None, each["VariantName"]) and "ServerlessConfig" in each]
+    if keeps_serverless and before_it and "ServerlessConfig" not in new:
+        of_instances = ("InstanceType", "InitialInstanceCount")
+        new = {name: value for name, value in new.items() if name not in of_instances}
+        new["ServerlessConfig"] = before_it[0]["ServerlessConfig"]
     variants = place_variant(existing, {**new, "ModelName": full_name}, variant)
     for each in variants:
         each.setdefault("InitialVariantWeight", _weight_of(existing, each["VariantName"]))
@@ -148,6 +186,8 @@ def run(
         say(f"uploading {archive.stat().st_size:,} bytes to s3://{server.bucket}/{key}")
         server.client("s3").upload_file(str(archive), server.bucket, key)
 
+    if way.is_asked_for and (not before or before["EndpointStatus"] == "Failed"):
+        say(f"{endpoint} is new: no traffic has to move, so how it is to move counts from the next deployment on")
     tags = [{"Key": TAG, "Value": endpoint}]
     sagemaker.create_model(
         ModelName=full_name,
@@ -155,24 +195,28 @@ def run(
         PrimaryContainer={"Image": image, "ModelDataUrl": f"s3://{server.bucket}/{key}"},
         Tags=tags,
     )
-    sagemaker.create_endpoint_config(
-        EndpointConfigName=full_name, ProductionVariants=variants, Tags=[*tags, *way.trial_tags()]
-    )
-    if before and before["EndpointStatus"] == "Failed":
-        say(f"removing the failed endpoint {endpoint}")
-        sagemaker.delete_endpoint(EndpointName=endpoint)
-        wait_until_gone(sagemaker, endpoint)
-        before = None
-    if before:
-        config = way.deployment_config()
-        given = {} if config is None else {"DeploymentConfig": config}
-        sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=full_name, **given)
-    else:
-        sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=full_name, Tags=tags)
-    settled = wait_until_settled(sagemaker, endpoint, say, SETTLE_S + way.waits_s)
-    if settled["EndpointConfigName"] != full_name:
-        reason = settled.get("FailureReason") or "no reason was given"
-        raise Failed(f"{endpoint} was not updated and serves what it served before: {reason}")
+    try:
+        sagemaker.create_endpoint_config(
+            EndpointConfigName=full_name, ProductionVariants=variants, Tags=[*tags, *way.trial_tags()]
+        )
+        if before and before["EndpointStatus"] == "Failed":
+            say(f"removing the failed endpoint {endpoint}")
+            sagemaker.delete_endpoint(EndpointName=endpoint)
+            wait_until_gone(sagemaker, endpoint)
+            before = None
+        if before:
+            config = way.deployment_config()
+            given = {} if config is None else {"DeploymentConfig": config}
+            sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=full_name, **given)
+        else:
+            sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=full_name, Tags=tags)
+        settled = wait_until_settled(sagemaker, endpoint, say, SETTLE_S + way.waits_s)
+        if settled["EndpointConfigName"] != full_name:
+            reason = settled.get("FailureReason") or "no reason was given"
+            raise Failed(f"{endpoint} was not updated and serves what it served before: {reason}")
+    except Exception:
+        _remove_unused(sagemaker, endpoint, full_name)
+        raise
     say(f"in service after {time.monotonic() - started:.1f} s")
     return {
         "endpoint": endpoint,
@@ -224,6 +268,21 @@ def wait_until_settled(
     raise Failed(f"{endpoint} is still {status} after {patience_s:.0f} s; look at `kedge logs {endpoint}`.")
 
 
+def _remove_unused(sagemaker: Any, endpoint: str, name: str) -> None:
+    """The model and the endpoint configuration that were made for a deployment that has failed, unless it may go on."""
+    from botocore.exceptions import ClientError
+
+    found = describe(sagemaker, endpoint)
+    if found is not None and found["EndpointStatus"] != "Failed":
+        pending = found.get("PendingDeploymentSummary", {}).get("EndpointConfigName")
+        if name in (found.get("EndpointConfigName"), pending) or found["EndpointStatus"] == "UpdateRollbackFailed":
+            return
+    with contextlib.suppress(ClientError):  # it was not made
+        sagemaker.delete_endpoint_config(EndpointConfigName=name)
+    with contextlib.suppress(ClientError):
+        sagemaker.delete_model(ModelName=name)
+
+
 def wait_until_gone(sagemaker: Any, endpoint: str) -> None:
     deadline = time.monotonic() + SETTLE_S
     while describe(sagemaker, endpoint) is not None:
@@ -233,19 +292,18 @@ def wait_until_gone(sagemaker: Any, endpoint: str) -> None:
 
 
 def _variants(sagemaker: Any, endpoint: dict[str, Any]) -> list[dict[str, Any]]:
-    """The configuration's variants with the weights and counts that the endpoint has now."""
+    """The configuration's variants with the weights, counts and concurrency that the endpoint has now."""
     config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
     now = {each["VariantName"]: each for each in endpoint.get("ProductionVariants", [])}
     found = []
     for variant in config["ProductionVariants"]:
         seen = now.get(variant["VariantName"], {})
-        found.append(
-            {
-                **variant,
-                "InitialVariantWeight": seen.get("DesiredWeight", variant.get("InitialVariantWeight", 1.0)),
-                "InitialInstanceCount": seen.get("DesiredInstanceCount", variant.get("InitialInstanceCount", 1)),
-            }
-        )
+        now_has = {"InitialVariantWeight": seen.get("DesiredWeight", variant.get("InitialVariantWeight", 1.0))}
+        if "ServerlessConfig" in variant:
+            now_has["ServerlessConfig"] = seen.get("DesiredServerlessConfig", variant["ServerlessConfig"])
+        else:
+            now_has["InitialInstanceCount"] = seen.get("DesiredInstanceCount", variant.get("InitialInstanceCount", 1))
+        found.append({**variant, **now_has})
     return found
 
 

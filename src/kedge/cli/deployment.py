@@ -83,7 +83,10 @@ def rollback(name: str, data: Path | None) -> None:
 @data_option
 @json_option
 def history(name: str, data: Path | None, as_json: bool) -> None:
-    """List the deployments of the endpoint NAME, the newest first: when, how, what became of it and why."""
+    """List the deployments of the endpoint NAME, the newest first: when, how, what became of it and why.
+
+    Also those of one that was deleted, and of others that had its name before.
+    """
     found = _picture(find(data), name)
     lines = [found["Deployment"]] if "Deployment" in found else []
     lines += found["Deployments"]

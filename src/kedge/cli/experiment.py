@@ -24,6 +24,7 @@ from kedge.cli.lifecycle import data_option, json_option
 from kedge.cli.outcomes import Analysis, Outcome, Reader, Window
 from kedge.cli.server import Server, find
 from kedge.cli.tables import table
+from kedge.endpoints.steering import PATH
 from kedge.experiments import shares
 from kedge.experiments.shares import Share
 from kedge.experiments.verdict import Verdict, verdict, winner
@@ -150,7 +151,10 @@ def look(server: Server, name: str, question: Question, began_s: float) -> Findi
     if control not in weights:
         raise click.UsageError(f'"{control}" is no variant of {name}; it has {", ".join(weights)}.')
     now_s = time.time()
-    since_s = endpoint["LastModifiedTime"].timestamp() if question.since is None else _time(question.since, began_s)
+    if question.since is None:
+        since_s = float(server.ask("GET", PATH, {"EndpointName": name})["TrafficSince"])
+    else:
+        since_s = _time(question.since, began_s)
     window = outcomes.window(since_s, now_s)
     reader = Reader(server.client("cloudwatch"), endpoint["EndpointName"], list(weights), window)
     warnings = []

@@ -75,7 +75,7 @@ def capture_of(fleet: Fleet) -> Capture | None:
 def summary(config: Config, status: Status) -> dict[str, Any]:
     """DescribeEndpoint's DataCaptureConfig."""
     on = is_enabled(config)
-    serves = status in (Status.IN_SERVICE, Status.UPDATING, Status.UPDATE_ROLLBACK_FAILED)
+    serves = status in (Status.IN_SERVICE, Status.UPDATING, Status.ROLLING_BACK, Status.UPDATE_ROLLBACK_FAILED)
     return {
         "EnableCapture": on,
         "CaptureStatus": "Started" if on and serves else "Stopped",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kedge import arn
-from kedge.endpoints import capture, scaling, shifting, trial
+from kedge.endpoints import capture, scaling, serverless, shifting, trial
 from kedge.endpoints.descriptions import arn_of
 from kedge.endpoints.events import announce
 from kedge.endpoints.fleets import Kinds, coming, new_fleet
@@ -41,6 +41,8 @@ def update(tx: Transaction, resource: Resource, config: str, means: Means, now_s
         )
     endpoint = Endpoint.of(resource.document)
     fleet = fleet_of(tx, scope, endpoint.fleets + 1, config, means.kinds, now_s)
+    if endpoint.live is not None:
+        serverless.check_update(endpoint.live, fleet)
     scaling.check_scaled_in(tx, resource, fleet)
     changed = replace(endpoint, pending=fleet, fleets=fleet.number, failure_reason="")
     if fleet.trial:

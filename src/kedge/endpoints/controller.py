@@ -14,21 +14,22 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
+from kedge import arn
 from kedge.clock import Clock
 from kedge.compute.base import Engine, TaskState, TaskStatus
 from kedge.config import Settings
 from kedge.endpoints import deployment as steps
 from kedge.endpoints import past, shifting
-from kedge.endpoints.deployment import UID, Observed, plan, strays
-from kedge.endpoints.descriptions import arn_of
+from kedge.endpoints.deployment import UID, Observed, Placing, plan, strays
 from kedge.endpoints.events import announce, announce_deployment
 from kedge.endpoints.fleets import check_fits
 from kedge.endpoints.guards import ringing_for
 from kedge.endpoints.others import Others
 from kedge.endpoints.preparing import Preparation
 from kedge.endpoints.publisher import Publisher, Push
-from kedge.endpoints.records import KIND, Endpoint, Member, Status, Variant
+from kedge.endpoints.records import COMPONENT, KIND, Endpoint, Member, Status, Variant
 from kedge.endpoints.room import taken
 from kedge.endpoints.supply import Supply
 from kedge.endpoints.tasks import ARTIFACTS, spec
@@ -39,6 +40,8 @@ from kedge.errors import ConcurrentChange, ResourceLimitExceeded, ServiceError
 from kedge.home import Home
 from kedge.identity.principals import Directory
 from kedge.identity.records import AccessKey
+from kedge.inference_components import placing
+from kedge.inference_components.managing import Managing
 from kedge.loop import REST_S, Signal, run, with_lease
 from kedge.objects.files import Objects
 from kedge.store.lease import Lease
@@ -88,6 +91,7 @@ class Controller:
         self._preparation = Preparation(store, objects, home, clock, self._hold, durable=not settings.ephemeral)
         self.trials = Trials(store, objects, home, clock, self._hold)
         self.supply = Supply(store, home, self._preparation.fetching)
+        self._managing = Managing(store, clock, engine.capacity)
 
     async def run(self) -> None:
         """For ever: endpoints, the routing table, and the engine's news. Cancel it to stop, then `close`."""
@@ -116,6 +120,9 @@ class Controller:
         routed = self.publisher.routed(tasks) | self._others.busy()
         rested = self._rested(tasks)
         uids = {resource.document["uid"] for resource in resources}
+        placings = {}
+        if any(resource.kind == COMPONENT or _is_host(resource) for resource in resources):
+            placings = await asyncio.to_thread(self._place, resources, tasks, zones, held)
         for stop in strays(tasks, uids, routed):
             await self._engine.stop(stop.task_id)
         for resource in resources:
@@ -128,7 +135,8 @@ class Controller:
             if self._lease.held != held:  # the engine looks at no token, so look before it is asked for anything
                 raise LeaseLost(f'lease "{held[0]}" ran out during a pass')
             serves, now_s = self.publisher.serves(resource), self._clock.now().timestamp()
-            seen = Observed(own, routed, serves, cached, rested, now_s, ringing.get(uid, ""), zones)
+            alarm, placed = ringing.get(uid, ""), placings.get(uid)
+            seen = Observed(own, routed, serves, cached, rested, now_s, alarm, zones, placed)
             try:
                 await self._advance(resource, seen, held)
             except ConcurrentChange:
@@ -164,28 +172,44 @@ class Controller:
         await self.supply.settle()
 
     def _load(self) -> tuple[list[Resource], frozenset[str], dict[str, str], Zones]:
-        """(endpoints, model data in the cache, uid -> what an alarm says against its deployment, the zones)."""
+        """(endpoints and inference components, model data in the cache, uid -> what an alarm says against its
+        deployment, the zones)."""
         zones = zones_of(self._store, self._settings.zones)
-        resources = self._store.list(None, KIND).items
+        resources = [*self._store.list(None, KIND).items, *self._store.list(None, COMPONENT).items]
         guarded = [each for each in resources if each.document.get("shift")]
         ringing = {each.document["uid"]: said for each in guarded if (said := ringing_for(self._store, each))}
         with contextlib.suppress(FileNotFoundError):
             return resources, frozenset(entry.name for entry in self._home.artifacts.iterdir()), ringing, zones
         return resources, frozenset(), ringing, zones
 
+    def _place(
+        self, resources: Iterable[Resource], tasks: Mapping[str, TaskStatus], zones: Zones, held: tuple[str, int]
+    ) -> dict[str, Placing]:
+        """Of each inference component where its copies may run, by its uid; hosts get the instances that they need."""
+        in_turn = sorted(resources, key=lambda each: each.id)  # who came first finds room first
+        components = [_known(each) for each in in_turn if each.kind == COMPONENT]
+        hosts = {each.document["uid"]: each for each in resources if _is_host(each)}
+        seen = placing.look([_known(each) for each in hosts.values()], components, tasks, zones)
+        refused = self._managing.step(hosts, seen.hosts, held)
+        return {each.endpoint.uid: seen.placing(each.endpoint.uid, refused) for each in components}
+
     async def _advance(self, resource: Resource, seen: Observed, held: tuple[str, int]) -> None:
         endpoint, now_s = Endpoint.of(resource.document), seen.now_s
-        for action in plan(endpoint, Status(resource.status), seen):
+        actions = plan(endpoint, Status(resource.status), seen)
+        # A zone goes off with all that is in it: what was asked of one instance should not be asked of the next to die.
+        kills = [each.task_id for each in actions if isinstance(each, steps.Stop) and each.at_once]
+        await asyncio.gather(*(self._engine.stop(id_, at_once=True) for id_ in kills))
+        for action in actions:
             match action:
                 case steps.Prepare(number):
                     self._preparation.begin(resource, endpoint, number, held)
-                case steps.Start(member, zone):
-                    await self._start(resource, endpoint, member, zone)
-                case steps.Stop(task_id, at_once):
-                    await self._engine.stop(task_id, at_once=at_once)
+                case steps.Start(member, zone, node):
+                    await self._start(resource, endpoint, member, zone, node)
+                case steps.Stop(task_id, at_once) if not at_once:
+                    await self._engine.stop(task_id)
                 case steps.StartMove(move):
-                    if await asyncio.to_thread(self._has_room, move.to.variant):
-                        await self._start(resource, endpoint, move.to, move.zone)
+                    if endpoint.host is not None or await asyncio.to_thread(self._has_room, move.to.variant):
+                        await self._start(resource, endpoint, move.to, move.zone, move.node)
                 case steps.EndMove(move):
                     await asyncio.to_thread(self._write, held, resource, moved(endpoint, move))
                 case steps.Remove():
@@ -204,20 +228,26 @@ class Controller:
                 case steps.StepBack():
                     await asyncio.to_thread(self._write, held, resource, shifting.stepped_back(endpoint))
                 case steps.Promote():
-                    await asyncio.to_thread(self._write, held, resource, endpoint.promoted())
+                    await asyncio.to_thread(self._write, held, resource, endpoint.promoted(now_s))
                 case steps.GoInService():
-                    await asyncio.to_thread(self._write, held, resource, endpoint, Status.IN_SERVICE)
+                    # What was taken back may have answered requests in the meantime.
+                    settled = replace(endpoint, divided_at_s=now_s) if endpoint.failure_reason else endpoint
+                    await asyncio.to_thread(self._write, held, resource, settled, Status.IN_SERVICE)
                 case steps.Fail(reason):
                     failed = endpoint.failed(reason)
                     await asyncio.to_thread(self._write, held, resource, failed, Status.FAILED)
                 case steps.RollBack(reason):
-                    await asyncio.to_thread(self._write, held, resource, shifting.turned_back(endpoint, reason))
+                    back = shifting.turned_back(endpoint, reason)
+                    status = None if endpoint.pending is not None else Status.ROLLING_BACK
+                    await asyncio.to_thread(self._write, held, resource, back, status)
                 case steps.StayMixed(reason):
-                    stuck = shifting.stuck(endpoint, reason)
-                    await asyncio.to_thread(self._write, held, resource, stuck, Status.UPDATE_ROLLBACK_FAILED)
+                    stuck, status = shifting.stuck(endpoint, reason), Status.UPDATE_ROLLBACK_FAILED
+                    if endpoint.host is not None:  # which has no such status, and goes on with both fleets
+                        status = Status.IN_SERVICE
+                    await asyncio.to_thread(self._write, held, resource, stuck, status)
 
-    async def _start(self, resource: Resource, endpoint: Endpoint, member: Member, zone: str) -> None:
-        await self._engine.start(spec(resource.scope, endpoint, member, zone, self._settings))
+    async def _start(self, resource: Resource, endpoint: Endpoint, member: Member, zone: str, node: int | None) -> None:
+        await self._engine.start(spec(resource.scope, endpoint, member, zone, self._settings, node))
 
     def _has_room(self, variant: Variant) -> bool:
         """For one more instance, as long as a move takes."""
@@ -233,6 +263,8 @@ class Controller:
         """Raises ConcurrentChange when the record is not what the plan was made for, LeaseLost."""
         with self._store.transaction(self._author(), lease=held) as tx:
             written = tx.update(resource, endpoint.document(), status)
+            if resource.kind != KIND:
+                return  # AWS has neither events nor a history of deployments of inference components
             if status is not None:
                 announce(tx, written)
             if resource.document.get("shift"):
@@ -242,7 +274,11 @@ class Controller:
     def _remove(self, resource: Resource, held: tuple[str, int]) -> None:
         with self._store.transaction(self._author(), lease=held) as tx:
             tx.delete(resource)
-            detach(tx, resource.scope, arn_of(resource.scope.region, resource.scope.account, resource.name))
+            detach(
+                tx,
+                resource.scope,
+                arn.sagemaker(resource.scope.region, resource.scope.account, resource.kind, resource.name),
+            )
 
     async def _collect(self, resources: Iterable[Resource], tasks: Mapping[str, TaskStatus]) -> None:
         """Free the cache of what neither a record nor a task names. Only `step` starts downloads: none starts now."""
@@ -280,3 +316,13 @@ class Controller:
 
     def _author(self) -> Author:
         return Author("kedge:endpoints", "", self._clock.now())
+
+
+def _known(resource: Resource) -> placing.Known:
+    return placing.Known(Endpoint.of(resource.document), Status(resource.status))
+
+
+def _is_host(resource: Resource) -> bool:
+    """Whether inference components may run on it, now or soon."""
+    fleets = (resource.document.get("live"), resource.document.get("pending"))
+    return any(variant.get("is_room", False) for fleet in fleets if fleet for variant in fleet["variants"])

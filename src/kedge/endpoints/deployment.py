@@ -13,12 +13,12 @@ the new fleet comes first: as long as there is a way back, it is taken before an
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kedge.compute.base import TaskState, TaskStatus
 from kedge.endpoints import shifting
 from kedge.endpoints.records import Endpoint, Member, Shift, Status
-from kedge.endpoints.zones import FIRST, ONE_ZONE, Move, Zones, next_move, placed
+from kedge.endpoints.zones import FIRST, ONE_ZONE, Move, Spot, Zones, next_move, placed
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Prepare:
 class Start:
     member: Member
     zone: str = FIRST
+    node: int | None = None
+    """Of a copy of an inference component: the instance that it is placed on."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,18 @@ Action = (
 
 
 @dataclass(frozen=True)
+class Placing:
+    """Where the copies of an inference component may run."""
+
+    spots: Mapping[str, Spot] = field(default_factory=dict)
+    """Of each copy that is missing, by its id. There is no room now for one that is left out."""
+    no_room: str = ""
+    """Why there will be none for those that are left out, as a sentence; "" where there may be."""
+    move: Move | None = None
+    """Of a copy that has to leave its instance."""
+
+
+@dataclass(frozen=True)
 class Observed:
     tasks: Mapping[str, TaskStatus]
     """What the engine knows of this endpoint's instances, by id."""
@@ -153,6 +167,8 @@ class Observed:
     alarm: str = ""
     """What an alarm says that the deployment is to be rolled back by, as a sentence."""
     zones: Zones = ONE_ZONE
+    placing: Placing | None = None
+    """Of an inference component, whose instances are copies on those of its host; None for an endpoint."""
 
 
 UID = "uid"
@@ -163,7 +179,7 @@ ENDING = (TaskState.STOPPING, TaskState.STOPPED)
 def plan(endpoint: Endpoint, status: Status, seen: Observed) -> list[Action]:
     running = {id_: task for id_, task in seen.tasks.items() if task.state is not TaskState.STOPPED}
     wanted = {} if status in (Status.DELETING, Status.FAILED) else {m.id: m for m in endpoint.members()}
-    move = next_move(endpoint, running, seen.zones) if status is Status.IN_SERVICE else None
+    move = _next_move(endpoint, running, seen) if status is Status.IN_SERVICE else None
     beside = "" if move is None else move.to.id
     kills: list[Action] = [
         Stop(id_, at_once=True) for id_, task in running.items() if seen.zones.of_task(task) in seen.zones.off
@@ -242,19 +258,20 @@ def strays(tasks: Mapping[str, TaskStatus], uids: Collection[str], routed: froze
 def _problem(endpoint: Endpoint, fresh: list[Member], running: Mapping[str, TaskStatus], seen: Observed) -> str:
     """Why the change cannot succeed; "" as long as it can, and where there is no way back."""
     shift, pending, live = endpoint.shift, endpoint.pending, endpoint.live
+    component = endpoint.name if endpoint.host is not None else ""
     if shift is not None and shift.accepted:
         return ""
     if shift is not None and shift.back:
         if live is not None and live.problem:
             return live.problem
-        return _failed_start([m for m in fresh if pending is None or m.fleet != pending.number], running)
+        return _failed_start([m for m in fresh if pending is None or m.fleet != pending.number], running, component)
     if shift is not None and (said := shift.recalled or seen.alarm or _failed_trial(shift)):
         return said
     if pending and pending.problem:
         return pending.problem
     if shift is not None and pending is not None:
         fresh = [m for m in endpoint.members() if m.fleet == pending.number]
-    if problem := _failed_start(fresh, running):
+    if problem := _failed_start(fresh, running, component) or _no_room(fresh, running, seen.placing):
         return problem
     if shift is not None and seen.now_s >= shifting.ends_at_s(endpoint):
         took_s = shifting.ends_at_s(endpoint) - shift.began_at_s
@@ -262,17 +279,27 @@ def _problem(endpoint: Endpoint, fresh: list[Member], running: Mapping[str, Task
     return ""
 
 
+def _no_room(members: Iterable[Member], running: Mapping[str, TaskStatus], placing: Placing | None) -> str:
+    if placing is None or all(m.id in running or m.id in placing.spots for m in members):
+        return ""
+    return placing.no_room
+
+
 def _failed_trial(shift: Shift) -> str:
     return "" if shift.trial is None or shift.trial["Passed"] else str(shift.trial["Reason"])
 
 
-def _failed_start(members: Iterable[Member], running: Mapping[str, TaskStatus]) -> str:
+def _failed_start(members: Iterable[Member], running: Mapping[str, TaskStatus], component: str) -> str:
+    """component: name of the inference component that it is; "" for an endpoint."""
     for member in members:
         task = running.get(member.id)
         if task and task.state is TaskState.FAILED:
+            what = f"production variant {member.variant.name}", "endpoint"
+            if component:
+                what = f"inference component {component}", "inference component"
             sentence = (
-                f"The primary container for production variant {member.variant.name} did not pass the ping health "
-                "check. Please check CloudWatch logs for this endpoint."
+                f"The primary container for {what[0]} did not pass the ping health check. Please check CloudWatch logs "
+                f"for this {what[1]}."
             )
             return f"{sentence} {task.reason}".rstrip()
     return ""
@@ -286,7 +313,14 @@ def _starts(
     unprepared = sorted({m.fleet for m in missing if not _is_prepared(endpoint, m.fleet, seen)})
     prepares: list[Action] = [Prepare(fleet) for fleet in unprepared]
     startable = [m for m in missing if m.fleet not in unprepared]
+    if seen.placing is not None:
+        spots = seen.placing.spots
+        return prepares + [Start(m, spots[m.id].zone, spots[m.id].node) for m in startable if m.id in spots]
     return prepares + [Start(m, zone) for m, zone in placed(startable, wanted.values(), running, seen.zones)]
+
+
+def _next_move(endpoint: Endpoint, running: Mapping[str, TaskStatus], seen: Observed) -> Move | None:
+    return next_move(endpoint, running, seen.zones) if seen.placing is None else seen.placing.move
 
 
 def _moving(move: Move, running: Mapping[str, TaskStatus], seen: Observed) -> list[Action]:

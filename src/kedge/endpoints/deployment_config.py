@@ -34,6 +34,11 @@ def check(config: Mapping[str, Any] | None, live: Fleet | None, fleet: Fleet) ->
     if blue_green is not None:
         _check_routing(blue_green["TrafficRoutingConfiguration"], fleet)
     if rolling is not None:
+        if serverless := [each.name for each in fleet.production if each.serverless]:
+            raise ValidationFailed(
+                f"RollingUpdatePolicy replaces instances in batches, and variant {serverless[0]} is serverless; "
+                "BlueGreenUpdatePolicy moves its traffic."
+            )
         _check_size("RollingUpdatePolicy.MaximumBatchSize", rolling["MaximumBatchSize"], fleet, *_BATCH)
         if "RollbackMaximumBatchSize" in rolling:
             back = rolling["RollbackMaximumBatchSize"]

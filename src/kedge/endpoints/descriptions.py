@@ -106,6 +106,12 @@ def _variant(variant: Variant, fleet: Fleet, say: Callable[[Variant], Said | Non
         "DesiredInstanceCount": variant.desired_count,
         **variant.echo,
     }
+    for member, config in (
+        ("CurrentServerlessConfig", variant.current_serverless),
+        ("DesiredServerlessConfig", variant.serverless),
+    ):
+        if config:
+            shown[member] = dict(config)
     if images := [each for each in variant.containers if each.runtime]:
         shown["DeployedImages"] = [
             {"SpecifiedImage": each.image, "ResolvedImage": f"kedge/{each.runtime}", "ResolutionTime": since}

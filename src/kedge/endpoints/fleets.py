@@ -12,15 +12,17 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from kedge.compute.base import Capacity
-from kedge.endpoints import capture, shifting
+from kedge.endpoints import capture, serverless, shifting
 from kedge.endpoints.records import Container, Endpoint, Fleet, Status, Variant
 from kedge.errors import ResourceLimitExceeded, ValidationFailed
 from kedge.models.records import Servable, servable
 from kedge.serving.runtimes import images
 
-ROUTING_STRATEGIES = ("RANDOM", "LEAST_OUTSTANDING_REQUESTS")
+ROUTING_STRATEGIES = ("RANDOM", "LEAST_OUTSTANDING_REQUESTS", "PREFIX_AWARE")
 ECHOED = ("AsyncInferenceConfig", "MetricsConfig", "CrossRegionTrafficConfig")
 ECHOED_OF_VARIANT = ("ManagedInstanceScaling", "RoutingConfig", "CapacityReservationConfig")
+LARGEST_WEIGHT = (2 - 2**-23) * 2.0**127
+"""VariantWeight is a float of 32 bits."""
 _NO_CAPTURE = {"EnableCapture": False}
 _GIB = 1024**3
 
@@ -69,6 +71,9 @@ def new_fleet(
     shadows = config.get("ShadowProductionVariants", [])
     for given in [*config["ProductionVariants"], *shadows]:
         variant, problem = variant_of_config(given, models, kinds)
+        if variant.is_room:  # what runs there has the config's role, unless its model names one
+            role, isolated = config.get("ExecutionRoleArn", ""), config.get("EnableNetworkIsolation", False)
+            variant = replace(variant, execution_role=role, network_isolation=isolated)
         variants.append(variant)
         unfit = (_not_shadowed(variant) if shadows else "") or _not_asynchronous(config, variant)
         problems.append(problem or unfit)
@@ -98,6 +103,9 @@ def unserved(config: Mapping[str, Any]) -> str:
     ):
         if config.get(member):
             return sentence(f"{what} ({member})")
+    is_room = not config["ProductionVariants"][0].get("ModelName")
+    if is_room and capture.is_enabled(config.get("DataCaptureConfig", _NO_CAPTURE)):
+        return sentence("data capture of inference components (DataCaptureConfig)")
     if config.get("AsyncInferenceConfig") and capture.is_enabled(config.get("DataCaptureConfig", _NO_CAPTURE)):
         return sentence("data capture of asynchronous inference (DataCaptureConfig)")
     for variant in [*config["ProductionVariants"], *config.get("ShadowProductionVariants", [])]:
@@ -108,6 +116,8 @@ def unserved(config: Mapping[str, Any]) -> str:
 
 def _not_shadowed(variant: Variant) -> str:
     """Why a variant of an endpoint with a shadow cannot be one; "" when it can. The rule is SageMaker's."""
+    if variant.serverless:
+        return f"Variant {variant.name} is serverless; an endpoint with a shadow variant has instances."
     if len(variant.containers) > 1 or any(each.models for each in variant.containers):
         return (
             f'Model "{variant.model}" of variant {variant.name} has several containers, or loads models by name; an '
@@ -129,20 +139,17 @@ def _not_asynchronous(config: Mapping[str, Any], variant: Variant) -> str:
 
 
 def _unserved_variant(variant: Mapping[str, Any]) -> str:
-    if not variant.get("ModelName"):
-        return "inference components (no ModelName)"
     for member, what in (
-        ("ServerlessConfig", "serverless inference"),
         ("InstancePools", "pools of several instance types"),
         ("CoreDumpConfig", "core dumps"),
         ("EnableSSMAccess", "SSM access"),
     ):
         if variant.get(member):
             return f"{what} ({member})"
-    if variant.get("ManagedInstanceScaling", {}).get("Status") == "ENABLED":
-        return "managed instance scaling (ManagedInstanceScaling)"
+    if variant.get("ModelName") and variant.get("ManagedInstanceScaling", {}).get("Status") == "ENABLED":
+        return "managed instance scaling of a model's instances (ManagedInstanceScaling)"
     strategy = variant.get("RoutingConfig", {}).get("RoutingStrategy", "RANDOM")
-    return "" if strategy in ROUTING_STRATEGIES else f"the routing strategy {strategy}"
+    return "" if strategy in ROUTING_STRATEGIES else f"the routing strategy {strategy} (RoutingConfig)"
 
 
 def variant_of_config(
@@ -151,8 +158,10 @@ def variant_of_config(
     """given: a ProductionVariant. The second is why it cannot be served, if so."""
     name = given.get("ModelName", "")
     served = servable(models[name]) if name else Servable()
-    instance_type = given.get("InstanceType", "")
-    size = kinds.sizes(instance_type) if instance_type else None
+    instance_type, config = given.get("InstanceType", ""), given.get(serverless.MEMBER, {})
+    size: Size | None = kinds.sizes(instance_type) if instance_type else None
+    if config:
+        instance_type, size = serverless.TYPE, serverless.Share.of(config)
     containers, problem = _containers(name, served, kinds)
     timeout_s = given.get("ContainerStartupHealthCheckTimeoutInSeconds")
     download_s = given.get("ModelDataDownloadTimeoutInSeconds")
@@ -165,7 +174,7 @@ def variant_of_config(
             cores=size.cores if size else 0.0,
             memory_bytes=size.memory_bytes if size else 0,
             gpus=size.gpus if size else 0,
-            desired_count=given.get("InitialInstanceCount", 0),
+            desired_count=serverless.at_first(config) if config else given.get("InitialInstanceCount", 0),
             desired_weight=given.get("InitialVariantWeight", 1.0),
             routing=given.get("RoutingConfig", {}).get("RoutingStrategy", "RANDOM"),
             start_timeout_s=None if timeout_s is None else float(timeout_s),
@@ -174,6 +183,8 @@ def variant_of_config(
             execution_role=served.execution_role,
             network_isolation=served.network_isolation,
             echo={member: given[member] for member in ECHOED_OF_VARIANT if member in given},
+            serverless=config,
+            is_room=not name,
         ),
         problem,
     )
@@ -204,14 +215,14 @@ def _containers(model: str, served: Servable, kinds: Kinds) -> tuple[tuple[Conta
 def retained(fleet: Fleet, live: Fleet, excluded: Collection[str]) -> Fleet:
     """The fleet with the counts and weights of live variants of the same name, and with the live fleet's data capture.
 
-    excluded: VariantPropertyTypes.
+    What is or was serverless follows its load, and has no count to keep. excluded: VariantPropertyTypes.
     """
 
     def kept(variant: Variant) -> Variant:
         before = live.variant(variant.name)
         if before is None:
             return variant
-        if "DesiredInstanceCount" not in excluded:
+        if "DesiredInstanceCount" not in excluded and not (variant.serverless or before.serverless):
             variant = replace(variant, desired_count=before.desired_count)
         if "DesiredWeight" not in excluded:
             variant = replace(variant, desired_weight=before.desired_weight)
@@ -222,8 +233,16 @@ def retained(fleet: Fleet, live: Fleet, excluded: Collection[str]) -> Fleet:
     return replace(fleet, variants=tuple(kept(variant) for variant in fleet.variants))
 
 
+def check_weight(variant: str, weight: float) -> None:
+    """Raises ValidationFailed."""
+    if weight > LARGEST_WEIGHT:
+        raise ValidationFailed(f"The weight of variant {variant} is {weight:g}; it is at most {LARGEST_WEIGHT:g}.")
+
+
 def check_weights(fleet: Fleet) -> None:
-    """Raises ValidationFailed when no variant would answer a request."""
+    """Raises ValidationFailed when no variant would answer a request, or a weight is none that AWS can hold."""
+    for variant in fleet.variants:
+        check_weight(variant.name, variant.desired_weight)
     if not any(variant.desired_weight > 0 for variant in fleet.production):
         names = ", ".join(variant.name for variant in fleet.production)
         raise ValidationFailed(f"The weights of all variants ({names}) are 0; at least one has to be above 0.")
@@ -248,7 +267,7 @@ def coming(endpoint: Endpoint) -> list[tuple[Variant, int]]:
     if pending is None:
         return []
     if live is None or endpoint.shift is None or shifting.policy_of(endpoint).kind != shifting.ROLLING:
-        return [(v, v.desired_count) for v in pending.variants]
+        return [(v, v.desired_count - _taken_over(v, live)) for v in pending.variants]
     policy, steps = shifting.policy_of(endpoint), shifting.steps_of(endpoint)
     claims = []
     for variant in pending.variants:
@@ -257,6 +276,14 @@ def coming(endpoint: Endpoint) -> list[tuple[Variant, int]]:
             count = max(0, policy.most(before.desired_count, count, steps) - before.desired_count)
         claims.append((variant, count))
     return claims
+
+
+def _taken_over(variant: Variant, live: Fleet | None) -> int:
+    """How many instances of the live fleet it takes over as they are: room for components has nothing to start."""
+    before = None if live is None else live.variant(variant.name)
+    if before is None or not (variant.is_room and before.is_room) or before.instance_type != variant.instance_type:
+        return 0
+    return min(before.desired_count, variant.desired_count)
 
 
 def check_fits(

@@ -13,13 +13,14 @@ from typing import Any
 from kedge import listing
 from kedge.call import Call
 from kedge.compute.base import Capacity
-from kedge.endpoints import changing, configs, deployment_config, guards, past, scaling, shifting
+from kedge.endpoints import changing, configs, deployment_config, guards, past, scaling, serverless, shifting
 from kedge.endpoints.descriptions import Warn, arn_of, description, silent
 from kedge.endpoints.events import announce, announce_deployment
 from kedge.endpoints.fleets import Kinds, coming, retained
 from kedge.endpoints.records import KIND, Endpoint, Fleet, Status
 from kedge.endpoints.waiter import is_waiter
 from kedge.errors import ValidationFailed
+from kedge.inference_components import fitting
 from kedge.store.store import Author, Resource, Transaction
 from kedge.tags.attach import attach
 
@@ -70,6 +71,7 @@ def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
         if request.get("RetainDeploymentConfig"):
             policy = endpoint.deployment if policy is None else policy
         fleet = _fleet(machine, call, tx, endpoint.fleets + 1, request["EndpointConfigName"])
+        serverless.check_update(endpoint.live, fleet)
         if request.get("RetainAllVariantProperties"):
             excluded = request.get("ExcludeRetainedVariantProperties", [])
             fleet = retained(fleet, endpoint.live, {each["VariantPropertyType"] for each in excluded})
@@ -77,9 +79,16 @@ def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
             past.lines(call.store, call.scope, resource.name), endpoint
         ):
             fleet = replace(fleet, trial={})  # the way back may not depend on what the present fleet answers
+        if policy and any(variant.is_room for variant in fleet.variants):
+            raise ValidationFailed(
+                "DeploymentConfig is given for variants without a model: no traffic moves between their instances. "
+                "UpdateInferenceComponent takes one for each component."
+            )
         deployment_config.check(policy, endpoint.live, fleet)
         deployment_config.check_alarms(policy, partial(guards.state_of, tx, call.scope))
         scaling.check_scaled_in(tx, resource, fleet)
+        if misfit := fitting.misfit(tx, resource, fleet):
+            raise ValidationFailed(misfit)
         changed = replace(
             endpoint, pending=fleet, fleets=fleet.number, failure_reason="", deployment=policy or endpoint.deployment
         )
@@ -96,7 +105,10 @@ def update_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) ->
 def update_weights_and_capacities(machine: Machine, call: Call, request: Mapping[str, Any]) -> Answer:
     with _transaction(call) as tx:
         resource, endpoint = _changeable(call, tx, request["EndpointName"])
-        scaling.resize(tx, resource, _wanted(endpoint, request["DesiredWeightsAndCapacities"]), machine.capacity)
+        wanted = _wanted(endpoint, request["DesiredWeightsAndCapacities"])
+        if misfit := fitting.misfit(tx, resource, scaling.resized(endpoint, wanted)):
+            raise ValidationFailed(misfit)
+        scaling.resize(tx, resource, wanted, machine.capacity)
     return {"EndpointArn": _arn(call, resource.name)}
 
 
@@ -122,9 +134,15 @@ def list_endpoints(call: Call, request: Mapping[str, Any]) -> Answer:
 
 
 def delete_endpoint(call: Call, request: Mapping[str, Any]) -> Answer:
-    """In every state, unlike SageMaker's: what is under way ends."""
+    """In every state, unlike SageMaker's: what is under way ends. Its inference components have to go first."""
     with _transaction(call) as tx:
         resource = _found(call, tx, request["EndpointName"])
+        components = fitting.of_host(tx, resource.scope, resource.document["uid"])
+        if left := [each.document["name"] for each in components if each.status != Status.DELETING]:
+            raise ValidationFailed(
+                f'Cannot delete endpoint "{_arn(call, resource.name)}": it has the inference components '
+                f"{', '.join(left)}, which have to be deleted first."
+            )
         if Status(resource.status) is not Status.DELETING:
             announce(tx, tx.update(resource, resource.document, Status.DELETING))
             past.note(tx, resource, Endpoint.of(resource.document), Status.DELETING)
@@ -143,9 +161,13 @@ def _wanted(endpoint: Endpoint, given: list[Mapping[str, Any]]) -> dict[str, sca
         name = each["VariantName"]
         if name in wanted:
             raise ValidationFailed(f'The variant name "{name}" was non-unique within the request.')
-        wanted[name] = scaling.Size(each.get("DesiredInstanceCount"), each.get("DesiredWeight"))
-        if "ServerlessUpdateConfig" in each:
+        change = each.get("ServerlessUpdateConfig", {})
+        wanted[name] = scaling.Size(each.get("DesiredInstanceCount"), each.get("DesiredWeight"), change)
+        variant = endpoint.live.variant(name)
+        if change and variant is not None and not variant.serverless:
             raise ValidationFailed(f'The variant "{name}" is not serverless; ServerlessUpdateConfig cannot be used.')
+        if "DesiredInstanceCount" in each and variant is not None and variant.serverless:
+            raise ValidationFailed(f'The variant "{name}" is serverless; DesiredInstanceCount cannot be used.')
     unknown = [name for name in wanted if endpoint.live.variant(name) is None]
     if unknown:
         names = ", ".join(unknown)

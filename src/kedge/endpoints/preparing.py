@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from kedge.clock import Clock
-from kedge.endpoints.records import KIND, Endpoint, Fleet
+from kedge.endpoints.records import Endpoint, Fleet
 from kedge.home import Home
 from kedge.models import artifact
 from kedge.models.artifact import ArtifactError, Fetching
@@ -125,6 +125,6 @@ class Preparation:
     def _note(self, resource: Resource, change: Callable[[Endpoint], Endpoint], held: tuple[str, int]) -> None:
         """Write what was found out into the record, whatever else has changed in it, if it still is this endpoint's."""
         with self._store.transaction(Author("kedge:endpoints", "", self._clock.now()), lease=held) as tx:
-            now = tx.get(resource.scope, KIND, resource.name)
+            now = tx.get(resource.scope, resource.kind, resource.name)
             if now is not None and now.document["uid"] == resource.document["uid"]:
                 tx.observe(now, change(Endpoint.of(now.document)).document())

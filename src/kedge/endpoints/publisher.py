@@ -11,7 +11,7 @@ from typing import Protocol
 from kedge.clock import Clock
 from kedge.config import Settings
 from kedge.endpoints import routing
-from kedge.endpoints.records import KIND
+from kedge.endpoints.records import COMPONENT, KIND
 from kedge.home import Home
 from kedge.identity.principals import Directory, tags_of
 from kedge.identity.records import AccessKey
@@ -58,6 +58,8 @@ class Publisher:
         self._content = b""
         """Of the newest, but for its version."""
         self._newest_at_s = 0.0
+        self.has_serverless = False
+        """Whether the newest table has a serverless variant."""
         self._in_force: RoutingTable | None = None
         self._not_yet: dict[int, frozenset[str]] = {}
         """Instances of each table that was published and may not have reached every router, by version."""
@@ -74,6 +76,7 @@ class Publisher:
         if self._newest is None or content != self._content:
             self._newest, self._content, self._newest_at_s = table, content, self._clock.monotonic_s()
             self._not_yet[table.version] = routing.instances_of(table)
+            self.has_serverless = any(v.most_concurrent for each in table.endpoints for v in each.variants)
         elif self._in_force is self._newest:
             return
         # Publishing the same table again waits for the answers of routers that have connected since.
@@ -90,7 +93,8 @@ class Publisher:
             return False
         wanted = routing.route(resource, self._settings, self._socket)
         scope = resource.scope
-        return self._in_force.find(scope.account, scope.region, resource.document["name"]) == wanted
+        name = routing.place_of(resource, "").endpoint
+        return self._in_force.find(scope.account, scope.region, name) == wanted
 
     def routed(self, tasks: Collection[str]) -> frozenset[str]:
         """Those of `tasks` that some router may send requests to; all of them until the first table is in force."""
@@ -99,9 +103,12 @@ class Publisher:
         return frozenset().union(*self._not_yet.values())
 
     def _build(self) -> RoutingTable:
-        tagged = self._store.list(None, TAGS, name_contains=":endpoint/").items
+        tagged = [
+            *self._store.list(None, TAGS, name_contains=":endpoint/").items,
+            *self._store.list(None, TAGS, name_contains=f":{COMPONENT}/").items,
+        ]
         table = routing.build(
-            self._store.list(None, KIND).items,
+            [*self._store.list(None, KIND).items, *self._store.list(None, COMPONENT).items],
             self._keys(),
             self._settings,
             self._next_version(),

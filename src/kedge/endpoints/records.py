@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from kedge.models.records import Source
 
 KIND = "endpoint"
+COMPONENT = "inference-component"
 CONFIG_KIND = "endpoint-config"
 MAX_REASON_CHARS = 1024
 
@@ -28,13 +29,15 @@ class Status(StrEnum):
     CREATING = "Creating"
     IN_SERVICE = "InService"
     UPDATING = "Updating"
+    ROLLING_BACK = "RollingBack"
+    """A change of weights or capacities has failed, and what it began is taken back."""
     FAILED = "Failed"
     DELETING = "Deleting"
     UPDATE_ROLLBACK_FAILED = "UpdateRollbackFailed"
 
     @property
     def in_transition(self) -> bool:
-        return self in (Status.CREATING, Status.UPDATING, Status.DELETING)
+        return self in (Status.CREATING, Status.UPDATING, Status.ROLLING_BACK, Status.DELETING)
 
     @property
     def upper_snake(self) -> str:
@@ -91,6 +94,15 @@ class Variant:
     """Members of the config's variant that DescribeEndpoint repeats."""
     moves: Mapping[str, int] = field(default_factory=dict)
     """By the ordinals of its instances: how often each one moved to another zone."""
+    serverless: Mapping[str, int] = field(default_factory=dict)
+    """The ServerlessConfig that is wanted; none where it has instances of a type."""
+    current_serverless: Mapping[str, int] = field(default_factory=dict)
+    is_room: bool = False
+    """Its instances run no model of their own: they are room for the copies of inference components."""
+    reserved_bytes: int | None = None
+    """Of a copy: the memory that is kept for it on its instance, where that is less than memory_bytes, its limit."""
+    scheduling: Mapping[str, Any] = field(default_factory=dict)
+    """Of a component's copies: its SchedulingConfig."""
 
     @property
     def wanted_count(self) -> int:
@@ -142,14 +154,16 @@ class Fleet:
 
     @property
     def settled(self) -> bool:
-        """Whether every variant has as many instances as it should, with the weight that it should have."""
-        return all((v.current_count, v.current_weight) == (v.wanted_count, v.desired_weight) for v in self.variants)
+        """Whether every variant has what it should: instances, weight, and concurrency."""
+        return all(
+            (v.current_count, v.current_weight, v.current_serverless)
+            == (v.wanted_count, v.desired_weight, v.serverless)
+            for v in self.variants
+        )
 
     def promoted(self) -> Fleet:
         """With what is desired as what is current."""
-        return self.each(
-            lambda v: replace(v, current_count=v.desired_count, current_weight=v.desired_weight, limit_count=None)
-        )
+        return self.each(_promoted)
 
     def each(self, change: Callable[[Variant], Variant]) -> Fleet:
         return replace(self, variants=tuple(change(variant) for variant in self.variants))
@@ -198,7 +212,20 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Host:
+    """The variant on whose instances the copies of an inference component run."""
+
+    endpoint: str
+    """Its name, in its own case."""
+    uid: str
+    """Of that endpoint."""
+    variant: str
+
+
+@dataclass(frozen=True)
 class Endpoint:
+    """An endpoint, or an inference component: that is an endpoint whose instances, its copies, run on a host's."""
+
     name: str
     """In the case in which it was created."""
     uid: str
@@ -216,6 +243,11 @@ class Endpoint:
     failure_reason: str = ""
     deployment: Mapping[str, Any] | None = None
     """The last DeploymentConfig that was given."""
+    divided_at_s: float = 0.0
+    """Since when its traffic is divided as it is now among these variants and models, in seconds since 1970; 0 where
+    that is not known. A change of capacity does not move it."""
+    host: Host | None = None
+    """Of an inference component; its fleets have one variant each, which is named as the host's."""
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -225,7 +257,9 @@ class Endpoint:
         """Of this release or an earlier one. Of a later one, what this one does not know is left out."""
         given = _known(Endpoint, document)
         named = {name: _fleet(document.get(name)) for name in ("live", "pending", "beside")}
-        return cls(**{**given, **named, "shift": _shift(document.get("shift"))})
+        host = document.get("host")
+        named_host = None if host is None else Host(**_known(Host, host))
+        return cls(**{**given, **named, "shift": _shift(document.get("shift")), "host": named_host})
 
     @property
     def present(self) -> tuple[Fleet, ...]:
@@ -236,17 +270,19 @@ class Endpoint:
         """Every instance that is wanted at this moment, of the fleets that serve and of the one to come."""
         for fleet in self.present:
             for variant in fleet.variants:
-                for ordinal in range(variant.wanted_count):
+                for ordinal in range(0 if variant.is_room else variant.wanted_count):
                     yield Member(member_id(self.uid, fleet.number, variant, ordinal), fleet.number, variant, ordinal)
 
     def fleet(self, number: int) -> Fleet | None:
         return next((fleet for fleet in self.present if fleet.number == number), None)
 
-    def promoted(self) -> Endpoint:
+    def promoted(self, now_s: float = 0.0) -> Endpoint:
         """The pending fleet serves; without one, the live fleet serves with the size that it should have."""
         fleet = self.pending or self.live
         assert fleet is not None, "nothing to promote"
-        return replace(self, live=fleet.promoted(), pending=None, beside=None, shift=None, config=fleet.config)
+        is_new = fleet is self.pending or any(v.current_weight != v.desired_weight for v in fleet.variants)
+        promoted = replace(self, live=fleet.promoted(), pending=None, beside=None, shift=None, config=fleet.config)
+        return replace(promoted, divided_at_s=now_s) if is_new else promoted
 
     def failed(self, reason: str) -> Endpoint:
         return replace(self, failure_reason=shortened(reason))
@@ -292,9 +328,19 @@ def member_id(uid: str, fleet: int, variant: Variant, ordinal: int, more_moves: 
     return instance_id(uid, fleet, variant.name, ordinal, variant.moves.get(str(ordinal), 0) + more_moves)
 
 
+def _promoted(variant: Variant) -> Variant:
+    return replace(
+        variant,
+        current_count=variant.desired_count,
+        current_weight=variant.desired_weight,
+        current_serverless=variant.serverless,
+        limit_count=None,
+    )
+
+
 def _as_it_was(variant: Variant) -> Variant:
     """Without what was begun. Of a fleet that lost instances to a roll-back that failed, it still lacks them."""
-    weighted = replace(variant, current_weight=variant.desired_weight)
+    weighted = replace(variant, current_weight=variant.desired_weight, serverless=variant.current_serverless)
     if variant.limit_count is None:
         return replace(weighted, desired_count=variant.current_count)
     return replace(
@@ -310,7 +356,7 @@ def shortened(reason: str) -> str:
     return reason[:head] + " ... " + reason[-(MAX_REASON_CHARS - head - 5) :]
 
 
-Record = TypeVar("Record", Endpoint, Fleet, Variant, Container, Shift)
+Record = TypeVar("Record", Endpoint, Fleet, Variant, Container, Shift, Host)
 
 
 def _known(kind: type[Record], document: Mapping[str, Any]) -> dict[str, Any]:

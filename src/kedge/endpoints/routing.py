@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from kedge import arn
 from kedge.config import Settings
+from kedge.endpoints import serverless
 from kedge.endpoints.capture import capture_of
 from kedge.endpoints.mixing import Mixed, Part, mixed, serving
 from kedge.endpoints.records import Endpoint, Fleet, Status, Variant, member_id
@@ -23,8 +24,10 @@ ASYNC_CONFIG = "AsyncInferenceConfig"
 STREAM_TIMEOUT_NAME = "KEDGE_STREAM_TIMEOUT_S"
 BODY_LIMIT_NAME = "SAGEMAKER_MAX_PAYLOAD_IN_MB"
 RETRIES_NAME = "KEDGE_RETRIES"
+IDLE_NAME = "KEDGE_SERVERLESS_IDLE_S"
 MAX_TIMEOUT_S = 3600.0
 MAX_BODY_MIB = 1024
+MAX_IDLE_S = 86_400.0
 
 
 def build(
@@ -37,11 +40,12 @@ def build(
     default_scope: tuple[str, str],
     socket: Callable[[str], str],
 ) -> table.RoutingTable:
-    """resources: every endpoint. default_scope: (account, region) that an unsigned request means. socket: of an id."""
+    """resources: every endpoint and inference component. default_scope: (account, region) that an unsigned request
+    means. socket: of an id."""
     routes = (route(resource, settings, socket) for resource in resources)
     return table.RoutingTable(
         version=version,
-        endpoints=tuple(sorted((r for r in routes if r is not None), key=lambda r: (r.account, r.region, r.name))),
+        endpoints=tuple(sorted((r for r in routes if r is not None), key=lambda r: (r.account, r.region, r.key))),
         keys=tuple(
             table.Key(key.access_key_id, key.secret, key.account, key.arn, key.user_id)
             for key in keys
@@ -75,8 +79,9 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
         share = float(each.share) if old and new else float(bool(new))
         return replace(_variant(each.name, float(each.weight), each.settings, old), new=new, new_share=share)
 
-    variants = [divided(each) for each in mixed(endpoint)]
-    main = fleets[0]
+    # Instances without a model are asked for nothing: requests name a component, which is an entry of its own.
+    variants = [divided(each) for each in mixed(endpoint) if not each.settings.is_room]
+    main, host = fleets[0], endpoint.host
     copied = sum(v.desired_weight for v in main.production)
     shadows = [
         _variant(v.name, copied_share(v.desired_weight, copied), v, instances([(main, v)])) for v in main.shadows
@@ -86,18 +91,26 @@ def route(resource: Resource, settings: Settings, socket: Callable[[str], str]) 
     return table.Endpoint(
         account=resource.scope.account,
         region=resource.scope.region,
-        name=endpoint.name,
-        arn=arn.sagemaker(resource.scope.region, resource.scope.account, "endpoint", endpoint.name),
+        name=endpoint.name if host is None else host.endpoint,
+        arn=arn.sagemaker(resource.scope.region, resource.scope.account, resource.kind, endpoint.name),
         variants=tuple(variants),
         timeout_s=wishes.timeout_s or settings.invocation_timeout_s,
-        body_limit_bytes=wishes.body_limit_bytes or settings.body_limit_bytes,
+        body_limit_bytes=wishes.body_limit_bytes or _body_limit_bytes(main, settings),
         retries=wishes.retries,
         capture=capture_of(main),
         metrics_by=metrics_by(endpoint, main),
         asynchronous=is_asynchronous(main),
         shadow=shadows[0] if shadows else None,
         stream_timeout_s=wishes.stream_timeout_s or settings.stream_timeout_s,
+        component="" if host is None else endpoint.name,
+        by_component=any(variant.is_room for variant in main.production),
     )
+
+
+def _body_limit_bytes(fleet: Fleet, settings: Settings) -> int:
+    if any(each.serverless for each in fleet.production):
+        return min(serverless.BODY_LIMIT_BYTES, settings.body_limit_bytes)
+    return settings.body_limit_bytes
 
 
 def copied_share(shadow_weight: float, production_weight: float) -> float:
@@ -107,6 +120,7 @@ def copied_share(shadow_weight: float, production_weight: float) -> float:
 
 def _variant(name: str, weight: float, variant: Variant, instances: tuple[table.Instance, ...]) -> table.Variant:
     """variant: whose settings count."""
+    prefixes = variant.echo.get("RoutingConfig", {}).get("PrefixAwareRoutingConfig", {})
     return table.Variant(
         name,
         weight,
@@ -114,6 +128,10 @@ def _variant(name: str, weight: float, variant: Variant, instances: tuple[table.
         variant.routing,
         hostnames=tuple(each.name for each in variant.containers) if variant.direct else (),
         many_models=tuple(each.name for each in variant.containers if each.models),
+        most_concurrent=variant.serverless.get(serverless.MOST, 0),
+        provisioned=serverless.provisioned(variant),
+        prefix_bytes=prefixes.get("PrefixLength", 0),
+        prefix_threshold=prefixes.get("ConcurrencyThreshold", 0),
     )
 
 
@@ -127,8 +145,18 @@ def served(resources: Iterable[Resource]) -> Iterator[Served]:
             for variant in fleet.variants:
                 if variant.name not in told:
                     told.add(variant.name)
-                    place = VariantPlace(resource.scope.account, resource.scope.region, endpoint.name, variant.name)
-                    yield Served(place, config, fleet.created_at_s, asynchronous=is_asynchronous(fleet))
+                    place = place_of(resource, variant.name)
+                    limits = (variant.serverless.get(serverless.MOST, 0), serverless.provisioned(variant))
+                    yield Served(
+                        place, config, fleet.created_at_s, asynchronous=is_asynchronous(fleet), serverless=limits
+                    )
+
+
+def place_of(resource: Resource, variant: str) -> VariantPlace:
+    """Where a variant's requests are counted. resource: of the endpoint, or of the component that it is of."""
+    name, host = resource.document["name"], resource.document.get("host")
+    named = name if host is None else table.key_of(host["endpoint"], name)
+    return VariantPlace(resource.scope.account, resource.scope.region, named, variant)
 
 
 def is_asynchronous(fleet: Fleet) -> bool:
@@ -147,7 +175,8 @@ def metrics_by(endpoint: Endpoint, fleet: Fleet) -> tuple[str, ...]:
     By the config: during and after an update that was given a DeploymentConfig. By the instance: with enhanced metrics.
     """
     enhanced = fleet.echo.get("MetricsConfig", {}).get("EnableEnhancedMetrics", False)
-    return ((table.BY_CONFIG,) if endpoint.deployment else ()) + ((table.BY_INSTANCE,) if enhanced else ())
+    by_config = bool(endpoint.deployment) and endpoint.host is None
+    return ((table.BY_CONFIG,) if by_config else ()) + ((table.BY_INSTANCE,) if enhanced else ())
 
 
 class Wishes(NamedTuple):
@@ -157,6 +186,7 @@ class Wishes(NamedTuple):
     stream_timeout_s: float | None
     body_limit_bytes: int | None
     retries: bool
+    serverless_idle_s: float | None = None
 
 
 def wishes_of(variants: Iterable[Variant]) -> Wishes:
@@ -168,6 +198,7 @@ def wishes_of(variants: Iterable[Variant]) -> Wishes:
     timeouts: list[float] = []
     stream_timeouts: list[float] = []
     bodies: list[int] = []
+    idle: list[float] = []
     retries = True
     for environment in [container.environment for variant in variants for container in variant.containers]:
         for name in TIMEOUT_NAMES:
@@ -177,10 +208,12 @@ def wishes_of(variants: Iterable[Variant]) -> Wishes:
             stream_timeouts.append(seconds)
         if (mib := _number(environment, BODY_LIMIT_NAME, MAX_BODY_MIB)) is not None:
             bodies.append(int(mib * 1024 * 1024))
+        if (seconds := _number(environment, IDLE_NAME, MAX_IDLE_S)) is not None:
+            idle.append(seconds)
         if environment.get(RETRIES_NAME, "").lower() in ("0", "false", "off", "no"):
             retries = False
     longest_s, longest_stream_s = max(timeouts, default=None), max(stream_timeouts, default=None)
-    return Wishes(longest_s, longest_stream_s, max(bodies, default=None), retries)
+    return Wishes(longest_s, longest_stream_s, max(bodies, default=None), retries, max(idle, default=None))
 
 
 def content(whole: table.RoutingTable) -> bytes:

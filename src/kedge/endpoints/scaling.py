@@ -7,16 +7,18 @@ the controller brings it about.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from kedge.autoscaling.records import TARGET, Target
 from kedge.compute.base import Capacity
+from kedge.endpoints import serverless
 from kedge.endpoints.descriptions import arn_of
 from kedge.endpoints.events import announce
 from kedge.endpoints.fleets import check_fits, check_weights
 from kedge.endpoints.records import KIND, Endpoint, Fleet, Status, Variant
 from kedge.endpoints.room import taken
-from kedge.errors import ValidationFailed
+from kedge.errors import ResourceLimitExceeded, ValidationFailed
+from kedge.inference_components import fitting
 from kedge.store.records import Resource, Scope
 from kedge.store.transaction import Transaction
 
@@ -30,6 +32,8 @@ class Size:
 
     count: int | None = None
     weight: float | None = None
+    serverless: Mapping[str, int] = field(default_factory=dict)
+    """Members of a ServerlessConfig that change."""
 
 
 class Unscalable(ValidationFailed):
@@ -44,18 +48,22 @@ def resize(tx: Transaction, resource: Resource, sizes: Mapping[str, Size], room:
     """
     endpoint = Endpoint.of(resource.document)
     assert endpoint.live is not None, "an endpoint in service has a fleet"
-    variants = tuple(_resized(each, sizes.get(each.name, Size())) for each in endpoint.live.variants)
-    live = replace(endpoint.live, variants=variants)
-    more = [(v, v.desired_count - v.current_count) for v in variants if v.desired_count > v.current_count]
-    check_room(tx, live, more, room)
+    live = resized(endpoint, sizes)
+    check_room(tx, live, _more(live), room)
     changed = replace(endpoint, live=live, failure_reason="")
     after = tx.update(resource, changed.document(), Status.UPDATING)
     announce(tx, after)
     return after
 
 
-def scale(tx: Transaction, scope: Scope, name: str, variant: str, count: int, room: Room) -> Resource:
-    """The endpoint `name` with so many instances of `variant` wanted. Raises Unscalable, ResourceLimitExceeded."""
+def resized(endpoint: Endpoint, sizes: Mapping[str, Size]) -> Fleet:
+    """The live fleet with what is wanted of it."""
+    assert endpoint.live is not None, "an endpoint in service has a fleet"
+    return endpoint.live.each(lambda variant: _resized(variant, sizes.get(variant.name, Size())))
+
+
+def scale(tx: Transaction, scope: Scope, name: str, variant: str, size: Size, room: Room) -> Resource:
+    """The endpoint `name` with this wanted of `variant`. Raises Unscalable, ResourceLimitExceeded."""
     resource = tx.get(scope, KIND, name.lower())
     if resource is None:
         raise Unscalable(f'Could not find endpoint "{arn_of(scope.region, scope.account, name)}".')
@@ -67,7 +75,27 @@ def scale(tx: Transaction, scope: Scope, name: str, variant: str, count: int, ro
     live = Endpoint.of(resource.document).live
     if live is None or live.variant(variant) is None:
         raise Unscalable(f'Endpoint "{arn_of(scope.region, scope.account, name)}" has no variant "{variant}".')
-    return resize(tx, resource, {variant: Size(count)}, room)
+    if misfit := fitting.misfit(tx, resource, resized(Endpoint.of(resource.document), {variant: size})):
+        raise ResourceLimitExceeded(misfit)
+    return resize(tx, resource, {variant: size}, room)
+
+
+def follow(tx: Transaction, resource: Resource, variant: str, count: int, room: Room) -> None:
+    """A serverless variant has so many instances from now on. The endpoint's status stays, and nobody is told.
+
+    resource: of an endpoint that may follow its load, as it is in `tx`. What is missing takes requests once it is
+    ready, as one does that is started again. Raises ConcurrentChange, ResourceLimitExceeded.
+    """
+    endpoint = Endpoint.of(resource.document)
+    assert endpoint.live is not None, "an endpoint in service has a fleet"
+    wanted = endpoint.live.each(lambda v: replace(v, desired_count=count) if v.name == variant else v)
+    check_room(tx, wanted, _more(wanted), room)
+    live = wanted.each(lambda v: replace(v, current_count=count) if v.name == variant else v)
+    tx.observe(resource, replace(endpoint, live=live).document())
+
+
+def _more(fleet: Fleet) -> list[tuple[Variant, int]]:
+    return [(v, v.desired_count - v.current_count) for v in fleet.variants if v.desired_count > v.current_count]
 
 
 def check_room(tx: Transaction, fleet: Fleet, more: Sequence[tuple[Variant, int]], room: Room) -> None:
@@ -115,6 +143,8 @@ def check_scaled_in(tx: Transaction, resource: Resource, fleet: Fleet) -> None:
 
 
 def _resized(variant: Variant, size: Size) -> Variant:
+    if size.serverless:
+        variant = serverless.updated(variant, size.serverless)
     return replace(
         variant,
         desired_count=variant.desired_count if size.count is None else size.count,

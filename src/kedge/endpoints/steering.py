@@ -6,6 +6,7 @@ A call writes what is asked into the endpoint's record, as every operation does;
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -22,6 +23,15 @@ PATH = "/kedge/deployment"
 PROMOTE, ROLL_BACK = "Promote", "RollBack"
 
 Answer = dict[str, Any]
+_GONE: Mapping[str, Any] = {
+    "EndpointStatus": "Deleted",
+    "EndpointConfigName": "",
+    "FailureReason": "",
+    "Fleets": [],
+    "Alarms": [],
+    "TrafficSince": 0.0,
+    "PreviousEndpointConfigName": "",
+}
 
 
 def steer(call: Call, body: bytes) -> Answer:
@@ -47,14 +57,19 @@ def steer(call: Call, body: bytes) -> Answer:
 
 
 def picture(call: Call, name: str, ready: frozenset[str]) -> Answer:
-    """How the endpoint's fleets, alarms and deployments are now. Needs sagemaker:DescribeEndpoint.
+    """How the endpoint's fleets, alarms and deployments are now; of a deleted one, what is known of its deployments.
 
-    ready: ids of the instances that could answer. Times are seconds since 1970. Raises ValidationFailed.
+    Needs sagemaker:DescribeEndpoint.
+
+    ready: ids of the instances that could answer. Times are seconds since 1970; TrafficSince is when the traffic began
+    to be divided as it is. Raises ValidationFailed.
     """
     call.require(call, "sagemaker:DescribeEndpoint", arn_of(call.scope.region, call.scope.account, name), {})
+    lines = past.lines(call.store, call.scope, name.lower())
+    if lines and call.store.get(call.scope, KIND, name.lower()) is None:
+        return {**_GONE, "EndpointName": name, "Deployments": lines}
     resource = _found(call.store, call, name)
     endpoint = Endpoint.of(resource.document)
-    lines = past.lines(call.store, call.scope, resource.name)
     shown: Answer = {
         "EndpointName": endpoint.name,
         "EndpointStatus": resource.status,
@@ -62,6 +77,7 @@ def picture(call: Call, name: str, ready: frozenset[str]) -> Answer:
         "FailureReason": endpoint.failure_reason,
         "Fleets": _fleets(endpoint, resource, ready),
         "Alarms": [],
+        "TrafficSince": endpoint.divided_at_s or resource.modified_at.timestamp(),
         "Deployments": lines,
         "PreviousEndpointConfigName": past.served_before(lines, endpoint),
     }

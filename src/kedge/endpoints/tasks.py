@@ -12,6 +12,7 @@ from kedge.endpoints.deployment import UID
 from kedge.endpoints.records import Endpoint, Member
 from kedge.endpoints.routing import is_asynchronous, wishes_of
 from kedge.endpoints.zones import LABEL
+from kedge.inference_components import placement
 from kedge.serving.runtimes import images
 from kedge.store.records import Scope
 
@@ -21,15 +22,25 @@ ARTIFACTS = "artifacts"
 """The label that names the model data which the task reads: hashes, with a comma between two."""
 
 
-def spec(scope: Scope, endpoint: Endpoint, member: Member, zone: str, settings: Settings) -> TaskSpec:
-    """settings: for what the variant and its models do not say themselves. Equal arguments give equal specs."""
+def spec(
+    scope: Scope, endpoint: Endpoint, member: Member, zone: str, settings: Settings, node: int | None = None
+) -> TaskSpec:
+    """settings: for what the variant and its models do not say themselves. Equal arguments give equal specs.
+
+    node: of a copy of an inference component, the instance that it is placed on.
+    """
+    host = endpoint.host
     labels = {
-        "endpoint": endpoint.name,
+        "endpoint": endpoint.name if host is None else host.endpoint,
         "variant": member.variant.name,
         "fleet": str(member.fleet),
         UID: endpoint.uid,
         LABEL: zone,
     }
+    if host is not None:
+        takes = placement.taken_by(member.variant).label()
+        placed = {placement.HOST: host.uid, placement.NODE: str(node), placement.ROOM: takes}
+        labels |= {placement.COMPONENT: endpoint.name, **placed}
     fleet = endpoint.fleet(member.fleet)
     large = fleet is not None and is_asynchronous(fleet)
     of_variant = spec_of(scope, member.id, member.variant, labels, settings.start_timeout_s, large_bodies=large)

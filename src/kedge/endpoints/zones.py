@@ -54,6 +54,17 @@ class Move:
     to: Member
     """Which takes its place."""
     zone: str
+    node: int | None = None
+    """As for Spot; None where it is an instance of its own."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a copy of an inference component runs."""
+
+    node: int
+    """Number of the instance of its host's variant."""
+    zone: str
 
 
 def az_name(region: str, zone: str) -> str:

@@ -97,9 +97,36 @@ def _elsewhere(action: str, operation: str, asked: Asked) -> list[Need]:
     return [Need(action, "*", _tags_in(asked.parameters))]
 
 
+# Application Auto Scaling
+
+_OF_ANY_TARGET = re.compile("Describe.*|GetPredictiveScalingForecast")
+
+
+def _scaling(action: str, operation: str, asked: Asked) -> list[Need]:
+    """A target's id, by which its ARN ends, is known once it is there: one that is named otherwise is any target."""
+    given = asked.parameters
+    keys = {"service-namespace": "ServiceNamespace", "scalable-dimension": "ScalableDimension"}
+    context: dict[str, Values] = {
+        f"{PREFIXES['application-autoscaling']}:{key}": (str(given[member]),)
+        for key, member in keys.items()
+        if member in given
+    }
+    if _OF_ANY_TARGET.fullmatch(operation):
+        resource = "*"
+    else:
+        named = str(given.get("ResourceARN", ""))
+        resource = named if named.startswith("arn:") else asked.arn("application-autoscaling", "scalable-target/*")
+    return [Need(action, resource, {**context, **_tags_in(given)})]
+
+
 # SageMaker
 
-_KINDS = {"UpdateEndpointWeightsAndCapacities": ("EndpointName",)}
+_KINDS = {
+    "UpdateEndpointWeightsAndCapacities": ("EndpointName",),
+    "CreateInferenceComponent": ("InferenceComponentName", "EndpointName"),
+    "UpdateInferenceComponentRuntimeConfig": ("InferenceComponentName",),
+}
+_INVOKED = ("EndpointName", "InferenceComponentName")
 _VERB = re.compile(r"[A-Z][a-z]+")
 _SAGEMAKER_KEYS = {
     "sagemaker:instancetypes": "InstanceType",
@@ -115,7 +142,8 @@ def _sagemaker(action: str, operation: str, asked: Asked) -> list[Need]:
         return [Need(action, _as_written(given["ResourceArn"]), context)]
     if operation.startswith("Invoke"):
         invoked = action if operation == "InvokeEndpointAsync" else "sagemaker:InvokeEndpoint"
-        return [Need(invoked, asked.arn("sagemaker", f"endpoint/{given['EndpointName'].lower()}"))]
+        named = [_sagemaker_resource(name, given[name]) for name in _INVOKED if name in given]
+        return [Need(invoked, asked.arn("sagemaker", each)) for each in named]
     if operation.endswith("InferenceExperiment"):
         needed = [Need(action, asked.arn("sagemaker", f"inference-experiment/{given['Name'].lower()}"), context)]
         tagging = [Need("sagemaker:AddTags", needed[0].resource, context)] if given.get("Tags") else []
@@ -633,6 +661,7 @@ def _said(value: object) -> str:
 
 
 _SERVICES: Mapping[str, Callable[[str, str, Asked], list[Need]]] = {
+    "application-autoscaling": _scaling,
     "cloudwatch": _cloudwatch,
     "iam": _iam,
     "kms": _kms,

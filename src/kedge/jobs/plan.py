@@ -72,12 +72,8 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
     """The members that are kept. Raises ValidationFailed."""
     given = request["TransformInput"]
     source, split = given["DataSource"]["S3DataSource"], given.get("SplitType", "None")
-    for value, member in (
-        (source["S3DataType"] in ("AugmentedManifestFile", "Converse") and source["S3DataType"], "S3DataType"),
-        (split == "TFRecord" and split, "SplitType"),
-    ):
-        if value:
-            raise ValidationFailed(f"{member} is {value}, which this release of Kedge cannot read.")
+    if source["S3DataType"] in ("AugmentedManifestFile", "Converse"):
+        raise ValidationFailed(f"S3DataType is {source['S3DataType']}, which this release of Kedge cannot read.")
     for value, member in (
         (request.get("DataCaptureConfig", {}).get("GenerateInferenceId"), "DataCaptureConfig.GenerateInferenceId"),
         (request["TransformResources"].get("VolumeKmsKeyId"), "TransformResources.VolumeKmsKeyId"),
@@ -90,7 +86,7 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
     _check_addresses(addresses)
     if request.get("BatchStrategy") == "SingleRecord" and split == "None":
         raise ValidationFailed(
-            "BatchStrategy is SingleRecord and SplitType is None; SplitType has to be Line or RecordIO."
+            "BatchStrategy is SingleRecord and SplitType is None; SplitType has to be Line, RecordIO or TFRecord."
         )
     payload_mb, concurrency = (
         request.get("MaxPayloadInMB", DEFAULT_PAYLOAD_MB),

@@ -2,7 +2,8 @@
 
 A line is a record with its end; a last line without one is given one. RecordIO is MXNet's frame: the magic number, 3
 bits that say whether the record is whole and 29 of length, the bytes, up to 3 of padding; a record is all of its
-frames, as they lie there.
+frames, as they lie there. TFRecord is TensorFlow's: 64 bits of length, 32 of a checksum, the bytes, 32 of theirs; the
+checksums are the model's to look at, which gets each record with all of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Protocol
 
 _MAGIC = 0xCED7230A
 _HEAD = struct.Struct("<II")
+_TF_HEAD = struct.Struct("<QI")
+_TF_FOOT_BYTES = 4
+_LARGEST_TF_RECORD = 2**40
 _WHOLE, _BEGINS, _GOES_ON, _ENDS = range(4)
 
 
@@ -90,11 +94,38 @@ class RecordIO:
         return []
 
 
+class TfRecord:
+    def __init__(self, most_bytes: int) -> None:
+        self._rest, self._most_bytes = b"", most_bytes
+
+    def feed(self, data: bytes) -> list[bytes]:
+        data, at, found = self._rest + data, 0, []
+        while len(data) - at >= _TF_HEAD.size:
+            length, _ = _TF_HEAD.unpack_from(data, at)
+            if length > _LARGEST_TF_RECORD:
+                raise BadRecord("there is no TFRecord where one should begin")
+            end = at + _TF_HEAD.size + length + _TF_FOOT_BYTES
+            check_size(end - at, self._most_bytes)
+            if len(data) < end:
+                break
+            found.append(data[at:end])
+            at = end
+        self._rest = data[at:]
+        return found
+
+    def end(self) -> list[bytes]:
+        if self._rest:
+            raise BadRecord("its last TFRecord is cut off")
+        return []
+
+
 def splitter(kind: str, most_bytes: int) -> Splitter:
     """kind: a SplitType."""
     if kind == "Line":
         return Lines(most_bytes)
-    return RecordIO(most_bytes) if kind == "RecordIO" else Whole(most_bytes)
+    if kind == "RecordIO":
+        return RecordIO(most_bytes)
+    return TfRecord(most_bytes) if kind == "TFRecord" else Whole(most_bytes)
 
 
 class Batches:

@@ -52,6 +52,8 @@ class Source:
 
 def destination(task_id: str, labels: Mapping[str, str]) -> tuple[str, str] | None:
     """(group, stream) of a task with these labels; None where its output is not kept as events."""
+    if "inference_component" in labels:
+        return names.component_group(labels["inference_component"]), names.instance_stream(labels["variant"], task_id)
     if "endpoint" in labels and "variant" in labels:
         return names.endpoint_group(labels["endpoint"]), names.instance_stream(labels["variant"], task_id)
     if "transform_job" in labels:

@@ -7,6 +7,10 @@ def endpoint_group(endpoint: str) -> str:
     return f"/aws/sagemaker/Endpoints/{endpoint}"
 
 
+def component_group(component: str) -> str:
+    return f"/aws/sagemaker/InferenceComponents/{component}"
+
+
 def instance_stream(variant: str, instance: str) -> str:
     return f"{variant}/{instance}"
 

@@ -52,7 +52,7 @@ class Idle:
 
     def _fill(self, start: int, end: int) -> None:
         data: list[Datum] = []
-        for place, config, since_s, asynchronous in self._served():
+        for place, config, since_s, asynchronous, serverless in self._served():
             if asynchronous:
                 continue
             first = max(start, int(since_s // 60) * 60)
@@ -62,6 +62,6 @@ class Idle:
             known = {minute for _, points in found for minute in points}
             for minute in range(first, end, 60):
                 if minute not in known:
-                    data += platform.idle(place, minute, config)
+                    data += platform.idle(place, minute, config, serverless)
         if data:
             self._store.put(data)

@@ -11,7 +11,7 @@ from kedge.clock import Clock
 from kedge.loop import Signal
 from kedge.metrics import platform
 from kedge.metrics.series import Datum
-from kedge.serving.meter import Frame, VariantPlace
+from kedge.serving.meter import Concurrent, Frame, VariantPlace
 
 TOGETHER_S = 0.3
 """For how long the reports of other routers on the same second are waited for, where they have to be added up."""
@@ -33,8 +33,8 @@ class Intake:
     ) -> None:
         """taken: told of each report that was new, on the loop's thread."""
         self._store, self._clock, self._executor, self._taken = store, clock, executor, taken
-        self._concurrent: dict[int, tuple[float, dict[VariantPlace, dict[str, tuple[int, int]]]]] = {}
-        """By second: when the first report on it came, and what each router has said last: (requests, instances)."""
+        self._concurrent: dict[int, tuple[float, dict[VariantPlace, dict[str, Concurrent]]]] = {}
+        """By second: when the first report on it came, and what each router has said last."""
         self.wake = Signal()
 
     async def take(self, frame: Frame) -> None:
@@ -54,11 +54,16 @@ class Intake:
         """
         now_s = self._clock.monotonic_s()
         complete = [second for second, (came_s, _) in self._concurrent.items() if now_s - came_s >= TOGETHER_S]
-        data = [
-            platform.concurrency(place, second, sum(n for n, _ in said.values()), max(n for _, n in said.values()))
-            for second in complete
-            for place, said in self._concurrent.pop(second)[1].items()
-        ]
+        data: list[Datum] = []
+        for second in complete:
+            for place, said in self._concurrent.pop(second)[1].items():
+                told = said.values()
+                requests, instances = sum(each.requests for each in told), max(each.instances for each in told)
+                data.append(platform.concurrency(place, second, requests, instances))
+                most, provisioned = max((each.most, each.provisioned) for each in told)
+                if most:
+                    peak = sum(max(each.peak, each.requests) for each in told)
+                    data += platform.executions(place, second, peak, most, provisioned)
         if data:
             await asyncio.get_running_loop().run_in_executor(self._executor, self._store.put, data)
         return TOGETHER_S if self._concurrent else _REST_S
@@ -70,5 +75,9 @@ class Intake:
         if not self._concurrent:
             self.wake.notify()
         _, counts = self._concurrent.setdefault(frame.second, (self._clock.monotonic_s(), {}))
-        for place, requests, instances in frame.concurrent:
-            counts.setdefault(place, {})[frame.boot] = (requests, instances)
+        for each in frame.concurrent:
+            of_place = counts.setdefault(each.place, {})
+            before = of_place.get(frame.boot)
+            if before is not None and before.peak > each.peak:
+                each = each._replace(peak=before.peak)  # a second may be told in two parts
+            of_place[frame.boot] = each

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kedge.compute.used import PERIOD_S, Sample
+from kedge.compute.used import PERIOD_S, Sample, Used
 from kedge.metrics.series import Datum, Metric, Summary, metric
 from kedge.metrics.sketch import Sketch
 from kedge.serving import meter
@@ -24,11 +24,14 @@ from kedge.serving.meter import Counted, Frame, Measured, Place, VariantPlace
 
 NAMESPACE = "AWS/SageMaker"
 INSTANCE_NAMESPACE = "/aws/sagemaker/Endpoints"
+COMPONENT_NAMESPACE = "/aws/sagemaker/InferenceComponents"
 JOB_NAMESPACE = "/aws/sagemaker/TransformJobs"
 OWN_NAMESPACE = "Kedge"
 """Of what SageMaker has no metric for."""
 NONE, COUNT, MICROSECONDS = "None", "Count", "Microseconds"
 SECOND, MINUTE = 1, 60
+
+PROVISIONED_UTILIZATION = "ServerlessProvisionedConcurrencyUtilization"
 
 Dimensions = tuple[tuple[str, str], ...]
 
@@ -37,9 +40,11 @@ COUNTED = (
     "Invocation4XXErrors",
     "Invocation5XXErrors",
     "InvocationModelErrors",
-    "InvocationsPerInstance",
 )
-"""Those of which an idle variant has samples of 0."""
+"""Those of which an idle variant has samples of 0, with the one of its share of an instance or a copy."""
+PER_INSTANCE, PER_COPY = "InvocationsPerInstance", "InvocationsPerCopy"
+NO_CAPACITY, NO_CAPACITY_CODE = "NoCapacityInvocationFailures", "ServiceUnavailable"
+"""Of an inference component; what a request is answered with that finds no copy."""
 MEASURED = {
     meter.FIRST_CHUNK: MICROSECONDS,
     meter.FIRST_CHUNK_MODEL: MICROSECONDS,
@@ -54,6 +59,9 @@ MEASURED = {
     meter.LOADING: MICROSECONDS,
     meter.DOWNLOADING: MICROSECONDS,
     meter.UNLOADING: MICROSECONDS,
+    meter.SETUP: MICROSECONDS,
+    meter.PROVISIONED_INVOCATIONS: COUNT,
+    meter.SPILLOVER_INVOCATIONS: COUNT,
 }
 """Units of those that only some requests have. What a router of another release calls otherwise is left out."""
 
@@ -67,6 +75,8 @@ class Served(NamedTuple):
     since_s: float
     asynchronous: bool = False
     """Its requests come by a queue; SageMaker has other metrics for those."""
+    serverless: tuple[int, int] = (0, 0)
+    """Its MaxConcurrency and ProvisionedConcurrency; 0 where there is none."""
 
 
 @dataclass
@@ -90,14 +100,15 @@ class _Group:
         self.model_latency_us.merge(cell.model_latency_us)
         self.overhead_latency_us.merge(cell.overhead_latency_us)
 
-    def summaries(self) -> Iterator[tuple[str, str, Summary]]:
-        """(metric, unit, values). Only for a group that was invoked."""
+    def summaries(self, per: str) -> Iterator[tuple[str, str, Summary]]:
+        """(metric, unit, values). Only for a group that was invoked. per: what its share of an instance is called."""
         served = self.invocations
         yield "Invocations", NONE, Summary.of([1.0], [served])
         yield "Invocation4XXErrors", NONE, _share(self.errors_4xx, served)
         yield "Invocation5XXErrors", NONE, _share(self.errors_5xx, served)
         yield "InvocationModelErrors", NONE, _share(self.model_errors, served)
-        yield "InvocationsPerInstance", NONE, Summary.of([self.per_instance / served], [served])
+        if per:
+            yield per, NONE, Summary.of([self.per_instance / served], [served])
         yield "ModelLatency", MICROSECONDS, Summary.of_sketch(self.model_latency_us)
         yield "OverheadLatency", MICROSECONDS, Summary.of_sketch(self.overhead_latency_us)
 
@@ -105,22 +116,27 @@ class _Group:
 def data_of(frame: Frame) -> Iterator[Datum]:
     """All that a router counted in one second."""
     groups: dict[tuple[str, str, Dimensions], _Group] = {}
+    per: dict[Dimensions, str] = {}
     refused: dict[tuple[VariantPlace, str], int] = {}
     for cell in frame.cells:
         place = cell.place
         if cell.invocations:
             for dimensions in _dimensions_of(place):
+                per[dimensions] = _per(dimensions, place.of_variant)
                 groups.setdefault((place.account, place.region, dimensions), _Group()).add(cell)
         for code, count in cell.refused.items():
             refused[place.of_variant, code] = refused.get((place.of_variant, code), 0) + count
     for (account, region, dimensions), group in groups.items():
-        for name, unit, summary in group.summaries():
+        for name, unit, summary in group.summaries(per[dimensions]):
             yield Datum(metric(account, region, NAMESPACE, name, dimensions), unit, frame.second, SECOND, summary)
     for (variant, code), count in refused.items():
-        told_by = [by_variant(variant), (*by_variant(variant), ("ErrorCode", code))] if code else [by_variant(variant)]
-        for dimensions in told_by:
-            refusals = metric(variant.account, variant.region, OWN_NAMESPACE, "RefusedInvocations", dimensions)
-            yield Datum(refusals, COUNT, frame.second, SECOND, Summary.of([1.0], [count]))
+        for dimensions in _of_variant(variant):
+            for told_by in (dimensions, (*dimensions, ("ErrorCode", code))) if code else (dimensions,):
+                refusals = metric(variant.account, variant.region, OWN_NAMESPACE, "RefusedInvocations", told_by)
+                yield Datum(refusals, COUNT, frame.second, SECOND, Summary.of([1.0], [count]))
+        if variant.component and code == NO_CAPACITY_CODE:
+            lost = metric(variant.account, variant.region, NAMESPACE, NO_CAPACITY, by_component(variant.component))
+            yield Datum(lost, COUNT, frame.second, SECOND, Summary.of([1.0], [count]))
 
     for told, unit, summary in _measured(frame.measured):
         yield Datum(told, unit, frame.second, SECOND, summary)
@@ -140,28 +156,50 @@ def data_of(frame: Frame) -> Iterator[Datum]:
 
 def concurrency(place: VariantPlace, second: int, requests: int, instances: int) -> Datum:
     """For one copy of the model, as autoscaling needs it. requests: of all routers, with the models and waiting."""
-    share = requests / max(1, instances)
-    return Datum(
-        metric(place.account, place.region, NAMESPACE, "ConcurrentRequestsPerModel", by_variant(place)),
-        COUNT,
-        second,
-        SECOND,
-        Summary.one(share),
-    )
+    return Datum(_concurrent(place), COUNT, second, SECOND, Summary.one(requests / max(1, instances)))
 
 
-def idle(place: VariantPlace, minute: int, config: str = "") -> Iterator[Datum]:
-    """Of a variant that had nothing to do in the minute that began then. config: "" where it is not told by that."""
-    told_by = [by_variant(place)]
+def _concurrent(place: VariantPlace) -> Metric:
+    if place.component:
+        return metric(
+            place.account, place.region, NAMESPACE, "ConcurrentRequestsPerCopy", by_component(place.component)
+        )
+    return metric(place.account, place.region, NAMESPACE, "ConcurrentRequestsPerModel", by_variant(place))
+
+
+def executions(place: VariantPlace, second: int, count: int, most: int, provisioned: int) -> Iterator[Datum]:
+    """Of a serverless variant. count: the most requests at a time in this second, of all routers. most, provisioned: of
+    its ServerlessConfig; 0 for none."""
+    for name, unit, value in _executions(count, most, provisioned):
+        told = metric(place.account, place.region, NAMESPACE, name, by_variant(place))
+        yield Datum(told, unit, second, SECOND, Summary.one(value))
+
+
+def _executions(count: int, most: int, provisioned: int) -> Iterator[tuple[str, str, float]]:
+    """(metric, unit, value). Source: "Alarms and logs for tracking metrics from serverless endpoints"."""
+    if most:
+        yield "ServerlessConcurrentExecutionsUtilization", NONE, count / most
+    if provisioned:
+        yield "ServerlessProvisionedConcurrencyExecutions", COUNT, float(count)
+        yield PROVISIONED_UTILIZATION, NONE, count / provisioned
+
+
+def idle(place: VariantPlace, minute: int, config: str = "", serverless: tuple[int, int] = (0, 0)) -> Iterator[Datum]:
+    """Of a variant that had nothing to do in the minute that began then. config: "" where it is not told by that.
+    serverless: as for Served."""
+    own = by_component(place.component) if place.component else by_variant(place)
+    told_by = [own]
     if config:
         told_by.append(by_config(place, config))
     for dimensions in told_by:
-        for name in COUNTED:
+        for name in (*COUNTED, _per(dimensions, place)):
             yield _zero(metric(place.account, place.region, NAMESPACE, name, dimensions), NONE, minute)
-    refusals = metric(place.account, place.region, OWN_NAMESPACE, "RefusedInvocations", by_variant(place))
-    yield _zero(refusals, COUNT, minute)
-    concurrent = metric(place.account, place.region, NAMESPACE, "ConcurrentRequestsPerModel", by_variant(place))
-    yield _zero(concurrent, COUNT, minute)
+    yield _zero(metric(place.account, place.region, OWN_NAMESPACE, "RefusedInvocations", own), COUNT, minute)
+    yield _zero(_concurrent(place), COUNT, minute)
+    if place.component:
+        yield _zero(metric(place.account, place.region, NAMESPACE, NO_CAPACITY, own), COUNT, minute)
+    for name, unit, _ in _executions(0, *serverless):
+        yield _zero(metric(place.account, place.region, NAMESPACE, name, by_variant(place)), unit, minute)
 
 
 def instances(sample: Sample) -> Iterator[Datum]:
@@ -173,6 +211,9 @@ def instances(sample: Sample) -> Iterator[Datum]:
     minute = int((sample.at_s - PERIOD_S) // 60) * 60
     for each in sample.instances:
         labels = each.labels
+        if "inference_component" in labels:
+            yield from _of_copy(each, minute)
+            continue
         if "variant" in labels:
             by_name = (("EndpointName", labels["endpoint"]), ("VariantName", labels["variant"]))
             namespace, told_by = INSTANCE_NAMESPACE, [by_name, (*by_name, ("InstanceId", each.task))]
@@ -195,13 +236,48 @@ def instances(sample: Sample) -> Iterator[Datum]:
                 yield Datum(told, units[name], minute, MINUTE, Summary.one(value))
 
 
+def _of_copy(used: Used, minute: int) -> Iterator[Datum]:
+    """Percent of what the component's ComputeResourceRequirements give each copy."""
+    labels = used.labels
+    cores = float(labels["room"].split()[0])
+    values = {}
+    if cores:
+        values["CPUUtilizationNormalized"] = 100 * used.cores / cores
+    if used.memory_limit_bytes:
+        values["MemoryUtilizationNormalized"] = 100 * used.memory_bytes / used.memory_limit_bytes
+    if used.gpus:
+        values["GPUUtilizationNormalized"] = 100 * sum(gpu.busy_share for gpu in used.gpus) / len(used.gpus)
+        values["GPUMemoryUtilizationNormalized"] = 100 * sum(gpu.memory_share for gpu in used.gpus) / len(used.gpus)
+    for name, value in values.items():
+        dimensions = by_component(labels["inference_component"])
+        told = metric(labels["account"], labels["region"], COMPONENT_NAMESPACE, name, dimensions)
+        yield Datum(told, "Percent", minute, MINUTE, Summary.one(value))
+
+
 def invocations(place: VariantPlace) -> Metric:
     """By which it is seen whether a variant was idle."""
-    return metric(place.account, place.region, NAMESPACE, "Invocations", by_variant(place))
+    own = by_component(place.component) if place.component else by_variant(place)
+    return metric(place.account, place.region, NAMESPACE, "Invocations", own)
 
 
 def by_variant(place: VariantPlace) -> Dimensions:
-    return ("EndpointName", place.endpoint), ("VariantName", place.variant)
+    return ("EndpointName", place.endpoint_name), ("VariantName", place.variant)
+
+
+def by_component(name: str) -> Dimensions:
+    return (("InferenceComponentName", name),)
+
+
+def _of_variant(place: VariantPlace) -> list[Dimensions]:
+    """What is told of a component is told of the variant on which it runs, too."""
+    return [by_variant(place), by_component(place.component)] if place.component else [by_variant(place)]
+
+
+def _per(dimensions: Dimensions, place: VariantPlace) -> str:
+    """Which metric says what one instance, or copy, has of the invocations; "" for a variant of many components."""
+    if not place.component:
+        return PER_INSTANCE
+    return PER_COPY if dimensions[0][0] == "InferenceComponentName" else ""
 
 
 def by_config(place: VariantPlace, config: str) -> Dimensions:
@@ -223,11 +299,11 @@ def _measured(measured: Iterable[Measured]) -> Iterator[tuple[Metric, str, Summa
 
 
 def _dimensions_of(place: Place) -> Iterable[Dimensions]:
-    told_by: list[Dimensions] = [by_variant(place.of_variant)]
+    told_by = own = _of_variant(place.of_variant)
     if place.config:
-        told_by.append(by_config(place.of_variant, place.config))
+        told_by = [*told_by, by_config(place.of_variant, place.config)]
     if place.by_instance:
-        told_by.append((*by_variant(place.of_variant), ("InstanceId", place.instance)))
+        told_by = [*told_by, (*own[-1], ("InstanceId", place.instance))]
     return told_by
 
 

@@ -14,6 +14,7 @@ from kedge.compute.used import PERIOD_S, Sample, Used
 from kedge.metrics.exposition import Family, Histogram, Labels
 from kedge.metrics.sketch import Sketch
 from kedge.serving.meter import Frame, VariantPlace
+from kedge.serving.table import key_of
 
 BOUNDS_S = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -123,9 +124,9 @@ class Totals:
         self._concurrent = {b: each for b, each in self._concurrent.items() if now_s - each[0] <= STALE_S}
         found = dict.fromkeys(variants, 0)
         for _, frame in self._concurrent.values():
-            for place, requests, _ in frame.concurrent:
-                if place in found:
-                    found[place] += requests
+            for each in frame.concurrent:
+                if each.place in found:
+                    found[each.place] += each.requests
         return found
 
     def _instances(self, variants: Mapping[VariantPlace, _Variant]) -> list[Family]:
@@ -168,9 +169,11 @@ class Totals:
 
 
 def _labels(place: VariantPlace) -> dict[str, str]:
+    component = {"inference_component_name": place.component} if place.component else {}
     return {
-        "endpoint_name": place.endpoint,
+        "endpoint_name": place.endpoint_name,
         "variant_name": place.variant,
+        **component,
         "account_id": place.account,
         "region": place.region,
     }
@@ -178,4 +181,6 @@ def _labels(place: VariantPlace) -> dict[str, str]:
 
 def _place(used: Used) -> VariantPlace:
     get = used.labels.get
-    return VariantPlace(get("account", ""), get("region", ""), get("endpoint", ""), get("variant", ""))
+    endpoint, component = get("endpoint", ""), get("inference_component", "")
+    named = key_of(endpoint, component) if component else endpoint
+    return VariantPlace(get("account", ""), get("region", ""), named, get("variant", ""))

@@ -40,6 +40,12 @@ class ModelNotReady(errors.ServiceError):
     status = 429
 
 
+class TooConcurrent(errors.Throttled):
+    """A serverless variant has as much to do as it may."""
+
+    status = 429
+
+
 class NoSuchPath(errors.UnknownOperation):
     status = 404
 
@@ -76,6 +82,36 @@ def no_endpoint(account: str, name: str) -> errors.RuntimeValidationError:
     return errors.RuntimeValidationError(f"Endpoint {name} of account {account} not found.")
 
 
+def no_component(account: str, endpoint: str, name: str) -> errors.RuntimeValidationError:
+    return errors.RuntimeValidationError(
+        f"Inference component {name} of endpoint {endpoint} of account {account} not found."
+    )
+
+
+def gone(endpoint: Endpoint) -> errors.RuntimeValidationError:
+    """It was there when the request came."""
+    if endpoint.component:
+        return no_component(endpoint.account, endpoint.name, endpoint.component)
+    return no_endpoint(endpoint.account, endpoint.name)
+
+
+def component_missing() -> errors.RuntimeValidationError:
+    """As seen in langchain-ai/langchain#16150 and BerriAI/litellm#37766."""
+    return errors.RuntimeValidationError(
+        "Inference Component Name header is required for endpoints to which you plan to deploy inference components. "
+        "Please include Inference Component Name header or consider using SageMaker models.",
+        ErrorCode="INFERENCE_COMPONENT_NAME_MISSING",
+    )
+
+
+def component_not_allowed() -> errors.RuntimeValidationError:
+    """As BerriAI/litellm tells of it."""
+    return errors.RuntimeValidationError(
+        "Inference Component Name header is not allowed for endpoints to which you dont plan to deploy inference "
+        "components. Please remove the Inference Component Name header and try again."
+    )
+
+
 def only_asynchronous(endpoint: str) -> errors.RuntimeValidationError:
     return errors.RuntimeValidationError(
         f"Endpoint {endpoint} was made for asynchronous inference (AsyncInferenceConfig); it takes InvokeEndpointAsync "
@@ -89,6 +125,25 @@ def no_variant(endpoint: str, variant: str) -> errors.RuntimeValidationError:
 
 def overloaded(variant: str) -> errors.Throttled:
     return errors.Throttled(f"More requests arrive for variant {variant} than it can answer; try again later.")
+
+
+def too_concurrent(variant: str, most: int) -> TooConcurrent:
+    return TooConcurrent(
+        f"Variant {variant} has {most} concurrent invocations, which is its MaxConcurrency; try again later."
+    )
+
+
+def no_session(session: str, endpoint: str) -> errors.RuntimeValidationError:
+    return errors.RuntimeValidationError(
+        f'Session "{session[:256]}" of endpoint {endpoint} does not exist, has expired or was closed. NEW_SESSION as '
+        "SessionId opens another."
+    )
+
+
+def session_held_up(variant: str) -> errors.ServiceUnavailable:
+    return errors.ServiceUnavailable(
+        f"The instance of variant {variant} that holds the session is not healthy; open another session."
+    )
 
 
 def no_target_model(endpoint: str) -> errors.RuntimeValidationError:
@@ -188,7 +243,7 @@ def _side(status: int) -> str:
 
 
 def _log_group(endpoint: Endpoint) -> str:
-    return names.endpoint_group(endpoint.name)
+    return names.component_group(endpoint.component) if endpoint.component else names.endpoint_group(endpoint.name)
 
 
 def _log_page(endpoint: Endpoint) -> str:

@@ -38,7 +38,7 @@ class Split:
         self.weights = tuple(weights)
         self._shares = shares(weights)
         self._length = block_length(self._shares) if self._shares else 0
-        self._owed = [Fraction(0)] * len(self.weights)
+        self._owed: list[Fraction] = []
         self._only = next((index for index, part in enumerate(self._shares) if part == 1), None)
         self._template: list[int] = []
         if self._length and _is_whole(self._shares, self._length):
@@ -59,6 +59,9 @@ class Split:
             raise NoTraffic("all weights are 0")
         if self._template:
             self._block = self._template.copy()
+        elif not self._owed:
+            counts, self._owed = at_first(self._shares, self._length, random=self._random.random())
+            self._block = _spread(counts)
         else:
             counts, self._owed = apportion(self._shares, self._owed, self._length)
             self._block = _spread(counts)
@@ -82,6 +85,20 @@ def block_length(parts: Sequence[Fraction]) -> int:
             return length
     smallest = min(part for part in parts if part)
     return next((n for n in BLOCK_LENGTHS if n >= _SHORTEST_UNEVEN and smallest * n >= 1), BLOCK_LENGTHS[-1])
+
+
+def at_first(parts: Sequence[Fraction], length: int, random: float) -> tuple[tuple[int, ...], list[Fraction]]:
+    """As apportion, for a first block: what no whole number can be is rounded at random.
+
+    Else a split that is begun anew again and again would give the same variants more than their share each time. On
+    average each gets its share (systematic sampling, Madow, 1949). random: at least 0 and below 1.
+    """
+    counts, end, before = [], Fraction(random), 0
+    for part in parts:
+        end += part * length
+        counts.append(math.floor(end) - before)
+        before = math.floor(end)
+    return tuple(counts), [part * length - count for part, count in zip(parts, counts, strict=True)]
 
 
 def apportion(
@@ -153,6 +170,24 @@ def at_home(key: str, ids: Sequence[str], outstanding: Sequence[int]) -> int:
     most = CROWDED + CROWDING * sum(outstanding) / len(outstanding)
     order = sorted(range(len(ids)), key=lambda index: _weight(key, ids[index]))
     return next((index for index in order if outstanding[index] < most), order[0])
+
+
+def by_prefix(key: str, ids: Sequence[str], outstanding: Sequence[int], threshold: int, draw: float) -> int:
+    """The index of the instance that answers requests whose bodies begin alike, so that it knows the beginning already.
+
+    key: of the beginning. Every router finds the same one, as in `at_home`. When it has `threshold` unanswered requests
+    the least busy one of all takes this one, by a draw among equals. draw: at least 0 and below 1.
+    """
+    home = min(range(len(ids)), key=lambda index: _weight(key, ids[index]))
+    if outstanding[home] < threshold:
+        return home
+    return instance("LEAST_OUTSTANDING_REQUESTS", outstanding, draw)
+
+
+def prefix_key(body: bytes, length: int, id_: str) -> str:
+    """Of the first `length` bytes of a body. id_: tells applications apart whose bodies begin alike; "" for none."""
+    digest = hashlib.blake2b(body[:length], digest_size=16, key=id_.encode()[:64])
+    return digest.hexdigest()
 
 
 @lru_cache(4096)

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -146,6 +146,7 @@ class Flow:
             "custom_attributes": request.custom_attributes,
             "inference_id": request.inference_id,
             "target_model": request.target_model,
+            "session_id": request.session_id,
             "answer": frames.IN_PARTS if streaming is not None else "",
         }
         fields = tuple((name, value) for name, value in given.items() if value)
@@ -190,8 +191,10 @@ class Flow:
         if not self._head:
             content_type, attributes = str(head.get("content_type") or ""), str(head.get("custom_attributes") or "")
             self._took()
-            if told := self._all_told():
-                self._head, self._flags = frames.told_head(status, content_type, attributes, told), frames.VARIES
+            told, session = self._all_told(), _session_of(head)
+            if told or session:
+                self._head = frames.told_head(status, content_type, attributes, told, session)
+                self._flags = frames.VARIES
             else:
                 self._head = frames.response_head(status, content_type, attributes)
         self._unsent.append(part)
@@ -223,7 +226,7 @@ class Flow:
             code = status if isinstance(status, int) else 500
             self.fail(Failure(code, body[:2048].decode(errors="replace"), "model", self.place.name))
         elif self._place == len(self._route) - 1:
-            self._finish(Answer(body, content_type, attributes, status))
+            self._finish(Answer(body, content_type, attributes, status, _session_of(head)))
         else:
             self._front.holds(len(body) - len(self._body))
             self._body, self._content_type = body, content_type
@@ -286,6 +289,11 @@ class Flow:
     def _end(self) -> None:
         self.done = True
         self._front.ended(self, self._line, len(self._body))
+
+
+def _session_of(head: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What the container says of a session."""
+    return tuple((name, str(head[name])) for name in (frames.NEW_SESSION, frames.CLOSED_SESSION) if head.get(name))
 
 
 class Line(asyncio.Protocol):

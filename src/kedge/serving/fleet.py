@@ -16,12 +16,14 @@ from kedge.serving.capture.records import Source
 from kedge.serving.capture.tap import Stream, Tap
 from kedge.serving.meter import Concurrent, Place, Told
 from kedge.serving.retry import Budget
+from kedge.serving.sessions import Session, holder_of
 from kedge.serving.table import BY_CONFIG, BY_INSTANCE, Endpoint, Instance, RoutingTable, Variant
 from kedge.serving.upstream import MAX_OUTSTANDING, Upstream
 from kedge.shadowing.mirror import Mirror, Mirrors
 
 log = logging.getLogger(__name__)
 
+_MOST_CLOSED = 10_000
 MAX_WAITING = 1000
 """Requests per variant that wait until an instance is healthy again."""
 
@@ -31,6 +33,10 @@ class Job(Protocol):
 
     affinity: str
     """What its instance should have loaded already: the name of a model; "" for no preference."""
+    pinned: str
+    """Id of the instance that holds its session, and that alone can answer it; "" for none."""
+    prefix: str
+    """Of what its body begins with (choose.prefix_key), where that chooses the instance; else ""."""
     is_suspect: bool
     """An instance died with it in flight, so it may have been the cause."""
     refused_by: Collection[Upstream]
@@ -83,6 +89,8 @@ class Pool:
         self._split: choose.Split | None = None
         """Between the variant's instances and its new ones, while both serve."""
         self._closed = False
+        self._peak = 0
+        """The most requests at a time since this was told last; only of a serverless variant."""
 
     def update(self, variant: Variant, metrics_by: Collection[str] = ()) -> None:
         """metrics_by: of its endpoint."""
@@ -133,6 +141,11 @@ class Pool:
 
     def admit(self, job: Job, now_s: float, timeout_s: float) -> None:
         """Take it on, to be submitted, and told of by `depart`. Raises Throttled or ServiceUnavailable."""
+        most = self.variant.most_concurrent
+        if most:
+            if self.concurrent >= most:
+                raise answers.too_concurrent(self.variant.name, most)
+            self._peak = max(self._peak, self.concurrent + 1)
         ready, admission = self._ready, self._admission
         was_overloaded = admission.overloaded
         verdict = admission.arrive(now_s, timeout_s, len(ready), joinable=self._joinable)
@@ -173,6 +186,9 @@ class Pool:
         if self._closed:  # an instance that left has given it back: here it would wait for one that never comes
             job.reroute()
             return
+        if job.pinned:
+            self._submit_pinned(job)
+            return
         upstream = self._pick(job)
         if upstream is not None:
             job.send_to(upstream)
@@ -188,6 +204,22 @@ class Pool:
         self._hurry()
         if sleeps:
             job.wake()
+
+    def _submit_pinned(self, job: Job) -> None:
+        """It waits for nothing: what an instance held that is being started again is gone."""
+        found = [each for each in self._ready if each.instance.id == job.pinned]
+        if not found or (job.is_suspect and found[0].suspect is not None):
+            raise answers.session_held_up(self.variant.name)
+        upstream = found[0]
+        if upstream.outstanding >= MAX_OUTSTANDING:
+            raise errors.Throttled(f"The instance has {MAX_OUTSTANDING} unanswered requests; try again later.")
+        if job.is_suspect:
+            upstream.suspect = job
+        job.send_to(upstream)
+
+    def instance_of(self, session: Session) -> str:
+        """The id of its instance; "" where the variant has none that holds it."""
+        return next((i.id for i in self._upstreams if holder_of(i.id) == session.holder), "")
 
     def forget(self, job: Job) -> None:
         """It waits no more."""
@@ -214,6 +246,14 @@ class Pool:
     def concurrent(self) -> int:
         """Requests that are at an instance, or wait for one."""
         return len(self._admitted) + len(self._begun)
+
+    def told(self) -> Concurrent | None:
+        """What there is to do, or was since this was asked last; None for nothing."""
+        variant, peak, self._peak = self.variant, self._peak, 0
+        if not (self.concurrent or peak):
+            return None
+        place = self.place.of_variant
+        return Concurrent(place, self.concurrent, len(self._ready), variant.most_concurrent, variant.provisioned, peak)
 
     def _changed(self, upstream: Upstream | None = None) -> None:
         self._ready = [each for each in self._upstreams.values() if each.ready]
@@ -256,6 +296,9 @@ class Pool:
             outstanding = [each.outstanding for each in ready]
             if job.affinity:
                 index = choose.at_home(job.affinity, [each.instance.id for each in ready], outstanding)
+            elif job.prefix and not self._admission.overloaded:
+                ids, threshold = [each.instance.id for each in ready], self.variant.prefix_threshold
+                index = choose.by_prefix(job.prefix, ids, outstanding, threshold, self._random.random())
             else:
                 # With a queue that is kept short, an even draw would leave some of them idle.
                 routing = "LEAST_OUTSTANDING_REQUESTS" if self._admission.overloaded else self.variant.routing
@@ -282,6 +325,10 @@ class Route:
         self._pools: dict[str, Pool] = {}
         self._split = choose.Split((), random)
         self._named_weights: tuple[tuple[str, float], ...] = ()
+        self.keeps_sessions = False
+        """Whether its model has opened one, so that an id of no session is none."""
+        self._closed_sessions: dict[Session, None] = {}
+        """Those that have not expired yet."""
         self.update(endpoint, now_s)
 
     def update(self, endpoint: Endpoint, now_s: float) -> None:
@@ -302,7 +349,7 @@ class Route:
         gone = [self._pools.pop(name) for name in self._pools.keys() - names]
         for variant in endpoint.variants:
             if variant.name not in self._pools:
-                place = Place(endpoint.account, endpoint.region, endpoint.name, variant.name, "")
+                place = Place(endpoint.account, endpoint.region, endpoint.key, variant.name, "")
                 self._pools[variant.name] = Pool(place, variant, self._random, now_s)
             self._pools[variant.name].update(variant, endpoint.metrics_by)
         for pool in gone:
@@ -316,7 +363,7 @@ class Route:
                 gone.mirror.update(endpoint)
                 shadow, gone = gone, None
             else:
-                place = Place(endpoint.account, endpoint.region, endpoint.name, variant.name, "")
+                place = Place(endpoint.account, endpoint.region, endpoint.key, variant.name, "")
                 shadow = Pool(place, variant, self._random, now_s)
                 shadow.mirror = self._mirrors.mirror(shadow, endpoint)
             shadow.update(variant, endpoint.metrics_by)
@@ -357,11 +404,29 @@ class Route:
     def pool(self, variant: str) -> Pool | None:
         return self._pools.get(variant)
 
+    def holder(self, session: Session, now_s: float) -> tuple[Pool, str] | None:
+        """Whose it is, and the instance's id; None once it is over or its instance has gone. now_s: since 1970."""
+        if session.expires_s <= now_s or session in self._closed_sessions:
+            return None
+        for pool in self._pools.values():
+            if instance := pool.instance_of(session):
+                return pool, instance
+        return None
+
+    def close_session(self, session: Session, now_s: float) -> None:
+        """The model says that it is over. Other routers hear it from the model."""
+        if len(self._closed_sessions) >= _MOST_CLOSED:
+            over = [each for each in self._closed_sessions if each.expires_s <= now_s]
+            for each in over or list(self._closed_sessions)[: _MOST_CLOSED // 2]:
+                del self._closed_sessions[each]
+        self._closed_sessions[session] = None
+
     def concurrent(self) -> Iterator[Concurrent]:
-        """Of the variants that have something to do."""
+        """Of the variants that have something to do, or had since this was asked last."""
         for pool in self._every_pool():
-            if pool.concurrent:
-                yield Concurrent(pool.place.of_variant, pool.concurrent, pool.ready_count)
+            told = pool.told()
+            if told is not None:
+                yield told
 
     def told(self) -> Iterator[Told]:
         """What has become of copies since this was asked last."""
@@ -385,10 +450,13 @@ class Fleet:
         self._tap = tap
         self._mirrors = mirrors
         self._routes: dict[tuple[str, str, str], Route] = {}
+        self.session_key = b""
+        """By which ids of sessions are sealed."""
 
     def swap(self, table: RoutingTable, now_s: float) -> None:
         """Serve this table from now on. What stays the same keeps its connections and its place in the split."""
-        wanted = {(each.account, each.region, each.name): each for each in table.endpoints}
+        self.session_key = bytes.fromhex(table.seal_key)
+        wanted = {(each.account, each.region, each.key): each for each in table.endpoints}
         gone = [self._routes.pop(key) for key in self._routes.keys() - wanted.keys()]
         for key, endpoint in wanted.items():
             route = self._routes.get(key)
@@ -401,6 +469,7 @@ class Fleet:
         self._tap.keep({key for key, endpoint in wanted.items() if endpoint.capture is not None})
 
     def find(self, account: str, region: str, name: str) -> Route | None:
+        """name: as for RoutingTable.find."""
         return self._routes.get((account, region, name))
 
     def concurrent(self) -> list[Concurrent]:

@@ -25,6 +25,8 @@ ended; "target" names a model that is not there; "loading" names one that is not
 The head of a RESPONSE or an ERROR may have "told": [[container, metric, value], ...], samples of what an instance of
 several containers or models measures; container is "" for what is not one container's.
 
+The head of a RESPONSE may have "new_session" and "closed_session": what the model says of a session.
+
 A head is a u32 length and that many bytes of JSON. A sender may have WINDOW_BYTES of body unacknowledged on a stream
 (PARTS_WINDOW_BYTES of an answer that was asked for in parts); after that it waits for CREDIT. The version is agreed in
 the hello: a side that cannot speak the other's closes.
@@ -76,6 +78,9 @@ VARIES = 4
 
 Told = tuple[str, str, float]
 """(container, metric, value)"""
+NEW_SESSION, CLOSED_SESSION = "new_session", "closed_session"
+Session = Sequence[tuple[str, str]]
+"""What a model says of a session: by NEW_SESSION an id with its end, by CLOSED_SESSION an id."""
 
 _KINDS = {int(kind): kind for kind in Kind}
 
@@ -127,9 +132,13 @@ def response(stream: int, status: int, content_type: str, custom_attributes: str
     return _HEADER.pack(len(head) + len(body), stream, Kind.RESPONSE, LAST, 0) + head + body
 
 
-def told_head(status: int, content_type: str, custom_attributes: str, told: Sequence[Told]) -> bytes:
-    """As response_head, with samples; goes with the flag VARIES."""
-    head: dict[str, Any] = {"status": status, "content_type": content_type, "told": told}
+def told_head(
+    status: int, content_type: str, custom_attributes: str, told: Sequence[Told], session: Session = ()
+) -> bytes:
+    """As response_head, with samples and what became of a session; goes with the flag VARIES."""
+    head: dict[str, Any] = {"status": status, "content_type": content_type, **dict(session)}
+    if told:
+        head["told"] = told
     if custom_attributes:
         head["custom_attributes"] = custom_attributes
     return _encoded(head)

@@ -12,14 +12,15 @@ from typing import Any
 
 from kedge import errors
 from kedge.logs import names
-from kedge.serving import answers
+from kedge.serving import answers, choose, frames, sessions
 from kedge.serving.asking import encoded_head
 from kedge.serving.deadlines import Deadlines
 from kedge.serving.fleet import Fleet, Pool, Route
 from kedge.serving.inbound import Inbound
-from kedge.serving.meter import Place
+from kedge.serving.meter import PROVISIONED_INVOCATIONS, SETUP, SPILLOVER_INVOCATIONS, Place
 from kedge.serving.reports import Reporter
 from kedge.serving.retry import Verdict, after_busy, after_death
+from kedge.serving.sessions import Session
 from kedge.serving.table import Variant
 from kedge.serving.upstream import Upstream
 from kedge.shadowing.pairs import Answer
@@ -37,16 +38,14 @@ _FIELDS = (
     ("inference_id", "inferenceId", 1, 64),
 )
 _SESSION = f"{_PREFIX}session-id"
-_NEW_SESSION = "NEW_SESSION"
-_MAX_SESSION_CHARS = 256
 _TARGET_VARIANT = f"{_PREFIX}target-variant"
 _TARGET_MODEL = f"{_PREFIX}target-model"
 _TARGET_CONTAINER = f"{_PREFIX}target-container-hostname"
 _MAX_TARGET_CHARS = 1024
+_PREFIX_ID = f"{_PREFIX}prefix-aware-id"
+_MAX_PREFIX_ID_CHARS = 64
 _REFUSED = {
-    f"{_PREFIX}inference-component": ("InferenceComponentName", "it has no inference components"),
     f"{_PREFIX}enable-explanations": ("EnableExplanations", "it has no explainer"),
-    f"{_PREFIX}prefix-aware-id": ("PrefixAwareId", "it does not route by prefixes"),
 }
 """What changes an answer's meaning is refused where it cannot be done, not ignored."""
 
@@ -76,16 +75,28 @@ def _fields(*values: str | None) -> tuple[tuple[str, str], ...]:
     return tuple(fields)
 
 
-def session_of(given: str, endpoint: str) -> str:
-    """The session whose requests stay with one instance. Raises RuntimeValidationError."""
-    if given == _NEW_SESSION:
-        raise errors.RuntimeValidationError(
-            f'SessionId is "{_NEW_SESSION}", but endpoint {endpoint} cannot take it: its model keeps no sessions. With '
-            "an id of your own, requests go to the same instance."
-        )
-    if not 1 <= len(given) <= _MAX_SESSION_CHARS or not _is_visible(given):
-        raise _violation("sessionId", given, 1, _MAX_SESSION_CHARS)
+def session_of(given: str) -> str:
+    """Raises RuntimeValidationError."""
+    if not 1 <= len(given) <= sessions.MAX_CHARS or not _is_visible(given):
+        raise _violation("sessionId", given, 1, sessions.MAX_CHARS)
     return given
+
+
+def prefix_of(body: bytes, given: str | None, endpoint: str, variant: Variant) -> str:
+    """By which the instance is chosen where the variant is routed by prefixes; else "". given: the PrefixAwareId.
+
+    Raises RuntimeValidationError.
+    """
+    if not variant.prefix_bytes:
+        if given is not None:
+            raise errors.RuntimeValidationError(
+                f'PrefixAwareId is "{given[:64]}", but endpoint {endpoint} cannot take it: it does not route by '
+                "prefixes."
+            )
+        return ""
+    if given is not None and not (1 <= len(given) <= _MAX_PREFIX_ID_CHARS and _is_visible(given) and given[0] != " "):
+        raise _violation("prefixAwareId", given, 1, _MAX_PREFIX_ID_CHARS)
+    return choose.prefix_key(body, variant.prefix_bytes, given or "")
 
 
 def targets_of(
@@ -153,12 +164,16 @@ class Invocation:
         "_fields",
         "_fleet",
         "_inbound",
+        "_is_cold",
         "_pool",
         "_reporter",
         "_request_id",
         "_retries",
         "_route",
         "_sent_s",
+        "_session",
+        "_session_id",
+        "_spills",
         "_stream",
         "_target",
         "_upstream",
@@ -166,6 +181,8 @@ class Invocation:
         "affinity",
         "deadline_s",
         "is_suspect",
+        "pinned",
+        "prefix",
         "refused_by",
         "timeout_s",
         "to_new",
@@ -185,6 +202,10 @@ class Invocation:
         self._request_id = request_id
         self._deadlines = deadlines
         self._target = inbound.headers.get(_TARGET_VARIANT)
+        self._session_id = ""
+        """As the client gives it."""
+        self._session: Session | None = None
+        """That the model has opened before."""
         self._variant = ""
         self._fields: tuple[tuple[str, str], ...] = ()
         self._container = ""
@@ -194,8 +215,14 @@ class Invocation:
         self._stream = 0
         self._deaths = 0
         self._retries = 0
+        self._is_cold = False
+        """It waits for the start of a serverless variant's instance."""
+        self._spills = False
+        """It came beyond the variant's provisioned concurrency."""
         self.is_suspect = False
         self.affinity = ""
+        self.pinned = ""
+        self.prefix = ""
         self.refused_by: Collection[Upstream] = ()
         self.to_new = False
         self.deadline_s = 0.0
@@ -216,26 +243,36 @@ class Invocation:
         pool = self._choose()
         headers = self._inbound.headers
         self._fields = fields_of(headers, endpoint.name)
+        if self._session_id:
+            self._fields += (("session_id", self._session.id if self._session is not None else self._session_id),)
         variant = pool.variant
         if variant.hostnames or variant.many_models or _TARGET_MODEL in headers or _TARGET_CONTAINER in headers:
             targets = targets_of(headers, endpoint.name, variant, self._request_id)
             self._fields += targets
             self.affinity = dict(targets).get("target_model", self.affinity)
             self._container = dict(targets).get("target_container", "")
+        if variant.prefix_bytes or _PREFIX_ID in headers:
+            self.prefix = prefix_of(self._inbound.body, headers.get(_PREFIX_ID), endpoint.name, variant)
         pool.admit(self, self._began_s, self.timeout_s)
         self._admitted_by = pool
         self._reporter.arrival()
         self._inbound.gone = self._abandon
         self._deadlines.add(self)
         pool.budget.request()
+        if variant.most_concurrent:
+            self._spills = pool.concurrent > variant.provisioned
+            self._is_cold = not pool.ready_count
         pool.submit(self)
 
     def _choose(self) -> Pool:
         route, headers = self._route, self._inbound.headers
         session = headers.get(_SESSION)
         if session is not None:
-            self.affinity = session_of(session, route.endpoint.name)
-        key = session or headers.get(_INFERENCE_ID) or ""
+            pool = self._enter(session)
+            if pool is not None:
+                return pool
+        is_own = session is not None and session != sessions.NEW
+        key = (session if is_own else headers.get(_INFERENCE_ID)) or ""
         self._variant = route.draw(key) if self._target is None else self._target
         pool = route.pool(self._variant)
         if pool is None:
@@ -244,12 +281,55 @@ class Invocation:
         self.to_new = pool.draw_new(key)
         return pool
 
+    def _enter(self, given: str) -> Pool | None:
+        """The pool of the instance that holds the session; None where any may answer. Raises RuntimeValidationError."""
+        route = self._route
+        endpoint = route.endpoint
+        self._session_id = session_of(given)
+        if given == sessions.NEW:
+            return None
+        session = sessions.read(given, self._fleet.session_key, endpoint.arn)
+        if session is None:
+            if route.keeps_sessions:
+                raise answers.no_session(given, endpoint.name)
+            self.affinity = given
+            return None
+        found = route.holder(session, self._reporter.wall_s())
+        if found is None:
+            raise answers.no_session(given, endpoint.name)
+        route.keeps_sessions = True
+        self._session = session
+        self._pool, self.pinned = found
+        self._variant = self._pool.variant.name
+        return self._pool
+
+    def _session_lines(self, head: dict[str, Any]) -> bytes:
+        """What the model says of a session, as headers. Raises ValueError for what it cannot say."""
+        if not self._session_id:
+            return b""
+        lines, endpoint, upstream = "", self._route.endpoint, self._upstream
+        if self._session_id == sessions.NEW and (said := head.get(frames.NEW_SESSION)) and upstream is not None:
+            opened = sessions.opened(str(said), upstream.instance_id)
+            header = sessions.header_of(opened, self._fleet.session_key, endpoint.arn)
+            lines = f"{_PREFIX}new-session-id: {header}\r\n"
+            self._route.keeps_sessions = True
+        if self._session is not None and head.get(frames.CLOSED_SESSION) == self._session.id:
+            lines += f"{_PREFIX}closed-session-id: {self._session_id}\r\n"
+            self._route.close_session(self._session, self._reporter.wall_s())
+        return lines.encode()
+
     def send_to(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._sent_s = self._reporter.now_s()
+        if self._is_cold:
+            self._tell_setup(upstream)
         left_ms = max(1, int((self.deadline_s - self._deadlines.now_s()) * 1000))
         head = encoded_head(self._fields, self._request_id, left_ms, max(1, int(self.timeout_s * 1000)))
         self._stream = upstream.send(self, head, self._inbound.body, self._route.endpoint.body_limit_bytes)
+
+    def _tell_setup(self, upstream: Upstream) -> None:
+        self._is_cold = False
+        self._reporter.measure(upstream.place, "", SETUP, (self._sent_s - self._began_s) * 1e6)
 
     # What becomes of it.
 
@@ -266,6 +346,8 @@ class Invocation:
         try:
             content_type, attributes = head.get("content_type"), head.get("custom_attributes")
             lines = answer_lines(str(content_type or ""), self._variant, str(attributes or ""))
+            if self._session_id:
+                lines += self._session_lines(head)
         except ValueError as error:
             self._model_lost(answers.model_error(self._route.endpoint, self._stream_name, 500, str(error)))
             return
@@ -331,7 +413,7 @@ class Invocation:
         assert upstream is not None
         self.refused_by = {*self.refused_by, upstream}
         self._leave_instance()
-        if after_busy(self._retries, others=pool.others(self)) is Verdict.RETRY:
+        if after_busy(self._retries, others=not self.pinned and pool.others(self)) is Verdict.RETRY:
             self._again(pool)
         else:
             self._fail(errors.Throttled(f"All instances of variant {self._variant} are busy; try again later."))
@@ -346,10 +428,10 @@ class Invocation:
     def reroute(self) -> None:
         route = self._route
         endpoint = route.endpoint
-        found = self._fleet.find(endpoint.account, endpoint.region, endpoint.name)
+        found = self._fleet.find(endpoint.account, endpoint.region, endpoint.key)
         try:
             if found is None:
-                raise answers.no_endpoint(endpoint.account, endpoint.name)
+                raise answers.gone(endpoint)
             self._route = found
             self._choose().submit(self)
         except errors.ServiceError as error:
@@ -427,6 +509,9 @@ class Invocation:
             reporter.invocation(upstream.place, status, pool.ready_count, now_s - sent_s, sent_s - self._began_s)
             if self._container:
                 self._count_container(upstream.place, status)
+            if pool.variant.provisioned:
+                name = SPILLOVER_INVOCATIONS if self._spills else PROVISIONED_INVOCATIONS
+                reporter.measure(upstream.place, "", name, 1.0)
         self._leave(now_s, answered=status > 0)
 
     def _count_container(self, place: Place, status: int) -> None:

@@ -2,7 +2,8 @@
 
     [FORMAT, boot, sequence, second, cells, concurrent, captured, measured, told]
     cell        [place, [invocations, 4xx, 5xx, model errors, {code: refused}, per instance], sketch, sketch]
-    concurrent  [account, region, endpoint, variant, requests, instances]
+    concurrent  [account, region, endpoint, variant, requests, instances; of a serverless one also
+                 most, provisioned, peak]
     captured    [account, region, endpoint, variant, taken, dropped, withheld]
     measured    [place, container, name, sketch]: samples of a metric that only some requests have
     told        [account, region, endpoint, variant, metric, unit, sketch]; left out where there is none
@@ -43,6 +44,12 @@ CACHE_HIT, LOADING_WAIT, LOADING, DOWNLOADING, UNLOADING = (
     *("ModelCacheHit", "ModelLoadingWaitTime", "ModelLoadingTime", "ModelDownloadingTime", "ModelUnloadingTime"),
 )
 """Of models that are loaded by name. Times are in microseconds; a hit is 1, a miss 0."""
+SETUP = "ModelSetupTime"
+"""Of a serverless variant's request that waited for an instance to start, in microseconds."""
+PROVISIONED_INVOCATIONS, SPILLOVER_INVOCATIONS = (
+    *("ServerlessProvisionedConcurrencyInvocations", "ServerlessProvisionedConcurrencySpilloverInvocations"),
+)
+"""Of a serverless variant that has some: 1 for a request that was within it, or beyond."""
 OF_MODELS = frozenset((CACHE_HIT, LOADING_WAIT, LOADING, DOWNLOADING, UNLOADING))
 MOST_CONTAINERS = 15
 """Of one instance, as SageMaker has it: an instance cannot make up series without end."""
@@ -55,6 +62,7 @@ class Place(NamedTuple):
     account: str
     region: str
     endpoint: str
+    """Its name; of an inference component ENDPOINT/COMPONENT, as the routing table keys it."""
     variant: str
     instance: str
     """Id; "" when it reached none."""
@@ -72,7 +80,17 @@ class VariantPlace(NamedTuple):
     account: str
     region: str
     endpoint: str
+    """As of Place."""
     variant: str
+
+    @property
+    def endpoint_name(self) -> str:
+        return self.endpoint.partition("/")[0]
+
+    @property
+    def component(self) -> str:
+        """The inference component whose copies serve; "" where the variant's own instances do."""
+        return self.endpoint.partition("/")[2]
 
 
 class Concurrent(NamedTuple):
@@ -83,6 +101,12 @@ class Concurrent(NamedTuple):
     """With the model, and waiting for it."""
     instances: int
     """Healthy ones."""
+    most: int = 0
+    """Of a serverless variant: how many it may have to do at a time; 0 for any other."""
+    provisioned: int = 0
+    """How many of these its warm instances are for."""
+    peak: int = 0
+    """The most that it had to do at a time since it was told last."""
 
 
 class Captured(NamedTuple):
@@ -270,10 +294,10 @@ class Meter:
         cells, self._cells = self._cells, {}
         measured, self._measured = self._measured, {}
         self.sequence += 1
-        now: dict[VariantPlace, tuple[int, int]] = {}
+        now: dict[VariantPlace, tuple[int, ...]] = {}
         if concurrent is not None:
             now = {place.of_variant: (0, 0) for place in cells}
-            now.update({each.place: (each.requests, each.instances) for each in concurrent})
+            now.update({each.place: each[1:] if each.most else each[1:3] for each in concurrent})
         frame = [
             FORMAT,
             self.boot,

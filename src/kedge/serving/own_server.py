@@ -19,6 +19,7 @@ from kedge.serving import frames
 from kedge.serving.asking import Streaming, Waiting
 from kedge.serving.http_client import AnswerTooLarge, BrokenAnswer, Client, OnPart, Reply, Stream
 from kedge.serving.runtimes.base import Answer, InvocationError, LoadError, ModelFailure
+from kedge.serving.runtimes.context import MAX_SESSION, SESSION_HEADERS
 from kedge.serving.runtimes.readiness import Sample, sample
 from kedge.serving.streams import MAX_BODY_BYTES
 
@@ -39,6 +40,7 @@ _HEADERS = {
     "custom_attributes": "X-Amzn-SageMaker-Custom-Attributes",
     "inference_id": "X-Amzn-SageMaker-Inference-Id",
     "target_model": "X-Amzn-SageMaker-Target-Model",
+    "session_id": "X-Amzn-SageMaker-Session-Id",
 }
 """From the names of a request's head to those by which SageMaker's containers know them."""
 
@@ -285,10 +287,12 @@ def _headers(fields: Mapping[str, Any]) -> dict[str, str]:
 
 def _head_of(reply: Reply) -> dict[str, Any]:
     attributes = reply.headers.get("x-amzn-sagemaker-custom-attributes", "")
+    said = {name: reply.headers[header] for header, name in SESSION_HEADERS.items() if header in reply.headers}
     return {
         "status": reply.status,
         "content_type": _printable(reply.headers.get("content-type", "")),
         "custom_attributes": _printable(attributes)[:1024],
+        **{name: _printable(value)[:MAX_SESSION] for name, value in said.items()},
     }
 
 

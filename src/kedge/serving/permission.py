@@ -1,4 +1,4 @@
-"""May this caller invoke this endpoint? Decided in the router, from the table alone."""
+"""May this caller invoke this endpoint, or inference component? Decided in the router, from the table alone."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ class Permission:
     """Decides by one table's policies. A decision that nothing in the request can change is remembered."""
 
     def __init__(self, directory: Directory, tags: Mapping[str, Mapping[str, str]]) -> None:
-        """tags: of endpoints, by ARN."""
+        """tags: of endpoints and inference components, by ARN."""
         self.directory = directory
         self.tags = tags
         self._callers: dict[str, tuple[Identity, bool]] = {}
         self._decisions: dict[tuple[str, str, bool], Decision] = {}
 
     def check(
-        self, caller: Caller, endpoint_arn: str, headers: Mapping[str, str], now: datetime, *, stream: bool = False
+        self, caller: Caller, resource_arn: str, headers: Mapping[str, str], now: datetime, *, stream: bool = False
     ) -> None:
         """Raises AccessDenied, or UnknownAccessKey when the user or role is gone.
 
         stream: for InvokeEndpointWithResponseStream, which AWS lets whoever may invoke; denying it by name holds too.
         """
-        place = (caller.access_key_id, endpoint_arn, stream)
+        place = (caller.access_key_id, resource_arn, stream)
         decision = self._decisions.get(place)
         action = INVOKE
         if decision is None:
             identity, lasting = self._identity(caller)
-            decision = self._decide(identity, caller, INVOKE, endpoint_arn, headers, now)
+            decision = self._decide(identity, caller, INVOKE, resource_arn, headers, now)
             if decision.allowed and stream:
-                streaming = self._decide(identity, caller, STREAM, endpoint_arn, headers, now)
+                streaming = self._decide(identity, caller, STREAM, resource_arn, headers, now)
                 if streaming.explicit:
                     decision, action = streaming, STREAM
             if lasting:
                 _keep(self._decisions, place, decision)
         if not decision.allowed:
             raise errors.AccessDenied(
-                f"User: {caller.arn} is not authorized to perform: {action} on resource: {endpoint_arn} "
+                f"User: {caller.arn} is not authorized to perform: {action} on resource: {resource_arn} "
                 f"{decision.reason(action)}"
             )
 
@@ -76,7 +76,7 @@ class Permission:
         identity: Identity,
         caller: Caller,
         action: str,
-        endpoint_arn: str,
+        resource_arn: str,
         headers: Mapping[str, str],
         now: datetime,
     ) -> Decision:
@@ -87,14 +87,14 @@ class Permission:
                 context.update(context_of(caller, self.directory, now, headers.get("user-agent", "")))
             _, marked, tag = key.partition(":resourcetag/")
             if marked:
-                tags = {name.lower(): value for name, value in self.tags.get(endpoint_arn, {}).items()}
+                tags = {name.lower(): value for name, value in self.tags.get(resource_arn, {}).items()}
                 return (tags[tag],) if tag in tags else None
             header = _HEADERS.get(key)
             if header is not None:
                 return (headers[header],) if header in headers else None
             return context.get(key)
 
-        return evaluate(identity, action, Resource(endpoint_arn, endpoint_arn.split(":")[4]), lookup)
+        return evaluate(identity, action, Resource(resource_arn, resource_arn.split(":")[4]), lookup)
 
 
 def _keep(remembered: dict[K, V], key: K, value: V) -> None:

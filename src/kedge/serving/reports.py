@@ -82,6 +82,10 @@ class Reporter:
     now_s = staticmethod(time.monotonic)
     """For the spans of time that `invocation` is told, finer than the loop's own clock."""
 
+    def wall_s(self) -> float:
+        """Seconds since 1970."""
+        return self._clock.now().timestamp()
+
     def arrival(self) -> None:
         """A request was taken on; how many there are is told at the end of each second, until there is none."""
         if not self._roll_is_due:

@@ -24,7 +24,7 @@ from kedge.identity.records import AccessKey, Caller
 from kedge.serving import answers
 from kedge.serving.capture.tap import Tap
 from kedge.serving.deadlines import Deadlines
-from kedge.serving.fleet import Fleet
+from kedge.serving.fleet import Fleet, Route
 from kedge.serving.front import Front
 from kedge.serving.handover import Handover
 from kedge.serving.inbound import Inbound, Limits
@@ -33,13 +33,14 @@ from kedge.serving.kept import Kept
 from kedge.serving.permission import Permission
 from kedge.serving.reports import Reporter
 from kedge.serving.streaming import StreamingInvocation
-from kedge.serving.table import RoutingTable
+from kedge.serving.table import RoutingTable, key_of
 from kedge.shadowing.feed import Feed
 from kedge.shadowing.mirror import Mirrors
 from kedge.wire import sigv4
 
 SERVICE = "sagemaker"
 """The runtime signs as the API does."""
+COMPONENT_HEADER = "x-amzn-sagemaker-inference-component"
 _JSON = b"content-type: application/json\r\n"
 _STREAM = "/invocations-response-stream"
 _ASYNC = "/async-invocations"
@@ -127,16 +128,31 @@ class Router:
             raise errors.ServiceUnavailable("This router has no routing table yet.")
         if "%" in name:
             name = unquote(name)
-        account, region = self._sender(inbound, table, name, stream=stream)
-        route = self.fleet.find(account, region, name)
+        component = inbound.headers.get(COMPONENT_HEADER)
+        account, region = self._sender(inbound, table, name, component, stream=stream)
+        route = self.fleet.find(account, region, name) if "/" not in name else None
         if route is None:
             raise answers.no_endpoint(account, name)
+        if component is not None or route.endpoint.by_component:
+            route = self._component(route, component)
         if route.endpoint.asynchronous:
             raise answers.only_asynchronous(name)
         if stream:
             StreamingInvocation(inbound, route, self.fleet, self._deadlines, self.reporter, request_id).start()
         else:
             Invocation(inbound, route, self.fleet, self._deadlines, self.reporter, request_id).start()
+
+    def _component(self, host: Route, name: str | None) -> Route:
+        """Raises RuntimeValidationError where a component is named that is not there, or none where one has to be."""
+        endpoint = host.endpoint
+        if not endpoint.by_component:
+            raise answers.component_not_allowed()
+        if name is None:
+            raise answers.component_missing()
+        found = self.fleet.find(endpoint.account, endpoint.region, key_of(endpoint.name, name))
+        if found is None:
+            raise answers.no_component(endpoint.account, endpoint.name, name[:64])
+        return found
 
     def _hand_over(self, handover: Handover, inbound: Inbound, request_id: str) -> None:
         """To control, which looks at the signature again, and at what the caller may do."""
@@ -145,13 +161,17 @@ class Router:
             self._verified(inbound, self._clock.now())
         handover.take(inbound, request_id)
 
-    def _sender(self, inbound: Inbound, table: RoutingTable, name: str, *, stream: bool = False) -> tuple[str, str]:
+    def _sender(
+        self, inbound: Inbound, table: RoutingTable, name: str, component: str | None, *, stream: bool = False
+    ) -> tuple[str, str]:
         """(account, region) whose endpoint `name` is meant. Raises what sigv4.verify and Permission.check raise."""
         if not table.auth_required:
             return self._claimed(inbound, table)
         now = self._clock.now()
         caller = self._verified(inbound, now)
-        self._check(caller, inbound, name, now, stream=stream)
+        self._check(caller, inbound, "endpoint", name, now, stream=stream)
+        if component is not None:
+            self._check(caller, inbound, "inference-component", component, now, stream=stream)
         return caller.account, caller.region
 
     def _verified(self, inbound: Inbound, now: datetime) -> Caller:
@@ -171,15 +191,15 @@ class Router:
             )
         return verified.caller
 
-    def _check(self, caller: Caller, inbound: Inbound, name: str, now: datetime, *, stream: bool) -> None:
-        """Raises AccessDenied, whether there is such an endpoint or not."""
+    def _check(self, caller: Caller, inbound: Inbound, kind: str, name: str, now: datetime, *, stream: bool) -> None:
+        """Raises AccessDenied, whether there is such an endpoint, or inference component, or not."""
         if caller.is_root:
             return
         assert self._permission is not None
         source_ip, secure = inbound.origin()
-        endpoint_arn = arn.sagemaker(caller.region, caller.account, "endpoint", name)
+        resource_arn = arn.sagemaker(caller.region, caller.account, kind, name)
         caller = replace(caller, source_ip=source_ip, secure=secure)
-        self._permission.check(caller, endpoint_arn, inbound.headers, now, stream=stream)
+        self._permission.check(caller, resource_arn, inbound.headers, now, stream=stream)
 
     def _claimed(self, inbound: Inbound, table: RoutingTable) -> tuple[str, str]:
         """What an unverified request says of itself; what it does not say, or wrongly, is the default."""

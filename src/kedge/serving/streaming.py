@@ -75,6 +75,8 @@ class StreamingInvocation(Invocation):
     def send_to(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._sent_s = self._reporter.now_s()
+        if self._is_cold:
+            self._tell_setup(upstream)
         left_ms = max(1, int((self.deadline_s - self._deadlines.now_s()) * 1000))
         timeout_ms = max(1, int(self.timeout_s * 1000))
         head = encoded_head(self._fields + _IN_PARTS, self._request_id, left_ms, timeout_ms)
@@ -135,7 +137,7 @@ class StreamingInvocation(Invocation):
             return False
         try:
             content_type, attributes = str(head.get("content_type") or ""), str(head.get("custom_attributes") or "")
-            lines = answer_lines(content_type, self._variant, attributes, streamed=True)
+            lines = answer_lines(content_type, self._variant, attributes, streamed=True) + self._session_lines(head)
         except ValueError as error:
             self._model_lost(answers.model_error(self._route.endpoint, self._stream_name, 500, str(error)))
             return False

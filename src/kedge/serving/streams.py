@@ -216,16 +216,16 @@ class Peer:
         if not isinstance(outcome, Answer):
             self._put(_error(stream, outcome, told))
             return
-        body, content_type, attributes, status = outcome
+        body, content_type, attributes, status, session = outcome
         if len(body) <= frames.PART_BYTES:
-            if told:
-                head = frames.told_head(status, content_type, attributes, told)
+            if told or session:
+                head = frames.told_head(status, content_type, attributes, told, session)
                 self._put(frames.frame(Kind.RESPONSE, stream, head + body, frames.LAST | frames.VARIES))
             else:
                 self._put(frames.response(stream, status, content_type, attributes, body))
         else:
-            if told:
-                head = frames.told_head(status, content_type, attributes, told)
+            if told or session:
+                head = frames.told_head(status, content_type, attributes, told, session)
             else:
                 head = frames.response_head(status, content_type, attributes)
             self._sending[stream] = _Sending(head, memoryview(body), frames.VARIES if told else 0)
@@ -353,6 +353,7 @@ class Peer:
             get("inference_id", ""),
             get("target_model", ""),
             get("request_id", ""),
+            get("session_id", ""),
         )
         in_parts = get(_ANSWER) == frames.IN_PARTS
         if in_parts:

@@ -35,7 +35,7 @@ class Variant:
     """Share of the traffic: weight / sum of the endpoint's weights. 0 means only on request (TargetVariant)."""
     instances: tuple[Instance, ...]
     routing: str = "RANDOM"
-    """RANDOM or LEAST_OUTSTANDING_REQUESTS."""
+    """RANDOM, LEAST_OUTSTANDING_REQUESTS or PREFIX_AWARE."""
     hostnames: tuple[str, ...] = ()
     """Its containers, where a request has to name one of them (TargetContainerHostname)."""
     many_models: tuple[str, ...] = ()
@@ -44,10 +44,23 @@ class Variant:
     """Its instances in the fleet that takes over from `instances`, while both serve."""
     new_share: float = 0.0
     """The part of its requests that `new` gets: 0 to 1."""
+    most_concurrent: int = 0
+    """Requests of a serverless variant that are taken on at a time; 0 for any other variant."""
+    provisioned: int = 0
+    """How many of them its warm instances are for."""
+    prefix_bytes: int = 0
+    """PREFIX_AWARE: requests whose bodies begin with the same so many bytes go to the same instance; 0 for others."""
+    prefix_threshold: int = 0
+    """Unanswered requests of an instance from which they go to another."""
 
     @property
     def every_instance(self) -> tuple[Instance, ...]:
         return (*self.instances, *self.new)
+
+
+def key_of(endpoint: str, component: str) -> str:
+    """By which a component is found. No name has a slash."""
+    return f"{endpoint}/{component}"
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,14 @@ class Endpoint:
     """Gets copies of what the others are asked. Its weight is the part of the requests that is copied: 0 to 1."""
     stream_timeout_s: float = 480.0
     """For all parts of an answer; timeout_s counts where it is longer."""
+    component: str = ""
+    """The inference component whose copies these are, on the instances of endpoint `name`; "" for an endpoint."""
+    by_component: bool = False
+    """Its instances run inference components: a request names one of them."""
+
+    @property
+    def key(self) -> str:
+        return key_of(self.name, self.component) if self.component else self.name
 
     @property
     def with_shadow(self) -> tuple[Variant, ...]:
@@ -106,9 +127,10 @@ class RoutingTable:
     _index: dict[tuple[str, str, str], Endpoint] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self._index.update({(e.account, e.region, e.name): e for e in self.endpoints})
+        self._index.update({(e.account, e.region, e.key): e for e in self.endpoints})
 
     def find(self, account: str, region: str, name: str) -> Endpoint | None:
+        """name: of an endpoint, or the key of an inference component."""
         return self._index.get((account, region, name))
 
 
@@ -119,11 +141,18 @@ class TableRefused(ValueError):
 def encode(table: RoutingTable) -> bytes:
     members = asdict(replace(table, directory=Directory(), tags={}))
     del members["_index"]
-    # Releases that know no shadows or new instances read all tables without them.
+    # Releases that know no shadows, new instances, components, serverless variants or prefixes read what has none.
     for endpoint in members["endpoints"]:
+        for member in ("component", "by_component"):
+            if not endpoint[member]:
+                del endpoint[member]
         for variant in (*endpoint["variants"], endpoint["shadow"] or {"new": True}):
             if not variant["new"]:
                 del variant["new"], variant["new_share"]
+            if not variant.get("most_concurrent", True):
+                del variant["most_concurrent"], variant["provisioned"]
+            if not variant.get("prefix_bytes", True):
+                del variant["prefix_bytes"], variant["prefix_threshold"]
         if endpoint["shadow"] is None:
             del endpoint["shadow"]
     principals = {id_: vars(each) for id_, each in table.directory.principals.items()}

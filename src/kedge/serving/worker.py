@@ -259,7 +259,8 @@ def run_batch(runtime: Runtime, batch: list[Job[Connection]], io: WorkerIo, watc
 
 def send_parts(job: Job[Connection], streamed: Streamed, io: WorkerIo, watch: Watch) -> None:
     """Each part as soon as the model gives it, and no sooner than the reader takes it. Ends with its last reader."""
-    head = frames.response_head(streamed.status, streamed.content_type, streamed.custom_attributes)
+    said = (streamed.status, streamed.content_type, streamed.custom_attributes)
+    head = frames.told_head(*said, (), streamed.session) if streamed.session else frames.response_head(*said)
     watch.stream(goes_on=True)
     begun = False
     try:
@@ -275,7 +276,7 @@ def send_parts(job: Job[Connection], streamed: Streamed, io: WorkerIo, watch: Wa
         if begun:
             io.end(job)
         else:
-            io.answer([(job, Answer(b"", streamed.content_type, streamed.custom_attributes, streamed.status))])
+            io.answer([(job, Answer(b"", *said[1:], streamed.status, streamed.session))])
     except BaseException as error:  # noqa: BLE001 (as_outcome logs it)
         io.answer([(job, as_outcome(error))])
     finally:

@@ -109,6 +109,8 @@ class Copy:
     """One request on its way to the shadow. A job of its pool, and who waits for the instance's answer."""
 
     affinity = ""
+    pinned = ""
+    prefix = ""
     is_suspect = False
     refused_by: Collection[Upstream] = ()
     to_new = False

@@ -14,6 +14,7 @@ from kedge.tags.attach import merged, read, without, write
 
 NAMES = {
     "endpoint-config": "endpoint configuration",
+    "inference-component": "inference component",
     "inference-experiment": "inference experiment",
     "model-package": "model package",
     "model-package-group": "model package group",

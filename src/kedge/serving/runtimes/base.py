@@ -20,6 +20,8 @@ class Invocation(NamedTuple):
     inference_id: str = ""
     target_model: str = ""
     request_id: str = ""
+    session_id: str = ""
+    """NEW_SESSION where one is to be opened."""
 
 
 class Answer(NamedTuple):
@@ -27,6 +29,8 @@ class Answer(NamedTuple):
     content_type: str
     custom_attributes: str = ""
     status: int = 200
+    session: tuple[tuple[str, str], ...] = ()
+    """As frames.Session."""
 
 
 class Streamed(NamedTuple):
@@ -36,10 +40,11 @@ class Streamed(NamedTuple):
     content_type: str
     custom_attributes: str = ""
     status: int = 200
+    session: tuple[tuple[str, str], ...] = ()
 
     def whole(self) -> Answer:
         """All of it. Raises what the model raises."""
-        return Answer(b"".join(self.parts), self.content_type, self.custom_attributes, self.status)
+        return Answer(b"".join(self.parts), self.content_type, self.custom_attributes, self.status, self.session)
 
 
 class InvocationError(Exception):

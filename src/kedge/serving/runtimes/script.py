@@ -125,12 +125,13 @@ class ScriptRuntime:
         kind = call.response_content_type or kind or self._answered_in(call)
         if not isinstance(kind, str) or not kind.isascii() or not kind.isprintable():
             raise ModelFailure(f"The script's content type is {kind!r}; it has to be printable ASCII.")
+        session = tuple(call.session.items())
         if stream is not None and 200 <= call.status < 300:
-            return Streamed(stream, kind, call.response_custom_attributes, call.status)
+            return Streamed(stream, kind, call.response_custom_attributes, call.status, session)
         body = _as_bytes(result) if stream is None else b"".join(stream)
         if call.status >= 400:
             raise ModelFailure(body[:2048].decode(errors="replace") or call.phrase, call.status)
-        return Answer(body, kind, call.response_custom_attributes, call.status)
+        return Answer(body, kind, call.response_custom_attributes, call.status, session)
 
     def _answered_in(self, call: Context) -> str:
         """The one type that was asked for; of several, or of a range, the first plain one."""
