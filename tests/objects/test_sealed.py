@@ -120,3 +120,15 @@ def test_the_digest_differs_for_equal_bodies_and_two_files():
         writer.update(b"same")
         writer.final()
     assert first.digest != second.digest
+
+
+@given(size=sizes, step=st.integers(5000, 3 * SEGMENT_BYTES))
+def test_the_buffer_that_the_body_came_in_may_be_used_again(size, step):
+    writer, buffer = Writer(KEY), bytearray(step)
+    out = [writer.header]
+    for start in range(0, size, step):
+        piece = DATA[start : min(size, start + step)]
+        buffer[: len(piece)] = piece
+        out += writer.update(memoryview(buffer)[: len(piece)])
+        buffer[:] = bytes(step)
+    assert open_whole(KEY, b"".join([*out, writer.final()]), size) == DATA[:size]

@@ -175,3 +175,16 @@ def test_signatures_where_they_have_to_be() -> None:
         decoded(signed("5eed"), sign([b"a"], "5eed", {"a": "b"}))
     unchecked = Decoder(signed=True, chain=None, trailers=True)
     assert decoded(unchecked, sign([b"a"], "other", {"a": "b"})) == b"a"
+
+
+def test_views_of_a_buffer_that_is_used_again() -> None:
+    chunks = [b"a" * 5000, b"b" * 70_000]
+    body, buffer = sign(chunks, "5eed"), bytearray(999)
+    decoder, data = signed("5eed"), b""
+    for start in range(0, len(body), len(buffer)):
+        piece = body[start : start + len(buffer)]
+        buffer[: len(piece)] = piece
+        data += b"".join(decoder.feed(memoryview(buffer)[: len(piece)]))
+        buffer[:] = bytes(len(buffer))
+    decoder.finish()
+    assert data == b"".join(chunks)

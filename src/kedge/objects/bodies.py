@@ -8,6 +8,7 @@ stays while somebody reads it. Every method blocks; the caller runs it in a thre
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import os
@@ -22,9 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedge.home import sync
+from kedge.objects.hashing import Lane
 from kedge.objects.pieces import PieceReader, PieceWriter
 from kedge.objects.records import Encryption, ObjectInfo, Piece
 from kedge.objects.vault import Sealing
+from kedge.wire import checksums
+from kedge.wire.checksums import Checksum
+from kedge.wire.http import Buffer
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -43,8 +48,8 @@ class Bodies:
         self._being_written: set[str] = set()
         self._readers: Counter[str] = Counter()
         self._doomed: set[str] = set()
-        self.hashing = ThreadPoolExecutor(_HASHING_THREADS, "objects-md5")
-        """Works out MD5s while the same bytes are written: it takes as long as all the rest."""
+        self.hashing = ThreadPoolExecutor(_HASHING_THREADS, "objects-hash")
+        """For `Lane`."""
         folder.mkdir(mode=0o700, exist_ok=True)
         for number in range(256):
             (folder / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
@@ -157,14 +162,19 @@ class NewBody:
     `lock` is held by every step, so that abandoning waits for a write that is under way in another thread.
     """
 
-    def __init__(self, bodies: Bodies, sealing: Sealing | None = None) -> None:
-        """sealing: what it is encrypted with; None leaves it as it is."""
+    def __init__(self, bodies: Bodies, sealing: Sealing | None = None, algorithm: str = "") -> None:
+        """sealing: what it is encrypted with; None leaves it as it is. algorithm: of a checksum wanted of it, or ""."""
         self._bodies = bodies
         self._sealing = sealing
         self._file: PieceWriter | None = None
         self._over = False
         plain = sealing is None or sealing.encryption.md5_is_etag
         self._md5 = hashlib.md5(usedforsecurity=False) if plain else None
+        self._algorithm = algorithm
+        self._checksum = checksums.new(algorithm) if algorithm else None
+        self.digests: list[Checksum] = [digest for digest in (self._md5, self._checksum) if digest is not None]
+        """`write` updates them; who calls `put` does it itself, with the same bytes."""
+        self.hashing = bodies.hashing
         self.name = bodies.create()
         self.size = 0
         self.etag = ""
@@ -173,34 +183,48 @@ class NewBody:
 
     def write(self, data: Sequence[bytes]) -> None:
         with self.lock:
-            if self._over:
-                raise ValueError("the body is sealed or abandoned")
-            if self._file is None:
-                data_key = self._sealing.data_key if self._sealing is not None else b""
-                self._file = PieceWriter(self._bodies.path(self.name), data_key)
             joined = b"".join(data)
-            self.size += len(joined)
-            if self._md5 is None or len(joined) < _WORTH_A_THREAD_BYTES:
-                if self._md5 is not None:
-                    self._md5.update(joined)
-                self._file.write(joined)
-                return
-            hashing = self._bodies.hashing.submit(self._md5.update, joined)
+            if len(joined) < _WORTH_A_THREAD_BYTES:
+                for digest in self.digests:
+                    digest.update(joined)
+                return self.put([joined])
+            lanes = [Lane(self.hashing, digest) for digest in self.digests]
+            for lane in lanes:
+                lane.add([joined])
             try:
-                self._file.write(joined)
+                self.put([joined])
             finally:
-                hashing.result()
+                for lane in lanes:
+                    lane.wait()
+
+    def put(self, data: Sequence[Buffer]) -> None:
+        """Into the file alone. Under the lock."""
+        if self._over:
+            raise ValueError("the body is sealed or abandoned")
+        if self._file is None:
+            data_key = self._sealing.data_key if self._sealing is not None else b""
+            self._file = PieceWriter(self._bodies.path(self.name), data_key)
+        for each in data:
+            self.size += len(each)
+            self._file.write(each)
 
     def seal(self) -> Piece:
         """No more follows; the file survives a power loss once this returns."""
         with self.lock:
-            self.write([])
+            self.put([b""])
             self._over = True
             assert self._file is not None
             self._file.finish(durable=self._bodies.durable)
             self.etag = (self._file.digest if self._md5 is None else self._md5.digest()).hex()
             self._bodies.sync([self.name])
             return Piece(self.name, self.size)
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """Algorithm -> the checksum that was wanted, base64. Once it is sealed."""
+        if self._checksum is None:
+            return {}
+        return {self._algorithm: base64.b64encode(self._checksum.digest()).decode()}
 
     @property
     def encryption(self) -> Encryption | None:

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import io
 import os
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from kedge.objects import sealed
 from kedge.objects.records import Piece
+from kedge.wire.http import Buffer
 
+_MOST_AT_ONCE = 256
+"""Segments that one call writes; the kernel takes 1,024."""
 _BEGIN_BYTES = 8 * 1024 * 1024
 _AHEAD_BYTES = 4 * 1024 * 1024
 _AHEAD_FROM_BYTES = 256 * 1024
@@ -24,16 +30,15 @@ class PieceWriter:
         self._sealer = sealed.Writer(data_key) if data_key else None
         self._written = self._begun = 0
         if self._sealer is not None:
-            self._put(self._sealer.header)
+            self._put([self._sealer.header])
 
-    def write(self, data: bytes) -> None:
-        for part in [data] if self._sealer is None else self._sealer.update(data):
-            self._put(part)
+    def write(self, data: Buffer) -> None:
+        self._put([data] if self._sealer is None else self._sealer.update(data))
 
     def finish(self, *, durable: bool) -> None:
         """Nothing more follows. durable: what was written survives a power loss once this returns."""
         if self._sealer is not None:
-            self._put(self._sealer.final())
+            self._put([self._sealer.final()])
         if durable:
             os.fsync(self._file.fileno())
         self._file.close()
@@ -47,11 +52,15 @@ class PieceWriter:
     def close(self) -> None:
         self._file.close()
 
-    def _put(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
-        self._written += len(data)
+    def _put(self, data: Sequence[Buffer]) -> None:
+        left = deque(memoryview(each) for each in data if len(each))
+        while left:
+            written = os.writev(self._file.fileno(), list(islice(left, _MOST_AT_ONCE)))
+            self._written += written
+            while left and written >= len(left[0]):
+                written -= len(left.popleft())
+            if written:
+                left[0] = left[0][written:]
         if self._written - self._begun >= _BEGIN_BYTES and hasattr(os, "posix_fadvise"):
             # Linux begins to write dirty pages when it is told so. Without it all waits for the flush at the end.
             count = self._written - self._begun

@@ -1,4 +1,7 @@
-"""A body on its way into a file: written by the store's threads while more of it arrives."""
+"""A body on its way into a file: written by the store's threads while more of it arrives.
+
+A large one that comes quickly is poured (pouring.py); any other arrives over the event loop.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,13 @@ from typing import ParamSpec, TypeVar
 
 from kedge.objects.bodies import Bodies, NewBody, OpenBody
 from kedge.objects.errors import EntityTooLarge, StorageFull
+from kedge.objects.pouring import Buffers, Pouring, pour
 from kedge.objects.records import CHECKSUMS
 from kedge.objects.vault import Sealing
 
 CHUNK_BYTES = 1024 * 1024
 """A body goes to and from the disk in pieces of about this size; at most three are in memory for one upload."""
+_POURING_THREADS = 4
 _CHUNKS_AHEAD = 4
 _FEW_STREAMS = 16
 LARGEST_PUT_BYTES = 5 * 1024**3
@@ -34,6 +39,11 @@ class Work:
 
     def __init__(self, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, "objects")
+        self._pouring = ThreadPoolExecutor(_POURING_THREADS, "objects-in")
+        """Apart, since what they do takes longer than all other steps."""
+        self._buffers = Buffers()
+        self._poured = 0
+        """Bodies that have a thread of these, or wait for one."""
         self.streams = 0
         """Bodies that are being sent."""
 
@@ -43,26 +53,49 @@ class Work:
             self._threads, lambda: saying_full(function, *args, **kwargs)
         )
 
+    async def pour(self, body: Pouring, into: NewBody) -> None:
+        """As pouring.pour. Raises StorageFull too."""
+        self._poured += 1
+        try:
+            await asyncio.get_running_loop().run_in_executor(
+                self._pouring, lambda: saying_full(pour, body, into, self._buffers, self._others_wait)
+            )
+        finally:
+            self._poured -= 1
+
+    def _others_wait(self) -> bool:
+        return self._poured > _POURING_THREADS
+
     def submit(self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         self._threads.submit(function, *args, **kwargs)
 
     def close(self) -> None:
         """Waits for the steps under way."""
+        self._pouring.shutdown(wait=True, cancel_futures=True)
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
 @asynccontextmanager
 async def receiving(
-    bodies: Bodies, work: Work, body: Body, sealing: Sealing | None
+    bodies: Bodies, work: Work, body: Body, sealing: Sealing | None, algorithm: str = ""
 ) -> AsyncIterator[tuple[NewBody, list[bytes]]]:
-    """Yields the new body and its last bytes, not yet written. One that raises leaves nothing."""
-    new = NewBody(bodies, sealing)
+    """Yields the new body and its last bytes, not yet written. One that raises leaves nothing.
+
+    algorithm: of a checksum that is wanted of it, besides what the body itself verifies.
+    """
+    new = NewBody(bodies, sealing, algorithm)
+    pouring = _poured(body)
     batch: list[bytes] = []
     size = whole = 0
     writing: asyncio.Future[None] | None = None
     try:
         if isinstance(body, bytes):
             batch.append(body)
+        elif pouring is not None:
+            if pouring.length > LARGEST_PUT_BYTES:
+                raise too_large(pouring.length)
+            while await pouring.more():
+                await work.pour(pouring, new)
         else:
             async for chunk in body:
                 batch.append(chunk)
@@ -85,6 +118,12 @@ async def receiving(
     except BaseException:  # cancelled: a thread may still write or commit, and abandoning waits for it
         work.submit(new.abandon)
         raise
+
+
+def _poured(body: Body) -> Pouring | None:
+    """The body for threads to take, where it can."""
+    poured: Callable[[], Pouring | None] | None = getattr(body, "poured", None)
+    return None if poured is None else poured()
 
 
 class BodyReader:

@@ -16,6 +16,7 @@ import hashlib
 import os
 
 from kedge.kms.aead import SALT_BYTES, TAG_BYTES, derived
+from kedge.wire.http import Buffer
 
 MAGIC = b"KEDGE\x00\x01\x00"
 HEADER_BYTES = len(MAGIC) + SALT_BYTES
@@ -42,12 +43,18 @@ class Writer:
         self._number = 0
         self._tags = hashlib.md5(usedforsecurity=False)
 
-    def update(self, data: bytes) -> list[bytes]:
-        held = self._held + data if self._held else data
+    def update(self, data: Buffer) -> list[bytes]:
+        view, out = memoryview(data), []
         # A whole segment stays behind even when the data ends with it, for it may be the last one.
-        whole = max(0, (len(held) - 1) // SEGMENT_BYTES)
-        view = memoryview(held)
-        out = [self._segment(view[n * SEGMENT_BYTES : (n + 1) * SEGMENT_BYTES], _MORE) for n in range(whole)]
+        if self._held and (missing := SEGMENT_BYTES - len(self._held)) < len(view):
+            first = b"".join((self._held, view[:missing])) if missing else self._held
+            out.append(self._segment(memoryview(first), _MORE))
+            self._held, view = b"", view[missing:]
+        if self._held:
+            self._held += view
+            return out
+        whole = max(0, (len(view) - 1) // SEGMENT_BYTES)
+        out += [self._segment(view[n * SEGMENT_BYTES : (n + 1) * SEGMENT_BYTES], _MORE) for n in range(whole)]
         self._held = bytes(view[whole * SEGMENT_BYTES :])
         return out
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -30,7 +29,6 @@ from kedge.objects.object_operations import attributes_of, body_of, copy_source,
 from kedge.objects.receiving import LARGEST_PUT_BYTES, too_large
 from kedge.objects.records import CHECKSUMS, Bucket, ObjectInfo, Part, Upload
 from kedge.objects.vault import encryption_of
-from kedge.wire import checksums
 
 SMALLEST_PART_BYTES = 5 * 1024**2
 """The last part of an upload may be smaller."""
@@ -59,7 +57,7 @@ async def upload_part(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     number = _part_number(request)
     body, customer = body_of(request), encryption.customer_key(request)
     upload, data_key = await call.objects.run(_find_with_key, call, request, customer)
-    part = await call.objects.uploads.put_part(upload, number, _Summed(body, upload.checksum_algorithm), data_key)
+    part = await call.objects.uploads.put_part(upload, number, body, data_key)
     return {
         "ETag": quoted(part.etag),
         **{"Checksum" + name: value for name, value in part.checksums.items()},
@@ -81,7 +79,7 @@ async def upload_part_copy(call: Call, request: dict[str, Any]) -> dict[str, Any
     try:
         start, count = _source_range(request.get("CopySourceRange"), source.info.size)
         stream = call.objects.stream(source, start, count)
-        part = await call.objects.uploads.put_part(upload, number, _Summed(stream, upload.checksum_algorithm), data_key)
+        part = await call.objects.uploads.put_part(upload, number, stream, data_key)
     finally:
         await call.objects.run(source.close)
     return {
@@ -350,36 +348,3 @@ def _source_range(header: str | None, size: int) -> tuple[int, int]:
     if count > LARGEST_PUT_BYTES:
         raise too_large(count)
     return start, count
-
-
-class _Summed:
-    """A body that also has the checksum that its upload was begun with, if the client did not send it.
-
-    Raises InvalidRequest at its end when the client sent one of another algorithm.
-    """
-
-    def __init__(self, body: AsyncIterable[bytes] | bytes, algorithm: str) -> None:
-        self.checksums: dict[str, str] = {}
-        self._body = body
-        self._algorithm = algorithm
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        digest = checksums.new(self._algorithm) if self._algorithm else None
-        if isinstance(self._body, bytes):
-            if digest is not None:
-                digest.update(self._body)
-            yield self._body
-        else:
-            async for chunk in self._body:
-                if digest is not None:
-                    digest.update(chunk)
-                yield chunk
-            self.checksums |= getattr(self._body, "checksums", {})
-        if digest is None:
-            return
-        if self.checksums and self._algorithm not in self.checksums:
-            raise InvalidRequest(
-                f"Checksum Type mismatch occurred, expected checksum Type: {self._algorithm.lower()}, "
-                f"actual checksum Type: {', '.join(self.checksums).lower()}"
-            )
-        self.checksums[self._algorithm] = base64.b64encode(digest.digest()).decode()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from kedge.clock import Clock
 from kedge.objects import index, index_uploads, index_versions
 from kedge.objects.bodies import Bodies, NewBody
-from kedge.objects.errors import NoSuchUpload
+from kedge.objects.errors import InvalidRequest, NoSuchUpload
 from kedge.objects.index import Index
 from kedge.objects.index_buckets import find_bucket
 from kedge.objects.listing import Page, page, start_after
@@ -84,14 +84,24 @@ class Uploads:
             return page(scan, start, prefix, delimiter, limit)
 
     async def put_part(self, upload: Upload, number: int, body: Body, data_key: bytes = b"") -> Part:
-        """One put before under that number is replaced. Raises NoSuchUpload, StorageFull, EntityTooLarge.
+        """One put before under that number is replaced. It gets the checksum that the upload was begun with.
+
+        Raises NoSuchUpload, StorageFull, EntityTooLarge; InvalidRequest when the client sent another checksum.
 
         data_key: that of the upload's encryption.
         """
         assert bool(data_key) == (upload.encryption is not None), "a part is encrypted as its upload says"
         sealing = None if upload.encryption is None else Sealing(upload.encryption, data_key)
-        async with receiving(self._bodies, self._work, body, sealing) as (new, rest):
-            return await self._work.run(self._commit_part, new, rest, upload, number, checksums_of(body))
+        algorithm = upload.checksum_algorithm
+        wanted = algorithm if algorithm != getattr(body, "algorithm", "") else ""
+        async with receiving(self._bodies, self._work, body, sealing, wanted) as (new, rest):
+            sent = checksums_of(body)
+            if algorithm and sent and algorithm not in sent:
+                raise InvalidRequest(
+                    f"Checksum Type mismatch occurred, expected checksum Type: {algorithm.lower()}, "
+                    f"actual checksum Type: {', '.join(sent).lower()}"
+                )
+            return await self._work.run(self._commit_part, new, rest, upload, number, sent)
 
     def _commit_part(
         self, new: NewBody, rest: Sequence[bytes], upload: Upload, number: int, checksums: Mapping[str, str]
@@ -99,7 +109,7 @@ class Uploads:
         with new.lock:
             new.write(rest)
             piece = new.seal()
-            part = Part(number, piece.size, new.etag, self._clock.now(), checksums, piece.file)
+            part = Part(number, piece.size, new.etag, self._clock.now(), {**checksums, **new.checksums}, piece.file)
 
             def put(db: sqlite3.Connection) -> list[str]:
                 _upload(db, find_bucket(db, upload.bucket), upload.key, upload.id)

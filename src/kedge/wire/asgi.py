@@ -6,10 +6,12 @@ import asyncio
 import logging
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from kedge.errors import IncompleteBody, RequestTooLarge, SerializationFailed, ServiceError, Throttled
+from kedge.wire.body_socket import BODY_SOCKET, BodySocket
 from kedge.wire.http import Request, Response
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,10 @@ class Held:
 
 
 class Incoming:
-    """A request whose head has arrived. The body can be taken once, by `chunks` or by `read`."""
+    """A request whose head has arrived. The body can be taken once, by `chunks` or by `read`.
+
+    Or, once it is `lent`, by threads: `fill` for as long as there is `more`.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, limits: Limits, held: Held) -> None:
         headers: dict[str, str] = {}
@@ -77,6 +82,8 @@ class Incoming:
             client=(scope.get("client") or ("",))[0],
             secure=scope.get("scheme") == "https",
         )
+        self._lend = (scope.get("extensions") or {}).get(BODY_SOCKET)
+        self._lent: BodySocket | None = None
         self._receive = receive
         self._limits = limits
         self._held = held
@@ -88,23 +95,61 @@ class Incoming:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Raises RequestTimeout, or IncompleteBody when the client goes away."""
+        while self._lent is not None and await self.more():
+            if piece := self._lent.piece():
+                yield piece
         while not self.complete:
             self._started = True
-            try:
-                async with asyncio.timeout(self._limits.body_idle_s):
-                    message = await self._receive()
-            except TimeoutError:
-                self._timed_out = True
-                raise RequestTimeout(
-                    f"Your socket connection to the server was not read from or written to within "
-                    f"{self._limits.body_idle_s:g} s: no more of the body came."
-                ) from None
+            async with self._in_time():
+                message = await self._receive()
             if message["type"] == "http.disconnect":
-                self.disconnected = self.complete = True
-                raise IncompleteBody("The connection was closed before the whole body came.")
+                raise self._gone()
             self.complete = not message.get("more_body", False)
             if message.get("body"):
                 yield message["body"]
+
+    def lent(self) -> bool:
+        """Whether the rest of the body goes past the loop from now on: only where the connection can, and it pays."""
+        if self._lend is not None and not self._started:
+            self._lent = self._lend()
+        self._started = self._started or self._lent is not None
+        return self._lent is not None
+
+    async def more(self) -> bool:
+        """Whether there is more of a body that was lent; returns when it comes. Raises as `chunks` does."""
+        assert self._lent is not None, "the body was not lent"
+        if self._lent.left_bytes and not self._lent.gone:
+            async with self._in_time():
+                await self._lent.readable()
+        if self._lent.left_bytes and not self._lent.gone:
+            return True
+        self.complete = True
+        self._lent.give_back()
+        if self._lent.gone:
+            await self.gone()
+            raise self._gone()
+        return False
+
+    def fill(self, buffer: memoryview) -> int:
+        """In a thread: how many bytes of the body came into the buffer. None may mean that `more` has to be asked."""
+        assert self._lent is not None, "the body was not lent"
+        return self._lent.fill(buffer)
+
+    def _gone(self) -> IncompleteBody:
+        self.disconnected = self.complete = True
+        return IncompleteBody("The connection was closed before the whole body came.")
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._limits.body_idle_s):
+                yield
+        except TimeoutError:
+            self._timed_out = True
+            raise RequestTimeout(
+                f"Your socket connection to the server was not read from or written to within "
+                f"{self._limits.body_idle_s:g} s: no more of the body came."
+            ) from None
 
     async def read(self, limit: int | None = None) -> bytes:
         """The whole body. limit: bytes, of all such bodies by default.
@@ -130,7 +175,9 @@ class Incoming:
             self.disconnected = (await self._receive())["type"] == "http.disconnect"
 
     def release(self) -> None:
-        """The body that was read is no longer in memory."""
+        """The body that was read is no longer in memory; one that was lent is no longer waited for."""
+        if self._lent is not None:
+            self._lent.give_back()
         self._held.give_back(self._taken)
         self._taken = 0
 

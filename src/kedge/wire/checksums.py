@@ -15,6 +15,8 @@ import zlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kedge.wire.http import Buffer
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -34,7 +36,7 @@ _SHORT_BYTES = 512
 
 
 class Checksum(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: Buffer, /) -> None: ...
 
     def digest(self) -> bytes: ...
 
@@ -61,7 +63,7 @@ class _Crc32:
     def __init__(self) -> None:
         self._value = 0
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: Buffer, /) -> None:
         self._value = zlib.crc32(data, self._value)
 
     def digest(self) -> bytes:
@@ -74,7 +76,7 @@ class _TableCrc:
         self._ones = (1 << 8 * SIZES[algorithm]) - 1
         self._value = self._ones
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: Buffer, /) -> None:
         for start in range(0, len(data), _BLOCK_BYTES):
             part = data[start : start + _BLOCK_BYTES]
             short = len(part) < _SHORT_BYTES
@@ -83,7 +85,7 @@ class _TableCrc:
     def digest(self) -> bytes:
         return (self._value ^ self._ones).to_bytes(SIZES[self._algorithm], "big")
 
-    def _block(self, part: bytes) -> int:
+    def _block(self, part: Buffer) -> int:
         """What went before counts as if it were XORed into the first bytes; zeros in front of these change nothing."""
         import numpy as np
 
@@ -100,7 +102,7 @@ class _TableCrc:
         return int(lanes[0])
 
 
-def _short(algorithm: str, value: int, data: bytes) -> int:
+def _short(algorithm: str, value: int, data: Buffer) -> int:
     table = _byte_table(algorithm)
     for byte in data:
         value = table[(value ^ byte) & 0xFF] ^ (value >> 8)

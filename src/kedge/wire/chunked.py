@@ -19,6 +19,7 @@ import re
 
 from kedge import errors
 from kedge.wire.canonical import wire_bytes
+from kedge.wire.http import AnyBuffer
 
 MAX_LINE_BYTES = 8 * 1024
 MAX_TRAILERS = 16
@@ -79,9 +80,9 @@ class Decoder:
         self.trailers: dict[str, str] = {}
         """Complete after `finish`; names in lower case."""
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: AnyBuffer) -> list[AnyBuffer]:
         """Raises IncompleteBody for a wrong frame, MalformedTrailer, SignatureMismatch."""
-        out: list[bytes] = []
+        out: list[AnyBuffer] = []
         at = 0
         while at < len(data):
             if self._left:
@@ -94,12 +95,13 @@ class Decoder:
                 continue
             if self._done:
                 raise _wrong("there is more behind its end")
-            end = data.find(b"\n", at)
-            stop = len(data) if end < 0 else end
-            if len(self._line) + stop - at > MAX_LINE_BYTES:
+            near = bytes(data[at : at + MAX_LINE_BYTES + 1])
+            end = near.find(b"\n")
+            stop = len(near) if end < 0 else end
+            if len(self._line) + stop > MAX_LINE_BYTES:
                 raise _wrong(f"a line of it is longer than {MAX_LINE_BYTES} bytes")
-            self._line += data[at:stop]
-            at = stop + 1
+            self._line += near[:stop]
+            at += stop + 1
             if end >= 0:
                 line = bytes(self._line.removesuffix(b"\r"))
                 self._line.clear()

@@ -1,11 +1,17 @@
-"""Bounds on what a connection may send before there is a request: uvicorn's protocol has none for the head."""
+"""What uvicorn's protocol lacks: bounds on the head of a request, and bodies that are taken past the event loop."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from kedge.wire.body_socket import BODY_SOCKET, LENT_BYTES, BodySocket
 
 HEAD_BYTES = 64 * 1024
 """Request line and headers; S3 and the inference port take less, or as much."""
@@ -34,6 +40,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._heads = 0
         self._pending_bytes = 0
         """Of a head that is not complete. What came with the end of the request before does not count."""
+        self._body_left: int | None = None
+        """Bytes of the present body that the parser has not seen; None where no length was said."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -69,11 +77,53 @@ class BoundedHttp(HttpToolsProtocol):
         self._pending_bytes = 0
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self.head_bytes:
             raise HeadTooLong
+        self._body_left = self._said_length()
         super().on_headers_complete()
+        if self._body_left is not None and self.scheme == "http":
+            extensions: dict[str, Any] = {BODY_SOCKET: partial(self._lend_body, self.cycle)}
+            self.cycle.scope["extensions"] = extensions
+
+    def on_body(self, body: bytes) -> None:
+        if self._body_left is not None:
+            self._body_left -= len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._in_head = True
         super().on_message_complete()
+
+    def _said_length(self) -> int | None:
+        said = {name: value for name, value in self.headers if name in (b"content-length", b"transfer-encoding")}
+        length = said.get(b"content-length", b"")
+        return int(length) if b"transfer-encoding" not in said and length.isdigit() else None
+
+    def _lend_body(self, cycle: RequestResponseCycle) -> BodySocket | None:
+        """The rest of the body of the request that is being answered; nothing is read on the loop meanwhile."""
+        open_one = self.transport.get_extra_info("socket")
+        left = self._body_left or 0
+        if cycle is not self.cycle or not cycle.more_body or left < LENT_BYTES or self.transport.is_closing():
+            return None
+        if open_one is None or self.parser.should_upgrade():
+            return None
+        self.flow.pause_reading()
+        if cycle.waiting_for_100_continue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            cycle.waiting_for_100_continue = False
+        first, cycle.body = bytes(cycle.body), bytearray()
+        connection = socket.socket(fileno=os.dup(open_one.fileno()))
+        connection.setblocking(False)
+        return BodySocket(first, left, connection, self._body_is_back)
+
+    def _body_is_back(self, whole: bool) -> None:
+        if self.transport.is_closing() or self.parser is None:
+            return
+        if whole:
+            # The parser still waits for a body that it will never see.
+            self.on_message_complete()
+            self.parser = httptools.HttpRequestParser(self)
+            if hasattr(self.parser, "set_dangerous_leniencies"):  # as uvicorn does
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.flow.resume_reading()
 
     def _used(self) -> None:
         if self._unused_until is not None:

@@ -152,7 +152,7 @@ class Gateway:
             operation = self._operation(target)
             stream = None
             if target.protocol == "s3":
-                stream = open_body(request, incoming.chunks(), verified)
+                stream = open_body(request, incoming.chunks(), verified, incoming)
                 if target.streamed_input() is None:
                     request = replace(request, body=await stream.read(self._limits.body_bytes))
             parameters = await self._decoded(target, request)

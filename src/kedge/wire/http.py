@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+Buffer = bytes | memoryview
+"""Bytes that are only looked at; a memoryview may show others later."""
+AnyBuffer = TypeVar("AnyBuffer", bytes, memoryview)
 
 
 class Head(Protocol):

@@ -10,13 +10,14 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from typing import Protocol
 
 from kedge import errors
 from kedge.wire import checksums, sigv4
 from kedge.wire.checksums import Checksum
 from kedge.wire.chunked import Decoder, SignatureChain
-from kedge.wire.http import Request
+from kedge.wire.http import AnyBuffer, Request
 from kedge.wire.sigv4 import Verified
 
 _CHECKSUM_HEADER = "x-amz-checksum-"
@@ -24,8 +25,18 @@ _NO_CHECKSUM = frozenset({"x-amz-checksum-algorithm", "x-amz-checksum-mode", "x-
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
+class Lending(Protocol):
+    """A request whose body may go past the event loop: asgi.Incoming."""
+
+    def lent(self) -> bool: ...
+
+    async def more(self) -> bool: ...
+
+    def fill(self, buffer: memoryview, /) -> int: ...
+
+
 class BodyStream:
-    """Bytes of the body, without what the transfer added. Can be read once."""
+    """Bytes of the body, without what the transfer added. Can be read once, by iterating or by what `poured` gives."""
 
     def __init__(
         self,
@@ -37,19 +48,19 @@ class BodyStream:
         md5: bytes | None = None,
         checksum: tuple[str, bytes | None] | None = None,
         trailers: frozenset[str] = frozenset(),
+        lending: Lending | None = None,
     ) -> None:
         """sha256: hex, md5: what they have to be. checksum: (algorithm, what it has to be; None when the trailer says).
-        trailers: names that have to come behind the body."""
+        trailers: names that have to come behind the body. lending: the request that `chunks` come from."""
         self.length = length
         """Bytes that will come; None when the client does not say."""
         self.checksums: dict[str, str] = {}
         """After the end: algorithm (CRC32, SHA256, ...) -> the checksum that the client sent, base64; it was right."""
+        self.algorithm = checksum[0] if checksum is not None else ""
+        """Of the checksum that there will be after the end."""
         self._chunks = chunks
-        self._decoder = decoder
-        self._sha256 = sha256
-        self._md5 = md5
-        self._checksum = checksum
-        self._trailers = trailers
+        self._lending = lending
+        self._checks = _Checks(length, decoder, sha256, md5, checksum, trailers)
         self._pieces = self._read()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -66,60 +77,118 @@ class BodyStream:
                 raise errors.RequestTooLarge(f"The body has more than {limit} bytes, which is the most that is taken.")
         return bytes(whole)
 
+    def poured(self) -> Pouring | None:
+        """The body for threads to take; None where it comes over the event loop only, and has to be iterated over."""
+        if self._lending is None or self.length is None or not self._lending.lent():
+            return None
+        return Pouring(self._lending, self.length, self._checks, self.checksums)
+
     async def _read(self) -> AsyncIterator[bytes]:
-        digests: list[Checksum] = []
-        sha256 = hashlib.sha256() if self._sha256 is not None else None
-        md5 = hashlib.md5(usedforsecurity=False) if self._md5 is not None else None
-        checksum = checksums.new(self._checksum[0]) if self._checksum is not None else None
-        digests += [digest for digest in (sha256, md5, checksum) if digest is not None]
-        seen = 0
         async for chunk in self._chunks:
-            for piece in self._decoder.feed(chunk) if self._decoder is not None else (chunk,):
-                seen += len(piece)
-                if self.length is not None and seen > self.length:
-                    raise errors.IncompleteBody(
-                        f"The body has more than the {self.length} bytes that it was said to have."
-                    )
-                for digest in digests:
+            for piece in self._checks.plain(chunk):
+                for digest in self._checks.digests:
                     digest.update(piece)
                 if piece:
                     yield piece
+        self.checksums |= self._checks.finish()
+
+
+class Pouring:
+    """A body that threads take: `take` as long as there is `more`."""
+
+    def __init__(self, lending: Lending, length: int, checks: _Checks, checksums: dict[str, str]) -> None:
+        """length: as that of the stream. checksums: gets those that were right."""
+        self.length = length
+        self._lending = lending
+        self._checks = checks
+        self._checksums = checksums
+
+    @property
+    def digests(self) -> Sequence[Checksum]:
+        """Who takes the body updates these, with all of it, before `more` is asked again."""
+        return self._checks.digests
+
+    async def more(self) -> bool:
+        """Whether there is more to take; returns when it has come. Raises as reading the stream does."""
+        if await self._lending.more():
+            return True
+        self._checksums |= self._checks.finish()
+        return False
+
+    def take(self, buffer: memoryview) -> Sequence[memoryview]:
+        """In a thread: the next pieces of the body, in this buffer. None: ask `more`. Raises as reading does."""
+        count = self._lending.fill(buffer)
+        return self._checks.plain(buffer[:count]) if count else []
+
+
+class _Checks:
+    """All that a head says of its body."""
+
+    def __init__(
+        self,
+        length: int | None,
+        decoder: Decoder | None,
+        sha256: str | None,
+        md5: bytes | None,
+        checksum: tuple[str, bytes | None] | None,
+        trailers: frozenset[str],
+    ) -> None:
+        self._length = length
+        self._decoder = decoder
+        self._trailers = trailers
+        self._want_sha256, self._want_md5, self._want_checksum = sha256, md5, checksum
+        self._sha256 = hashlib.sha256() if sha256 is not None else None
+        self._md5 = hashlib.md5(usedforsecurity=False) if md5 is not None else None
+        self._checksum = checksums.new(checksum[0]) if checksum is not None else None
+        self._seen = 0
+        self.digests = [digest for digest in (self._sha256, self._md5, self._checksum) if digest is not None]
+        """They have to see all that `plain` gives, in order."""
+
+    def plain(self, chunk: AnyBuffer) -> list[AnyBuffer]:
+        """The body in a chunk of what was transferred. Raises IncompleteBody, MalformedTrailer, SignatureMismatch."""
+        pieces = [chunk] if self._decoder is None else self._decoder.feed(chunk)
+        self._seen += sum(map(len, pieces))
+        if self._length is not None and self._seen > self._length:
+            raise errors.IncompleteBody(f"The body has more than the {self._length} bytes that it was said to have.")
+        return pieces
+
+    def finish(self) -> dict[str, str]:
+        """There is no more: algorithm -> the checksum that the client sent, base64. Raises for what is not right."""
         if self._decoder is not None:
             self._decoder.finish()
-        if self.length is not None and seen != self.length:
+        if self._length is not None and self._seen != self._length:
             raise errors.IncompleteBody(
                 "You did not provide the number of bytes specified by the Content-Length HTTP header: "
-                f"{seen} of {self.length} came."
+                f"{self._seen} of {self._length} came."
             )
-        if sha256 is not None and sha256.hexdigest() != self._sha256:
+        if self._sha256 is not None and self._sha256.hexdigest() != self._want_sha256:
             raise errors.ContentHashMismatch(
                 "The provided 'x-amz-content-sha256' header does not match what was computed."
             )
-        if md5 is not None and md5.digest() != self._md5:
+        if self._md5 is not None and self._md5.digest() != self._want_md5:
             raise errors.BadDigest("The Content-MD5 you specified did not match what we received.")
-        self._check_trailers(checksum)
-
-    def _check_trailers(self, checksum: Checksum | None) -> None:
         given = self._decoder.trailers if self._decoder is not None else {}
         if given.keys() != self._trailers:
             raise errors.MalformedTrailer(
                 f"x-amz-trailer announces {sorted(self._trailers)}; behind the body came {sorted(given)}."
             )
-        if self._checksum is None or checksum is None:
-            return
-        algorithm, want = self._checksum
+        if self._want_checksum is None or self._checksum is None:
+            return {}
+        algorithm, want = self._want_checksum
         if want is None:
             want = _parsed(algorithm, given[_CHECKSUM_HEADER + algorithm.lower()])
-        if not hmac.compare_digest(checksum.digest(), want):
+        if not hmac.compare_digest(self._checksum.digest(), want):
             raise errors.BadDigest(f"The {algorithm} you specified did not match the calculated checksum.")
-        self.checksums[algorithm] = base64.b64encode(want).decode()
+        return {algorithm: base64.b64encode(want).decode()}
 
 
-def open_body(request: Request, chunks: AsyncIterable[bytes], verified: Verified | None) -> BodyStream:
+def open_body(
+    request: Request, chunks: AsyncIterable[bytes], verified: Verified | None, lending: Lending | None = None
+) -> BodyStream:
     """The body of an S3 request, checked against all that its head says of it.
 
     chunks: the body as it arrives, without HTTP's own transfer encoding. verified: None when signatures are not asked
-    for; then all but the signatures is checked.
+    for; then all but the signatures is checked. lending: the request that the chunks are of.
     Raises ValidationFailed, MissingLength, InvalidDigest or InvalidChecksum for a head that cannot be. Reading raises
     IncompleteBody, ContentHashMismatch, SignatureMismatch, BadDigest, InvalidChecksum or MalformedTrailer.
     """
@@ -151,6 +220,7 @@ def open_body(request: Request, chunks: AsyncIterable[bytes], verified: Verified
         md5=_content_md5(headers),
         checksum=None if _completes_upload(request) else _checksum(headers, trailers),
         trailers=trailers,
+        lending=lending,
     )
 
 
