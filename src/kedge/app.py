@@ -63,6 +63,7 @@ from kedge.identity.records import AccessKey, Caller
 from kedge.inference_components import operations as component_operations
 from kedge.inference_experiments import operations as experiment_operations
 from kedge.inference_experiments.controller import Controller as Experiments
+from kedge.jobs.machine import JobMachine
 from kedge.kms import controller as kms_controller
 from kedge.kms import operations as kms_operations
 from kedge.kms.keystore import KeyStore
@@ -120,7 +121,7 @@ def operations(
     telemetry: Telemetry,
     messaging: Messaging,
     scaling: Scaling,
-    offline: Offline,
+    offline: Mapping[str, Operation],
 ) -> dict[str, Operation]:
     """Everything that can be asked, by "service.Operation"."""
     return {
@@ -136,7 +137,7 @@ def operations(
         **telemetry.operations(),
         **messaging.operations(),
         **scaling.operations(),
-        **offline.operations(machine),
+        **offline,
     }
 
 
@@ -234,7 +235,15 @@ class App:
         self.authorization = Authorization(self.known, openness.facts)
         models = Models(SERVICES, settings.s3_domain)
         guarded = self.authorization.guarded(
-            operations(self.keys, machine, self.key_store, self.telemetry, self.messaging, self.scaling, self.offline)
+            operations(
+                self.keys,
+                machine,
+                self.key_store,
+                self.telemetry,
+                self.messaging,
+                self.scaling,
+                self.offline.operations(self._job_machine(machine)),
+            )
         )
         self.gateway = Gateway(
             models,
@@ -262,6 +271,9 @@ class App:
             caller, self.clock.now(), request_id, user_agent, self.settings, self.store, self.objects, self.changed,
             self.authorization.require,
         )  # fmt: skip
+
+    def _job_machine(self, machine: Machine) -> JobMachine:
+        return JobMachine(machine.kinds, machine.capacity, containers.find(self.settings.container_engine) is not None)
 
     async def release(self) -> None:
         """Give the lease back: another node need not wait until it expires."""

@@ -13,6 +13,7 @@
     DIR/compiled/SHA256/           what was compiled of an artifact's model (compute/compilations.py)
     DIR/environments/DIGEST/       what requirements.txt of models names (compute/environments.py)
     DIR/tasks/ID/                  record.json, report/state.json, output.log, work/, tmp/ of each task
+    DIR/jobs/UID/ml/               what a processing or training job sees as /opt/ml
     DIR/output/                    output of tasks that ended, until it is among the log events (compute/ended.py)
     DIR/routing.json               the routing table last accepted (mode 0600)
     DIR/reports/N/                 what router N has counted and control has not taken yet (serving/kept.py), and a link
@@ -104,6 +105,10 @@ class Home:
         return self.path / "tasks"
 
     @property
+    def jobs(self) -> Path:
+        return self.path / "jobs"
+
+    @property
     def outputs(self) -> Path:
         return self.path / "output"
 
@@ -185,7 +190,7 @@ def open_home(settings: Settings) -> Home:
     """Make what is missing and read all of it. Raises HomeError with a sentence that says what to do."""
     path = settings.data_dir.expanduser().absolute()
     try:
-        for name in ("", "objects", "artifacts", "compiled", "tasks", "output", "log"):
+        for name in ("", "objects", "artifacts", "compiled", "tasks", "jobs", "output", "log"):
             (path / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         _once(path / "node.json", lambda: {"account": settings.account_id, "region": settings.region})
         _once(

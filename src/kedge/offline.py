@@ -16,8 +16,13 @@ from kedge.config import Settings
 from kedge.endpoints.others import Others
 from kedge.home import Home
 from kedge.jobs import operations as job_operations
+from kedge.jobs.admitting import Admitting
 from kedge.jobs.controller import JobController
-from kedge.jobs.operations import Machine
+from kedge.jobs.machine import JobMachine
+from kedge.jobs.notes import Notes
+from kedge.jobs.program_records import LABELS
+from kedge.jobs.programs import Programs
+from kedge.jobs.transforming import Transforming
 from kedge.labels import controller as labels
 from kedge.logs.platform import PlatformLog
 from kedge.loop import Signal, run
@@ -61,12 +66,18 @@ class Offline:
         self._jobs_wake = Signal()
         store.on_commit(self._jobs_wake.notify)
         lease.on_taken(self._jobs_wake.notify)
-        self._jobs = JobController(store, objects, platform_log, engine, settings, home, clock, lease, self._jobs_wake)
+        notes = Notes(store, clock, lease, platform_log)
+        transforming = Transforming(notes, objects, engine, settings, home, clock)
+        programs = [Programs(kind, notes, objects, engine, home, clock, telemetry.read_output) for kind in LABELS]
+        admitting = Admitting(notes, clock, engine.capacity)
+        self._jobs = JobController(
+            store, engine, clock, lease, self._jobs_wake, notes, admitting, [transforming, *programs]
+        )
         self._filing = labels.Filing(store, objects, clock, lease)
-        self.others = Others(self._dispatcher.busy, self._jobs.artifacts, self._jobs.fetching)
+        self.others = Others(self._dispatcher.busy, self._jobs.artifacts, transforming.fetching)
         """For who drives endpoints."""
 
-    def operations(self, machine: Machine) -> dict[str, Operation]:
+    def operations(self, machine: JobMachine) -> dict[str, Operation]:
         return {**async_operations.OPERATIONS, **job_operations.operations(machine)}
 
     def start(self) -> None:

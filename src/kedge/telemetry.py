@@ -113,6 +113,11 @@ class Telemetry:
         yield "idle variants", run("idle variants", self._idle.step, Signal(), self._clock)
         yield "usage", run("usage", self._instances.step, Signal(), self._clock)
 
+    def read_output(self) -> None:
+        """What tasks have written until now is among the events when this returns. Blocks."""
+        while self._follower.step() == 0.0:
+            pass
+
     def forget_output(self) -> None:
         """All events of logs, and what instances wrote that are not there any more. Blocks."""
         self._follower.forget()

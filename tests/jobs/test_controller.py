@@ -13,10 +13,15 @@ import pytest
 from kedge.compute import instance_types
 from kedge.compute.base import TaskState
 from kedge.endpoints.fleets import Kinds
-from kedge.endpoints.operations import Machine
 from kedge.errors import ResourceLimitExceeded
+from kedge.jobs.admitting import Admitting
 from kedge.jobs.controller import JobController
+from kedge.jobs.machine import JobMachine
+from kedge.jobs.notes import Notes
 from kedge.jobs.operations import operations
+from kedge.jobs.program_records import LABELS
+from kedge.jobs.programs import Programs
+from kedge.jobs.transforming import Transforming
 from kedge.logs.platform import PlatformLog
 from kedge.logs.store import LogStore
 from kedge.loop import Signal
@@ -37,7 +42,8 @@ class Jobs:
     lease: Lease
 
     def do(self, operation: str, **request: Any) -> dict[str, Any]:
-        machine = Machine(Kinds(instance_types.find, images.choose, images.known_images()), self.world.engine.capacity)
+        kinds = Kinds(instance_types.find, images.choose, images.known_images())
+        machine = JobMachine(kinds, self.world.engine.capacity, has_engine=False)
         answer: dict[str, Any] = operations(machine)[f"sagemaker.{operation}"](self.world.call(), request)
         return answer
 
@@ -73,9 +79,14 @@ async def jobs(tmp_path: Path) -> AsyncIterator[Jobs]:
     world.changed.attach(asyncio.get_running_loop())
     logs = LogStore(tmp_path / "l.db")
     lease = Lease(world.store, "jobs", "one", world.clock)
+    notes = Notes(world.store, world.clock, lease, PlatformLog(logs, world.store, world.clock))
+    transforming = Transforming(notes, world.objects, world.engine, world.settings, world.home, world.clock)
+    programs = [
+        Programs(kind, notes, world.objects, world.engine, world.home, world.clock, lambda: None) for kind in LABELS
+    ]
     controller = JobController(
-        world.store, world.objects, PlatformLog(logs, world.store, world.clock), world.engine, world.settings,
-        world.home, world.clock, lease, Signal(),
+        world.store, world.engine, world.clock, lease, Signal(), notes,
+        Admitting(notes, world.clock, world.engine.capacity), [transforming, *programs],
     )  # fmt: skip
     world.make_model()
     world.objects.create_bucket(BUCKET, ACCOUNT, REGION)

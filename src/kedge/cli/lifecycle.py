@@ -19,6 +19,7 @@ from kedge.cli.failures import NotRunning
 from kedge.cli.server import data_folder, find
 from kedge.cli.tables import table
 from kedge.home import write_whole
+from kedge.logs.names import JOB_GROUPS
 
 _MAX_SERVES = 60
 _SET_THEM = {
@@ -165,7 +166,8 @@ def _zones(data: Path | None) -> str:
 
 
 def _for_what(labels: dict[str, str]) -> str:
-    return labels.get("endpoint") or (f"job {labels['transform_job']}" if "transform_job" in labels else "")
+    jobs = (labels.get(each) for each in ("transform_job", *JOB_GROUPS))
+    return labels.get("endpoint") or next((f"job {name}" for name in jobs if name), "")
 
 
 def _shortened(text: str) -> str:

@@ -23,6 +23,7 @@ _WHERE = {
     "rollback": "deployment",
     "history": "deployment",
     "logs": "logs",
+    "jobs": "jobs",
     "metrics": "metrics",
     "shadow": "shadow",
     "experiment": "experiment",

@@ -1,7 +1,8 @@
 """What an engine is: something that starts, stops and watches tasks on machines. PURE records and the port.
 
-A task is one instance of a variant (later also a job). Control decides how many there are and which model each one
-serves; the engine alone restarts a dead one, under the same id and the same socket path.
+A task is one instance of a variant, or one job. Control decides how many instances there are and which model each one
+serves; the engine alone restarts a dead one, under the same id and the same socket path. A job runs once: the engine
+says how it has ended, and starts it again never.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class TaskState(StrEnum):
     FAILED = "failed"  # it could not be started; `reason` says why; the engine tries no more
     STOPPING = "stopping"  # asked to end; SIGTERM is sent
     STOPPED = "stopped"  # gone
+    ENDED = "ended"  # a job that has run; `exit_status` says how
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,26 @@ class Container:
     """It loads models when they are asked for by name (TaskStatus.wants), each from a folder of its own."""
     keeps_models: bool = True
     """Whether such a model stays loaded after it has answered."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a task runs to its end, instead of serving: a module of Kedge's, a command, or an image."""
+
+    folder: str
+    """Its name below DATA/jobs. What lies in it the job sees as /opt/ml, and may change."""
+    module: str = ""
+    """Has main(environment, opt_ml) -> exit status. Not empty: the words below are not used."""
+    entrypoint: tuple[str, ...] = ()
+    """First words of the command; where the task is a container, what takes the place of its image's own."""
+    arguments: tuple[str, ...] = ()
+    work_dir: str = ""
+    """Where a command starts, as the job sees it; "" is a folder of its own."""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Job:
+        words = {name: tuple(fields.get(name, ())) for name in ("entrypoint", "arguments")}
+        return cls(**{**fields, **words})
 
 
 @dataclass(frozen=True)
@@ -71,6 +93,8 @@ class TaskSpec:
     """ARN of the role whose temporary credentials it can ask for; "" where it gets none."""
     network_isolation: bool = False
     """It reaches no network at all, the API port neither."""
+    job: Job | None = None
+    """Not None: it serves nothing. Of `containers` it has one where an image is run, else none."""
 
     @property
     def artifacts(self) -> frozenset[str]:
@@ -94,11 +118,21 @@ class TaskSpec:
         return [(at, each) for at, each in enumerate(self.containers) if each.runtime == CONTAINER]
 
     def digest(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        fields = asdict(self)
+        if self.job is None:
+            del fields["job"]  # as before there were jobs: what runs already keeps its hash
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> TaskSpec:
-        return cls(**{**fields, "containers": tuple(Container(**each) for each in fields.get("containers", ()))})
+        job, containers = fields.get("job"), fields.get("containers", ())
+        return cls(
+            **{
+                **fields,
+                "containers": tuple(Container(**each) for each in containers),
+                "job": Job.of(job) if job else None,
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -119,6 +153,8 @@ class TaskStatus:
     serves: str = ""
     """Of a single model: "compiling", "compiled (ENGINE)", or "original: WHY"; "" where nothing was said yet, and
     for what is never compiled."""
+    exit_status: int | None = None
+    """Of a job that has ended; None where it was lost, and nobody knows."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Podman and docker: whether one is there, and the words by which it is asked to run an image.
 
 The container has no network of the engine's making (`sidecar` brings the API port into it), no right that a server does
-not need, and the model's folder at /opt/ml/model, read only. `IMAGE serve` is what it runs, as in SageMaker.
+not need, and the model's folder at /opt/ml/model, read only. `IMAGE serve` is what it runs, as in SageMaker; that of a
+job runs what the job says, and may change all of /opt/ml.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import resource
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kedge.config import SettingError
@@ -72,6 +73,11 @@ class Run:
     """What cannot stand in a line of that file."""
     mounts: Mapping[str, str]
     """From the path inside to the path outside; all read only."""
+    writable: Mapping[str, str] = field(default_factory=dict)
+    """Alike, and may be changed."""
+    entrypoint: Sequence[str] = ()
+    """Takes the place of the image's own, where there is one."""
+    arguments: Sequence[str] = (ARGUMENT,)
     memory_bytes: int = 0
     processes: int = 0
     shm_bytes: int = 0
@@ -134,6 +140,8 @@ def create(engine: Engine, run: Run) -> list[str]:
     words += _each("--env", [f"{name}={value}" for name, value in run.environment.items()])
     for inside, outside in run.mounts.items():
         words += ["--mount", f"type=bind,source={outside},destination={inside},readonly"]
+    for inside, outside in run.writable.items():
+        words += ["--mount", f"type=bind,source={outside},destination={inside}"]
     if engine.bounds and run.memory_bytes:
         words += ["--memory", str(run.memory_bytes), "--memory-swap", str(run.memory_bytes)]
     if engine.bounds and run.processes:
@@ -145,7 +153,9 @@ def create(engine: Engine, run: Run) -> list[str]:
         words += _each("--device", [f"nvidia.com/gpu={index}" for index in run.gpus])
     elif run.gpus:
         words += ["--gpus", f'"device={",".join(map(str, run.gpus))}"']
-    return engine.words(*words, run.image, ARGUMENT)
+    if run.entrypoint:
+        words += ["--entrypoint", run.entrypoint[0]]
+    return engine.words(*words, run.image, *run.entrypoint[1:], *run.arguments)
 
 
 def environment(source: Mapping[str, str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kedge import core
-from kedge.compute import commands, gpus, orders, output
+from kedge.compute import commands, gpus, jobs, orders, output
 from kedge.compute.base import TaskSpec
 from kedge.compute.cgroup import Groups
 from kedge.compute.children import Children
@@ -135,6 +135,8 @@ def _containers(home: Home, spec: TaskSpec, servers: Mapping[int, Mapping[str, A
 def _needs(home: Home, spec: TaskSpec) -> Needs:
     """A pipeline's containers share one environment, with what each of them asks for."""
     folders = [home.artifacts / each / "code" for each in sorted(spec.artifacts)]
+    if spec.job is not None and not spec.images:
+        folders.append(jobs.ml_folder(home, spec.job) / jobs.CODE)
     runtimes = {spec.artifact_sha256: spec.runtime, **{each.artifact_sha256: each.runtime for each in spec.containers}}
     for sha256, runtime in sorted(runtimes.items()):
         if runtime == "mlflow" and sha256:
@@ -337,8 +339,13 @@ class Launcher:
         server = {COMPILE: self._machine.compile} if self._machine.compile else {}
         own = worker["environment"]
         worker["environment"] = {**server, **plan.environment, **sandbox.environment, **own, **plan.marks}
+        if spec.job is not None:
+            door = servers[0]["door"] if spec.images else ""
+            viewed = plan.order.view is not None
+            worker = jobs.worker_fields(self._home, spec, spec.job, worker["environment"], door=door, viewed=viewed)
+            worker["socket"] = plan.socket
         return Request(
-            module=self._module,
+            module=self._module if spec.job is None else jobs.MODULE,
             worker=worker,
             environment={
                 **instance_environment(os.environ, self._home, spec.id),

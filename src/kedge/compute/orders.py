@@ -10,6 +10,7 @@ from typing import Any
 from kedge.compute.base import TaskSpec
 from kedge.compute.compiled_name import compiled_file
 from kedge.compute.grants import Grant, grant
+from kedge.compute.jobs import OPT_ML, ml_folder
 from kedge.compute.keeper import Network, Order
 from kedge.compute.records import MODELS, ROOT, STATE, TEMPORARY, WORK
 from kedge.compute.sandbox import Confinement, namespace_names
@@ -182,7 +183,8 @@ def _written(home: Home, spec: TaskSpec) -> dict[str, str]:
     """Alike."""
     folder = home.tasks / spec.id
     own = [str(folder / WORK), str((folder / STATE).parent)]
-    return {**{path: path for path in own}, TEMPORARY_INSIDE: str(folder / TEMPORARY)}
+    job = {OPT_ML: str(ml_folder(home, spec.job))} if spec.job is not None else {}
+    return {**{path: path for path in own}, TEMPORARY_INSIDE: str(folder / TEMPORARY), **job}
 
 
 def _environment(addresses: Addresses, *, own: bool) -> dict[str, str]:
@@ -213,6 +215,8 @@ def _problem(spec: TaskSpec, layers: Mapping[str, bool], *, own: bool, silent: b
         return "its own server needs a port, and without a network namespace this machine has none that is only its own"
     if spec.images and not layers["mount_namespace"]:
         return "its image needs a mount namespace around the instance, which this machine does not have"
+    if spec.job is not None and not spec.job.module and not layers["mount_namespace"]:
+        return "its program looks for /opt/ml, and without a mount namespace this machine cannot show it one of its own"
     if spec.network_isolation and not own and not layers["seccomp"]:
         return "the model has EnableNetworkIsolation, and this machine has nothing to keep it from the network"
     return ""

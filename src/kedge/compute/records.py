@@ -47,6 +47,8 @@ class TaskRecord:
     """The first process of its sandbox, which ends after it."""
     sidecars: tuple[ProcessId, ...] = ()
     """The processes beside its containers, which remove those and end after it."""
+    exit_status: int | None = None
+    """As TaskStatus's."""
 
     def status(self) -> TaskStatus:
         return TaskStatus(
@@ -60,6 +62,7 @@ class TaskRecord:
             labels=self.spec.labels,
             wants=self.wants,
             serves=self.serves,
+            exit_status=self.exit_status,
         )
 
 

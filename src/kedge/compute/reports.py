@@ -2,6 +2,7 @@
 
     {"state": "ready"}    {"state": "failed", "reason": "..."}    {"wants": {FOLDER: MODEL, ...}, "loaded": N}
     {"state": "ready", "serves": "compiling"}: what stands in TaskStatus.serves
+    {"state": "ended", "exit": 0}: of a job
 
 The pipe ends with the supervisor that made it; a later one reads the file.
 """
@@ -124,6 +125,12 @@ def serves_of(report: Report) -> str | None:
     """What an instance says that it serves; None when it says nothing of that."""
     said = report.get("serves")
     return said[:MAX_SERVES_CHARACTERS] if isinstance(said, str) else None
+
+
+def exit_of(report: Report) -> int | None:
+    """The exit status of a job that says that it has ended; None when it says nothing of that, or nonsense."""
+    said = report.get("exit") if report.get("state") == "ended" else None
+    return said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said <= 255 else None
 
 
 def _read(path: Path) -> bytes:

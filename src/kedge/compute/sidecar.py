@@ -8,7 +8,7 @@ it ends, and the container with it.
 
 The container has a network of its own with nothing but lo. From inside, 127.0.0.1 leads to the server's ports on the
 numbers that they have outside. From outside, DOOR.http leads to its port 8080. On DOOR.line the instance may say "stop"
-and "kill", and hears {"reason": TEXT, "was_killed": BOOL} when the container has ended.
+and "kill", and hears {"reason": TEXT, "was_killed": BOOL, "code": NUMBER or null} when the container has ended.
 """
 
 from __future__ import annotations
@@ -324,7 +324,7 @@ class Sidecar:
             how = f"was ended by signal {code - 128}"
         if was_killed and self._order.memory_gib:
             how += f", as when it uses more memory than the {self._order.memory_gib} GiB of its instance type"
-        reason = {"reason": f"The container {how}.", "was_killed": was_killed}
+        reason = {"reason": f"The container {how}.", "was_killed": was_killed, "code": code}
         self._ended, self._ended_at_s = json.dumps(reason).encode() + b"\n", time.monotonic()
         for sock in list(self._lines):
             self._tell_end(sock)

@@ -20,6 +20,7 @@ from kedge.compute.base import Container, TaskSpec
 from kedge.compute.children import Children
 from kedge.compute.containers import Engine, Run
 from kedge.compute.grants import Grant, grant
+from kedge.compute.jobs import OPT_ML, ml_folder
 from kedge.compute.keeper import TOKEN, URI
 from kedge.compute.keeper_client import tell
 from kedge.compute.lines import Lines
@@ -151,7 +152,8 @@ class Sidecars:
         file = self._home.tasks / spec.id / f"environment-{at}"
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
             opened.write(text)
-        mounts = {}
+        mounts: dict[str, str] = {}
+        job = spec.job
         if container.artifact_sha256:
             mounts[containers.MODEL_DIR] = str(self._home.artifacts / container.artifact_sha256)
         if network != NO_NETWORK and addresses.ca_bundle:
@@ -170,6 +172,9 @@ class Sidecars:
             gpus=gpus,
             network=containers.NETWORK_OF_ENGINE if network == HOST_NETWORK else containers.NETWORK_ONLY_LO,
             pull=self._pull,
+            writable={OPT_ML: str(ml_folder(self._home, job))} if job else {},
+            entrypoint=job.entrypoint if job else (),
+            arguments=job.arguments if job else (containers.ARGUMENT,),
         )
         relays: dict[str, Any] = {}
         if network != NO_NETWORK:

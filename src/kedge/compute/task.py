@@ -17,7 +17,17 @@ from kedge.compute.children import Children
 from kedge.compute.launcher import Launcher, LaunchFailed
 from kedge.compute.process_id import ProcessId
 from kedge.compute.records import OUTPUT, STATE, TaskRecord, write_task
-from kedge.compute.reports import COMPILING, Report, Reports, StateFile, StatusPipe, loaded_of, serves_of, wants_of
+from kedge.compute.reports import (
+    COMPILING,
+    Report,
+    Reports,
+    StateFile,
+    StatusPipe,
+    exit_of,
+    loaded_of,
+    serves_of,
+    wants_of,
+)
 from kedge.home import Home
 
 REASON_LINES = 20
@@ -69,6 +79,7 @@ class Task:
         self._failure = ""
         self._last_words = ""
         self._ready_at = 0.0
+        self._exit: int | None = None
         self.loaded: int | None = None
         """Models of a multi-model instance that can answer; None before it has said so."""
 
@@ -78,7 +89,10 @@ class Task:
         adopted = process if process is not None and process.alive() else None
         if self.record.state is TaskState.STOPPING:
             self.stop()
-        elif self.record.state is not TaskState.FAILED:
+        elif self.record.state is not TaskState.FAILED and self.record.state is not TaskState.ENDED:
+            if adopted is None and self.record.spec.job is not None and self.record.ever_ready:
+                self._end_unseen()
+                return
             if adopted is None:
                 self._set(state=self._starting_state(), process=None)
             self._living = asyncio.create_task(self._live(adopted))
@@ -121,6 +135,9 @@ class Task:
         while True:
             end = await self._once(adopted)
             adopted = None
+            if self.record.spec.job is not None:
+                self._end_job(end)
+                return
             failures = restart.failures_after(failures, end.ready_s, killed=end.killed)
             step = restart.next_step(
                 ever_ready=self.record.ever_ready,
@@ -138,12 +155,24 @@ class Task:
             )
             await asyncio.sleep(step.after_s)
 
+    def _end_job(self, end: End) -> None:
+        """It has run, or could not be started, or used too much memory; whatever it was, it is not started again."""
+        ran = self._exit is not None or (self._ready_at > 0 and not self._used_too_much())
+        state = TaskState.ENDED if ran else TaskState.FAILED
+        self._set(state=state, process=None, reason=end.reason, exit_status=self._exit)
+
+    def _end_unseen(self) -> None:
+        """The job ended while there was no supervisor: what it wrote last says how."""
+        StateFile(self._home.tasks / self.record.spec.id / STATE, self._hear).close()
+        self._set(state=TaskState.ENDED, process=None, exit_status=self._exit)
+
     async def _once(self, adopted: ProcessId | None) -> End:
         """One process from its launch, or its adoption, to its end."""
         spec = self.record.spec
         self._told.clear()
         self._over_memory = False
         self._failure, self._last_words, self._ready_at = "", "", 0.0
+        self._exit = None
         self.loaded = None
         loop = asyncio.get_running_loop()
         deadline = loop.time() + spec.start_timeout_s
@@ -224,6 +253,8 @@ class Task:
             self._set(serves=serves)
         if serves == COMPILING:
             self._want_compiled(self.record.spec)
+        if (status := exit_of(report)) is not None and self.record.spec.job is not None:
+            self._exit = status
         if "state" not in report or (report["state"] == "ready" and self._ready_at):
             return
         if report.get("state") == "ready":
@@ -244,8 +275,10 @@ class Task:
             what = self._failure
         elif timed_out:
             what = f"The model was not loaded within {spec.start_timeout_s:g} s."
-        elif self._over_memory or self._launcher.out_of_memory(spec.id):
+        elif self._used_too_much():
             what = f"The instance used more memory than the {spec.memory_bytes / 2**30:g} GiB of its instance type."
+        elif self._exit is not None:
+            what = f"The program ended with exit status {self._exit}."
         elif self._last_words:
             what = self._last_words
         elif exit_status is None:
@@ -259,6 +292,9 @@ class Task:
         reason = f"{what}\n{said}" if said else what
         ready_s = asyncio.get_running_loop().time() - self._ready_at if self._ready_at else 0.0
         return End(reason[:REASON_CHARACTERS], bool(self._failure), timed_out, ready_s, killed)
+
+    def _used_too_much(self) -> bool:
+        return self._over_memory or self._launcher.out_of_memory(self.record.spec.id)
 
     async def _leave(self, *, forget: bool) -> None:
         if self._living is not None:

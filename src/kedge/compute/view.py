@@ -66,7 +66,7 @@ class View:
     """What is read only: from the path inside to the path outside. Each path inside is MODEL_DIR, or in a hidden folder
     of the base."""
     writable: Mapping[str, str] = field(default_factory=dict)
-    """What may be changed, alike; also SOCKETS, and TEMPORARY with what lies in it."""
+    """What may be changed, alike; also SOCKETS, TEMPORARY with what lies in it, and a job's folder around MODEL_DIR."""
     shm_bytes: int = 64 * 1024 * 1024
     own_proc: bool = True
     """Whether a /proc of the new pid namespace can be mounted; otherwise that of outside is shown."""

@@ -38,6 +38,13 @@ class Size(Protocol):
     def gpus(self) -> int: ...
 
 
+class Sized(Size, Protocol):
+    """What takes room on a machine."""
+
+    @property
+    def instance_type(self) -> str: ...
+
+
 Sizes = Callable[[str], Size]
 """Size of an InstanceType. Raises ValidationFailed for one that is not known."""
 Choose = Callable[[str], str | None]
@@ -287,8 +294,8 @@ def _taken_over(variant: Variant, live: Fleet | None) -> int:
 
 
 def check_fits(
-    more: Iterable[tuple[Variant, int]],
-    taken: Sequence[tuple[Variant, int]],
+    more: Iterable[tuple[Sized, int]],
+    taken: Sequence[tuple[Sized, int]],
     capacity: Capacity,
     usage: str = "endpoint usage",
 ) -> None:

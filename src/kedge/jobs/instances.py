@@ -7,12 +7,9 @@ from collections.abc import Sequence
 
 from kedge.compute.base import Engine, TaskSpec, TaskState, TaskStatus
 from kedge.errors import ResourceLimitExceeded
+from kedge.jobs.failing import JobFailed
 
 LOOK_S = 0.1
-
-
-class JobFailed(Exception):
-    """The job cannot go on; the message is its FailureReason."""
 
 
 class Instances:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from kedge.errors import ServiceError
-from kedge.jobs.instances import Instances, JobFailed
+from kedge.jobs.failing import JobFailed
+from kedge.jobs.gzipped import NotPacked, unpacked
+from kedge.jobs.instances import Instances
 from kedge.jobs.plan import Input, Plan
 from kedge.jobs.processing import Unprocessed
 from kedge.jobs.splitting import BadRecord, Batches, check_size, splitter
@@ -26,7 +27,6 @@ MARK = "kedge-transform-job"
 """Metadata of an output: which job has written it."""
 FIRST_PAUSE_S = 0.25
 BUSY_PAUSE_S = 0.1
-UNPACKED_BYTES = 4 * 1024 * 1024
 LARGEST_ANSWER_BYTES = 256 * 1024 * 1024
 
 
@@ -102,19 +102,10 @@ class Transform:
                 async for data in reader:
                     yield data
                 return
-            unpacking, begun = zlib.decompressobj(wbits=31), False
-            async for packed in reader:
-                left = packed
-                while left:
-                    begun = True
-                    yield unpacking.decompress(left, UNPACKED_BYTES)
-                    left = unpacking.unconsumed_tail
-                    if unpacking.eof:  # another member may follow
-                        left, unpacking, begun = unpacking.unused_data, zlib.decompressobj(wbits=31), False
-            if begun:
-                raise JobFailed(f"The input {uri} is compressed by gzip and cut off.")
-        except zlib.error as error:
-            raise JobFailed(f"The input {uri} is not compressed by gzip: {error}") from error
+            async for data in unpacked(reader):
+                yield data
+        except NotPacked as error:
+            raise JobFailed(f"The input {uri} is {error}") from error
         except (OSError, sqlite3.Error) as error:
             raise JobFailed(f"The input {uri} cannot be read: {error}") from error
         finally:

@@ -58,6 +58,9 @@ def destination(task_id: str, labels: Mapping[str, str]) -> tuple[str, str] | No
         return names.endpoint_group(labels["endpoint"]), names.instance_stream(labels["variant"], task_id)
     if "transform_job" in labels:
         return names.TRANSFORM_GROUP, names.job_stream(labels["transform_job"], task_id)
+    for label, group in names.JOB_GROUPS.items():
+        if label in labels:
+            return group, labels["stream"]
     return None
 
 

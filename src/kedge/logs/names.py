@@ -16,6 +16,11 @@ def instance_stream(variant: str, instance: str) -> str:
 
 
 TRANSFORM_GROUP = "/aws/sagemaker/TransformJobs"
+JOB_GROUPS = {
+    "processing_job": "/aws/sagemaker/ProcessingJobs",
+    "training_job": "/aws/sagemaker/TrainingJobs",
+}
+"""By the label of a job's task; its label "stream" names the stream."""
 
 
 def job_stream(job: str, instance: str) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kedge.compute.used import PERIOD_S, Sample, Used
+from kedge.logs import names
 from kedge.metrics.series import Datum, Metric, Summary, metric
 from kedge.metrics.sketch import Sketch
 from kedge.serving import meter
@@ -219,6 +220,8 @@ def instances(sample: Sample) -> Iterator[Datum]:
             namespace, told_by = INSTANCE_NAMESPACE, [by_name, (*by_name, ("InstanceId", each.task))]
         elif "transform_job" in labels:
             namespace, told_by = JOB_NAMESPACE, [(("Host", f"{labels['transform_job']}/{each.task}"),)]
+        elif label := next((each for each in names.JOB_GROUPS if each in labels), ""):
+            namespace, told_by = names.JOB_GROUPS[label], [(("Host", f"{labels[label]}/algo-1"),)]
         else:
             continue
         values = {"CPUUtilization": 100 * each.cores, "DiskUtilization": 100 * sample.disk_share}

@@ -207,7 +207,7 @@ def _become(spec: WorkerSpec, connection: int, status: int, parent: int, mask: s
         _leave_behind(spec, connection, status, parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         entrance = Entrance(socket.socket(fileno=_CONNECTION), lambda: None)
-        code = worker.serve_model(spec, Status(spec, _STATUS), lambda: entrance)
+        code = worker.serve_model(spec, Status(spec.state_file, _STATUS), lambda: entrance)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:  # noqa: BLE001 (the last frame: it goes to the output, which ends up in FailureReason)

@@ -79,7 +79,7 @@ def run(spec: WorkerSpec, status_fd: int) -> int:
     Call it in the main thread of a process of its own: it takes over the environment, the signals and the current
     directory. Standard output and error are taken as they are.
     """
-    status = Status(spec, status_fd)
+    status = Status(spec.state_file, status_fd)
     if spec.containers:
         # Imported here: an instance with one model needs neither this nor asyncio.
         from kedge.serving import composition

@@ -196,11 +196,12 @@ def _unlink_own(path: Path, identity: tuple[int, int]) -> None:
 class Status:
     """Tells the supervisor that is there, by the pipe, and the one that comes later, by the file."""
 
-    def __init__(self, spec: WorkerSpec, fd: int) -> None:
+    def __init__(self, state_file: str, fd: int) -> None:
+        """state_file: "" for a process that only its parent watches."""
         os.set_inheritable(fd, False)
         self._fd = fd
         self._identity = identity_of(fd)
-        self._file = Path(spec.state_file) if spec.state_file else None
+        self._file = Path(state_file) if state_file else None
         self._state: Mapping[str, Any] = {}
         self._unsent = self._next = b""
         self._telling = threading.Lock()
