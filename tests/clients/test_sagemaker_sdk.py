@@ -6,12 +6,16 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "what", ["sklearn", "plain", "folder", "xgboost", "multi", "pipeline", "registry", "asynchronous", "batch"]
+    "what",
+    [
+        *("sklearn", "plain", "folder", "xgboost", "multi", "pipeline", "registry", "asynchronous", "batch"),
+        *("processing", "training"),
+    ],
 )
 def test_sdk_2(machine, artifacts, what):
     machine.program("sagemaker-2", "sdk2", what, artifacts)
 
 
-@pytest.mark.parametrize("what", ["core", "builder"])
+@pytest.mark.parametrize("what", ["core", "builder", "processing", "trainer"])
 def test_sdk_3(machine, artifacts, what):
     machine.program("sagemaker-3", "sdk3", what, artifacts)

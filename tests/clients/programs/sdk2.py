@@ -3,17 +3,20 @@
 import json
 import os
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy
 import sagemaker
 from sagemaker.async_inference import AsyncInferenceConfig, WaiterConfig
 from sagemaker.deserializers import CSVDeserializer, JSONDeserializer, StringDeserializer
-from sagemaker.exceptions import AsyncInferenceModelError
+from sagemaker.exceptions import AsyncInferenceModelError, UnexpectedStatusException
 from sagemaker.multidatamodel import MultiDataModel
 from sagemaker.pipeline import PipelineModel
+from sagemaker.processing import ProcessingInput, ProcessingOutput, Processor
 from sagemaker.serializers import CSVSerializer, JSONSerializer
-from sagemaker.sklearn import SKLearnModel
+from sagemaker.sklearn import SKLearn, SKLearnModel
+from sagemaker.sklearn.processing import SKLearnProcessor
 from sagemaker.xgboost import XGBoostModel
 
 FILES = Path(sys.argv[2])
@@ -260,7 +263,78 @@ def batch():
     transformer.delete_model()
 
 
+def processing():
+    """A script of the scikit-learn image; the SDK waits for its end and shows its log. Then one that fails."""
+    place = f"s3://{bucket}/sdk2/{scheme}/processed"
+    given = session.upload_string_as_file_body("1,2,3", bucket, f"sdk2/{scheme}/processing/in/rows.csv")
+    script = Path("sums.py")
+    script.write_text(
+        "import sys\n"
+        "rows = open('/opt/ml/processing/in/rows.csv').read()\n"
+        "print('summing', rows, flush=True)\n"
+        "open('/opt/ml/processing/out/sum.txt', 'w').write(str(int(sys.argv[2]) * sum(map(int, rows.split(',')))))\n"
+    )
+    processor = SKLearnProcessor("1.2-1", ROLE, 1, "ml.m5.large", sagemaker_session=session)
+    processor.run(
+        code=str(script),
+        inputs=[ProcessingInput(source=given, destination="/opt/ml/processing/in", input_name="in")],
+        outputs=[ProcessingOutput(source="/opt/ml/processing/out", destination=place, output_name="out")],
+        arguments=["--times", "2"],
+        wait=True,
+        logs=True,
+    )
+    assert session.read_s3_file(bucket, f"sdk2/{scheme}/processed/sum.txt") == "12"
+    described = processor.latest_job.describe()
+    assert described["ProcessingJobStatus"] == "Completed", described
+    image = sagemaker.image_uris.retrieve("sklearn", session.boto_region_name, version="1.2-1")
+    plain = Processor(
+        ROLE, image, 1, "ml.m5.large", ["python3", "-c", "raise SystemExit(7)"], sagemaker_session=session
+    )
+    failed = ""
+    try:
+        plain.run(wait=True, logs=True)
+    except UnexpectedStatusException as error:
+        failed = str(error)
+    assert "exit code: 7" in failed, failed
+
+
+def training():
+    """An estimator in script mode, whose model is then in its archive, and whose last metric is known."""
+    script = Path("train.py")
+    script.write_text(
+        "import argparse, os, pathlib\n"
+        "parser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--depth', type=int)\n"
+        "depth = parser.parse_args().depth\n"
+        "rows = pathlib.Path(os.environ['SM_CHANNEL_TRAIN'], 'rows.csv').read_text()\n"
+        "print('loss=0.5', flush=True)\n"
+        "pathlib.Path(os.environ['SM_MODEL_DIR'], 'model.txt').write_text(rows * depth)\n"
+    )
+    given = session.upload_string_as_file_body("1,2;", bucket, f"sdk2/{scheme}/training/in/rows.csv")
+    estimator = SKLearn(
+        entry_point=str(script),
+        framework_version="1.2-1",
+        role=ROLE,
+        instance_type="ml.m5.large",
+        instance_count=1,
+        hyperparameters={"depth": 2},
+        metric_definitions=[{"Name": "loss", "Regex": "loss=([0-9.]+)"}],
+        output_path=f"s3://{bucket}/sdk2/{scheme}/trained",
+        sagemaker_session=session,
+    )
+    estimator.fit({"train": given}, logs="All")
+    described = session.describe_training_job(estimator.latest_training_job.name)
+    assert described["FinalMetricDataList"][0]["Value"] == 0.5, described
+    session.download_data(".", bucket, estimator.model_data.removeprefix(f"s3://{bucket}/"))
+    with tarfile.open("model.tar.gz") as archive:
+        assert archive.extractfile("model.txt").read() == b"1,2;1,2;"
+
+
 SCENARIOS = {
-    each.__name__: each for each in (sklearn, plain, folder, xgboost, multi, pipeline, registry, asynchronous, batch)
+    each.__name__: each
+    for each in (
+        *(sklearn, plain, folder, xgboost, multi, pipeline, registry, asynchronous, batch),
+        *(processing, training),
+    )
 }
 SCENARIOS[sys.argv[1]]()

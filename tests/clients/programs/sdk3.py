@@ -106,5 +106,66 @@ def builder():
     model.delete()
 
 
-SCENARIOS = {each.__name__: each for each in (core, builder)}
+def processing():
+    """A script whose end the SDK waits for, with its log."""
+    from sagemaker.core.processing import ScriptProcessor
+    from sagemaker.core.shapes import ProcessingInput, ProcessingOutput, ProcessingS3Input, ProcessingS3Output
+
+    key = f"sdk3-processed-{scheme}"
+    given = session.upload_string_as_file_body("1,2,3", bucket, f"{key}/in/rows.csv")
+    script = Path("sums.py")
+    script.write_text(
+        "rows = open('/opt/ml/processing/in/rows.csv').read()\n"
+        "print('summing', rows, flush=True)\n"
+        "open('/opt/ml/processing/out/sum.txt', 'w').write(str(sum(map(int, rows.split(',')))))\n"
+    )
+    processor = ScriptProcessor(ROLE, IMAGE, ["python3"], 1, "ml.m5.large", sagemaker_session=session)
+    source = ProcessingS3Input(
+        s3_uri=given, local_path="/opt/ml/processing/in", s3_data_type="S3Prefix", s3_input_mode="File"
+    )
+    target = ProcessingS3Output(
+        s3_uri=f"s3://{bucket}/{key}/out", local_path="/opt/ml/processing/out", s3_upload_mode="EndOfJob"
+    )
+    processor.run(
+        code=str(script),
+        inputs=[ProcessingInput(input_name="in", s3_input=source)],
+        outputs=[ProcessingOutput(output_name="out", s3_output=target)],
+        wait=True,
+        logs=True,
+    )
+    assert session.read_s3_file(bucket, f"{key}/out/sum.txt") == "6"
+
+
+def trainer():
+    """ModelTrainer brings its own shell scripts, which start the script with its SM_ variables."""
+    from sagemaker.core.training.configs import Compute, InputData, SourceCode
+    from sagemaker.train import ModelTrainer
+
+    key = f"sdk3-trained-{scheme}"
+    given = session.upload_string_as_file_body("1,2;", bucket, f"{key}/in/rows.csv")
+    folder = Path("source")
+    folder.mkdir()
+    (folder / "train.py").write_text(
+        "import argparse, os, pathlib\n"
+        "parser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--depth', type=int)\n"
+        "depth = parser.parse_known_args()[0].depth\n"
+        "rows = pathlib.Path('/opt/ml/input/data/train/rows.csv').read_text()\n"
+        "pathlib.Path('/opt/ml/model/model.txt').write_text(rows * depth)\n"
+    )
+    model_trainer = ModelTrainer(
+        training_image=IMAGE,
+        source_code=SourceCode(source_dir=str(folder), entry_script="train.py"),
+        compute=Compute(instance_type="ml.m5.large", instance_count=1),
+        hyperparameters={"depth": 2},
+        base_job_name="trainer",
+        role=ROLE,
+        sagemaker_session=session,
+    )
+    model_trainer.train(input_data_config=[InputData(channel_name="train", data_source=given)], wait=True, logs=True)
+    listed = session.sagemaker_client.list_training_jobs(NameContains="trainer", StatusEquals="Completed")
+    assert len(listed["TrainingJobSummaries"]) == 1, listed
+
+
+SCENARIOS = {each.__name__: each for each in (core, builder, processing, trainer)}
 SCENARIOS[sys.argv[1]]()
