@@ -1,7 +1,7 @@
 """Policies that AWS itself offers, arn:aws:iam::aws:policy/NAME, for the services that exist here. PURE.
 
-The documents are our own: they have the effect of AWS's for these services, and say nothing of others. A policy that is
-not listed does not exist, so that nobody attaches one that would do nothing.
+The documents are our own: they have the effect of AWS's for these services, and say nearly nothing of others. A policy
+that is not listed does not exist, so that nobody attaches one that would do nothing.
 """
 
 from __future__ import annotations
@@ -61,6 +61,12 @@ _EVERY_READ = " ".join(
 
 _SAGEMAKER_FULL: _Statements = (
     _allow("sagemaker:*"),
+    # There is no EC2 here, but the SDK's trainers refuse a role that has no right to these.
+    _allow(
+        """ec2:CreateNetworkInterface ec2:CreateNetworkInterfacePermission ec2:DeleteNetworkInterface
+        ec2:DeleteNetworkInterfacePermission ec2:DescribeDhcpOptions ec2:DescribeNetworkInterfaces
+        ec2:DescribeSecurityGroups ec2:DescribeSubnets ec2:DescribeVpcs"""
+    ),
     _allow(
         """s3:GetObject s3:PutObject s3:DeleteObject s3:AbortMultipartUpload s3:GetObjectAcl s3:PutObjectAcl
         s3:GetBucketAcl""",
