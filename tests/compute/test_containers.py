@@ -110,3 +110,15 @@ def test_variables_that_no_line_can_hold_go_another_way():
     text, rest = containers.lines({"A": "b c", "B": "1\n2", "C": " x", "D": '"q"', "E": ""})
     assert text == "A=b c\nE=\n"
     assert rest == {"B": "1\n2", "C": " x", "D": '"q"'}
+
+
+@pytest.mark.parametrize("engine", [PODMAN, DOCKER])
+def test_a_job_runs_what_it_says_and_may_change_its_folder(engine: Engine):
+    own = {"writable": {"/opt/ml": "/data/jobs/1/ml"}, "entrypoint": ("python3", "a.py"), "arguments": ("--b", "1")}
+    words = containers.create(engine, Run(**{**vars(RUN), **own}))
+    assert "type=bind,source=/data/jobs/1/ml,destination=/opt/ml" in words
+    assert words[words.index("--entrypoint") + 1] == "python3"
+    assert words[words.index(RUN.image) :] == [RUN.image, "a.py", "--b", "1"]
+    bare = containers.create(engine, Run(**{**vars(RUN), "arguments": ("train",)}))
+    assert "--entrypoint" not in bare
+    assert bare[-2:] == [RUN.image, "train"]
