@@ -1,0 +1,110 @@
+"""The data quality job: reads the data set, profiles it, and suggests a baseline or judges by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from kedge.monitoring import constraints as constraints_file
+from kedge.monitoring import feature_metrics, statistics_file, violations
+from kedge.monitoring.container import Container, JobFailed
+from kedge.monitoring.profile import Profile
+from kedge.monitoring.profiling import profiled
+from kedge.monitoring.reading import source as sources
+from kedge.monitoring.reading.fetching import Fetcher
+from kedge.monitoring.reading.pieces import Notes, Unreadable
+from kedge.monitoring.reading.scripts import ScriptFailed, postprocess
+from kedge.monitoring.report import report
+from kedge.monitoring.statistics_file import BadFile
+
+STATISTICS, CONSTRAINTS, VIOLATIONS = "statistics.json", "constraints.json", "constraint_violations.json"
+REPORT = "data_quality_report.json"
+"""Ours, beside AWS's: what was left out while reading, kinds of values, distances with and without chance."""
+
+
+def run(container: Container) -> str:
+    """What the job says at its end. Raises JobFailed, whose text is the reason."""
+    try:
+        return _run(container)
+    except (Unreadable, ScriptFailed, BadFile) as error:
+        raise JobFailed(str(error)) from None
+
+
+def _run(container: Container) -> str:
+    environment = container.environment
+    constraints, baseline = _baseline(container)
+    notes = Notes()
+    profile = _profile(container, list(constraints.features) if constraints else None, notes)
+    suggested = constraints_file.suggested(
+        profile, environment.get("categorical_drift_method") or constraints_file.L_INFINITY
+    )
+    container.write(STATISTICS, statistics_file.statistics(profile))
+    container.write(CONSTRAINTS, suggested)
+    judgement = violations.Judgement()
+    if constraints:
+        judgement = violations.judged(profile, constraints, baseline)
+        container.write(VIOLATIONS, {"violations": [each._asdict() for each in judgement.violations]})
+    container.write(REPORT, report(profile, judgement, notes))
+    if environment.get("publish_cloudwatch_metrics") == "Enabled":
+        at = environment.get("metric_time") or environment.get("start_time") or container.now()
+        lines = feature_metrics.metrics(profile, judgement, constraints, environment, at)
+        container.write_metrics(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+    script = container.path("post_analytics_processor_script")
+    if script:
+        postprocess(script)
+    return outcome(len(judgement.violations))
+
+
+def outcome(violated: int) -> str:
+    """The text that AWS's job ends with, by which a schedule's execution gets its status."""
+    if violated:
+        return f"CompletedWithViolations: Job completed successfully with {violated} violations."
+    return "Completed: Job completed successfully with no violations."
+
+
+def _profile(container: Container, names: list[str] | None, notes: Notes) -> Profile:
+    environment = container.environment
+    source = sources.Source(
+        path=container.needed("dataset_source"),
+        format=sources.format_of(environment.get("dataset_format") or "{}"),
+        names=names,
+        script=container.path("record_preprocessor_script"),
+        start=environment.get("start_time", ""),
+        end=environment.get("end_time", ""),
+    )
+    with Fetcher() as fetch:
+        profile = profiled(sources.pieces(source, notes, fetch))
+    container.say(f"Read {profile.rows} rows of {len(profile.columns)} columns; left out {notes.left_out}.")
+    for reason, rows in notes.reasons.items():
+        container.say(f"Left out {rows}: {reason}")
+    if not profile.rows:
+        why = (
+            f"{notes.left_out} records were left out: {notes.told()}"
+            if notes.left_out
+            else f"{source.path} holds no rows"
+        )
+        raise JobFailed(f"Job inputs had no data: {why}.")
+    return profile
+
+
+def _baseline(container: Container) -> tuple[constraints_file.Constraints | None, statistics_file.Statistics | None]:
+    """Without constraints the job suggests them."""
+    constraints, baseline = container.path("baseline_constraints"), container.path("baseline_statistics")
+    return (
+        constraints_file.read(_json(constraints)) if constraints else None,
+        statistics_file.read(_json(baseline)) if baseline else None,
+    )
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    if path.is_dir():  # a job's input is a folder, of the one file
+        files = sorted(path.glob("*.json"))
+        path = files[0] if len(files) == 1 else path
+    try:
+        found: Mapping[str, Any] = orjson.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadFile(f"The baseline {path.name} cannot be read: {error}") from None
+    return found

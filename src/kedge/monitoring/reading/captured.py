@@ -1,0 +1,190 @@
+"""Captured records: one JSON object a line, each with the input and the answer of one request, of one row or of many.
+
+What both sides hold is joined row by row, the answer's columns first, whatever the two content types are. Where both
+are CSV the rows are joined as text and read at CSV's speed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from kedge.monitoring.reading import rows
+from kedge.monitoring.reading.csv_table import Table
+from kedge.monitoring.reading.csv_text import positional
+from kedge.monitoring.reading.flattening import Row, joined, rows_within
+from kedge.monitoring.reading.pieces import PIECE_BYTES, Notes, Piece
+
+INPUT = "endpointInput"
+OUTPUTS = ("endpointOutput", "batchTransformOutput")
+BOTH = (INPUT, OUTPUTS[0])
+
+_CSV_TYPES = ("text/csv", "text/x-csv", "application/csv")
+_LINES_TYPES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson", "application/jsonl")
+
+
+class Odd(Exception):
+    """Why a record is left out."""
+
+
+@dataclass
+class Reader:
+    """One a job. sides: which of `captureData` there are to be read; names: of the baseline's columns, in order.
+
+    start, end: inferenceTime, as text; a record from another time is none of this window's.
+    """
+
+    notes: Notes
+    sides: Sequence[str] = BOTH
+    names: Sequence[str] | None = None
+    start: str = ""
+    end: str = ""
+    _texts: dict[int, bytearray] = field(default_factory=dict)
+    """Number of fields to joined rows of CSV."""
+    _tables: dict[int, Table] = field(default_factory=dict)
+    _rows: list[Row] = field(default_factory=list)
+
+    def read(self, lines: Iterable[bytes], file: str) -> Iterator[Piece]:
+        for number, line in enumerate(lines, 1):
+            if len(line) < 3 and not line.strip():
+                continue
+            try:
+                self._add(parsed(line))
+            except Odd as odd:
+                self.notes.leave_out(f"{odd} (first in {file}, line {number})" if not self.notes.left_out else str(odd))
+            if number % 256 == 0:
+                yield from self._full(file)
+
+    def rest(self) -> Iterator[Piece]:
+        """After the last file."""
+        for width in sorted(self._texts):
+            yield self._table(width, "captured CSV")
+        self._texts = {}
+        if self._rows:
+            yield from rows.pieces(self._rows, self.names)
+            self._rows = []
+
+    def _full(self, file: str) -> Iterator[Piece]:
+        for width, text in list(self._texts.items()):
+            if len(text) > PIECE_BYTES:
+                yield self._table(width, file)
+                del self._texts[width]
+        if len(self._rows) >= rows.PIECE_ROWS:
+            yield from rows.pieces(self._rows, self.names)
+            self._rows = []
+
+    def _table(self, width: int, file: str) -> Piece:
+        table = self._tables.get(width)
+        if table is None:
+            table = self._tables[width] = Table(positional(width, self.names), self.notes)
+        return table.piece(bytes(self._texts[width]), file)
+
+    def _add(self, record: Any) -> None:
+        if record.__class__ is not dict or record.get("captureData").__class__ is not dict:
+            raise Odd("A line is no captured record: it has no captureData")
+        if (self.start or self.end) and not is_within(record, self.start, self.end):
+            return
+        data = record["captureData"]
+        given = data.get(INPUT) if INPUT in self.sides else None
+        answer = None
+        for side in OUTPUTS:
+            if side in self.sides and side in data:
+                answer = data[side]
+        if given is None and answer is None:
+            raise Odd(f"A record holds none of {', '.join(self.sides)}")
+        texts = [self._csv_of(side) for side in (answer, given) if side is not None]
+        if all(text is not None for text in texts):
+            self._add_csv([text for text in texts if text is not None])
+        else:
+            self._add_rows(answer, given)
+
+    def _csv_of(self, side: Any) -> str | None:
+        """Its text, if it is CSV of one plain line."""
+        if side.__class__ is not dict or side.get("encoding") != "CSV":
+            return None
+        text = side.get("data")
+        if text.__class__ is not str:
+            raise Odd("The data of a record is no text")
+        text = text.rstrip("\r\n")
+        return None if "\n" in text or '"' in text or not text else text
+
+    def _add_csv(self, texts: list[str]) -> None:
+        line = ",".join(texts)
+        width = line.count(",")
+        held = self._texts.get(width + 1)
+        if held is None:
+            held = self._texts[width + 1] = bytearray()
+        held += line.encode()
+        held += b"\n"
+
+    def _add_rows(self, answer: Any, given: Any) -> None:
+        inputs = sides_rows(given) if given is not None else None
+        outputs = sides_rows(answer, len(inputs) if inputs else None) if answer is not None else None
+        if inputs is None or outputs is None:
+            self._rows.extend(outputs if inputs is None else inputs)  # type: ignore[arg-type]
+            return
+        if len(inputs) != len(outputs):
+            # A JSON input may be one row that holds a list of as many items as the answer has.
+            inputs = sides_rows(given, len(outputs))
+        if len(inputs) != len(outputs):
+            raise Odd(f"A record has {len(inputs)} rows of input and {len(outputs)} of output")
+        self._rows.extend(map(joined, outputs, inputs))
+
+
+def is_within(record: dict[str, Any], start: str, end: str) -> bool:
+    """Whether its time, if it has one, is from start on and before end; each may be empty."""
+    meta = record.get("eventMetadata")
+    at = str(meta.get("inferenceTime", "")) if isinstance(meta, dict) else ""
+    return not at or (at >= start and (not end or at < end))
+
+
+def parsed(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        try:
+            return json.loads(line)  # it knows NaN and Infinity, as Python writes them
+        except ValueError:
+            raise Odd(f"A line is no JSON: {error}") from None
+
+
+def sides_rows(side: Any, expected: int | None = None) -> list[Row]:
+    if side.__class__ is not dict or side.get("data").__class__ is not str:
+        raise Odd("The data of a record is no text")
+    data, encoding = side["data"], side.get("encoding")
+    mime = str(side.get("observedContentType", "")).partition(";")[0].strip().lower()
+    if encoding == "BASE64":
+        try:
+            data = base64.b64decode(data, validate=True).decode()
+        except (binascii.Error, ValueError):
+            raise Odd(f"Data of the content type {mime or 'unknown'} in BASE64 is no text in UTF-8") from None
+        if mime not in _CSV_TYPES and "json" not in mime:
+            raise Odd(
+                f"Data of the content type {mime or 'unknown'} is neither CSV nor JSON; a record preprocessor script "
+                "can read it"
+            )
+    if encoding == "CSV" or (encoding != "JSON" and mime in _CSV_TYPES):
+        return [
+            dict(enumerate(each or None for each in row)) for row in csv.reader(io.StringIO(data, newline="")) if row
+        ]
+    if mime in _LINES_TYPES:
+        return _lines(data)
+    try:
+        return rows_within(parsed(data.encode()), expected)
+    except Odd:
+        return _lines(data)
+
+
+def _lines(data: str) -> list[Row]:
+    found = [row for line in data.splitlines() if line.strip() for row in rows_within(parsed(line.encode()))]
+    if not found:
+        raise Odd("The data of a record is empty")
+    return found
