@@ -64,6 +64,7 @@ def doctor(data: Path | None, as_json: bool) -> None:
         _port(settings.host, settings.inference_port, "inference port", folder),
         _engine(settings.container_engine),
         _extra("postgresql", "psycopg", "the resource store is SQLite only"),
+        _extra("monitor", "polars", "monitoring jobs cannot read their data"),
         _extra("skops", "skops", "models in .skops files cannot be loaded"),
     ]
     if as_json:
