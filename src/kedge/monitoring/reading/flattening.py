@@ -67,7 +67,7 @@ def joined(output: Row, given: Row) -> Row:
         output = {
             (f"output.{key}" if isinstance(key, str) and key in given else key): each for key, each in output.items()
         }
-    before = sum(isinstance(key, int) for key in output)
+    before = sum(key.__class__ is int for key in output)
     if not before:
         return {**output, **given}
     return {**output, **{(key + before if isinstance(key, int) else key): each for key, each in given.items()}}
