@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from kedge.monitoring.aspects import Aspects, aspects
 from kedge.monitoring.cells import Cells, Floats, blocks, categorical, numeric
-from kedge.monitoring.usual import Blocks, Usual, usual
+from kedge.monitoring.usual import Blocks, Usual, season_of, usual
 
 HOUR_S = 3600.0
 _LEAST_HOURS = 20
@@ -66,5 +66,6 @@ def learned(cells: Cells, counts: Floats, starts_s: Floats | None = None) -> Col
     else:
         found = Blocks(rows, means, np.floor(starts_s / HOUR_S).astype(np.int64), starts_s / HOUR_S + 0.5, 0.0)
     each = zip(asked.variances, asked.kurtoses, strict=True)
-    known = tuple(usual(found, place, float(var), float(kurtosis)) for place, (var, kurtosis) in enumerate(each))
+    season = season_of(found, asked.variances)
+    known = tuple(usual(found, place, float(var), float(kurt), season) for place, (var, kurt) in enumerate(each))
     return Column(cells, whole, asked, known, found.block_rows)

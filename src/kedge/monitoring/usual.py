@@ -84,8 +84,23 @@ class Usual:
         return self.excess[scale] * fewer, self.freedom[scale]
 
 
-def usual(blocks: Blocks, aspect: int, variance: float, kurtosis: float) -> Usual:
-    """variance, kurtosis: of one row's score; the latter beyond a normal one's."""
+def season_of(blocks: Blocks, variances: Floats) -> str:
+    """Of a column: the widest that any of its aspects asks for, as what moves one moves the others, if less plainly."""
+    found = ""
+    for aspect, variance in enumerate(variances):
+        rows = blocks.rows[:, aspect]
+        held = rows > 0
+        if blocks.hours is None or not held.any() or not variance:
+            continue
+        hours = blocks.hours[held]
+        season = _season(blocks.means[held, aspect], rows[held], hours, float(variance))
+        if columns(season, hours[:1]).shape[1] > columns(found, hours[:1]).shape[1]:
+            found = season
+    return found
+
+
+def usual(blocks: Blocks, aspect: int, variance: float, kurtosis: float, season: str) -> Usual:
+    """variance, kurtosis: of one row's score; the latter beyond a normal one's. season: the column's."""
     rows, means = blocks.rows[:, aspect], blocks.means[:, aspect]
     held = rows > 0
     rows, means, places = rows[held], means[held], blocks.places[held]
@@ -93,7 +108,6 @@ def usual(blocks: Blocks, aspect: int, variance: float, kurtosis: float) -> Usua
     total = float(rows.sum())
     if not total or not variance:
         return Usual(variance, total)
-    season = _season(means, rows, hours, variance)
     design = columns(season, hours) if season and hours is not None else np.ones((len(rows), 1))
     coefficients, inverse = _fit(design, means, rows)
     left = means - design @ coefficients
