@@ -29,7 +29,7 @@ DAY_H, WEEK_H = 24.0, 168.0
 LEAST_DAYS = 2
 """Of a season: before that, an hour that differs has been seen once."""
 _LEAST_GROUPS = 10
-_SEASON_AT, _EXCESS_AT = 0.002, 0.003
+_SEASON_AT, _EXCESS_AT = 0.002, 0.001
 """Significance from which a season is taken out, and from which runs are said to vary more than their rows."""
 _MOST_FREEDOM = 30.0
 """What makes the excess need not be normal: with more degrees than these its tail would be trusted too far out. They
