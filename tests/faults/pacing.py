@@ -28,7 +28,7 @@ class Answered:
 
 @dataclass
 class Paced:
-    """They are sent on a loop and in a thread of their own, from `with` to the end of it."""
+    """They are sent on a loop and in a thread of their own, from before `with`, which begins with the first answer."""
 
     server: Server
     endpoint: str
@@ -41,6 +41,9 @@ class Paced:
         self._ending = False
         self._thread = threading.Thread(target=lambda: asyncio.run(self._send()))
         self._thread.start()
+        until_s = time.monotonic() + ANSWERED_IN_S
+        while not self.answers and self._thread.is_alive() and time.monotonic() < until_s:
+            time.sleep(0.005)
         return self
 
     def __exit__(self, *_: object) -> None:
