@@ -14,6 +14,7 @@ from kedge.autoscaling import asking
 from kedge.clock import HandClock
 from kedge.events.delivery import FAILED, KEEP_FAILED, MOST_ATTEMPTS, Deliveries, prune_failed
 from kedge.events.records import QUEUE, Action, Outcome, write
+from kedge.loop import REST_S
 from kedge.store.lease import Lease
 from kedge.store.store import Author, Scope, Store
 from kedge.store.transaction import Transaction
@@ -202,6 +203,6 @@ def test_without_the_lease_nothing_is_done(world: World) -> None:
 
 
 def test_it_says_when_it_is_due_again(world: World) -> None:
-    assert world.step() == 5.0
+    assert world.step() == REST_S
     world.ask("arn:aws:broken:us-east-1:000000000000:x")
     assert world.step() == 1.0
