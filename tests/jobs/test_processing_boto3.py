@@ -210,3 +210,24 @@ def test_they_are_seen_by_the_command(jobs: Programs):
     assert "no such column" in found["reason"]
     table = subprocess.run([*command[:4], *command[5:]], capture_output=True, check=True, timeout=60).stdout.decode()
     assert "seen-by-command" in table
+
+
+def test_the_analyzer_of_the_monitors_is_run_by_its_images_name(jobs: Programs):
+    """As the SDK's suggest_baseline asks for it."""
+    jobs.put("baseline/rows.csv", "a,b\n" + "".join(f"{n},{n % 3}\n" for n in range(200)))
+    image = "156813124566.dkr.ecr.us-east-1.amazonaws.com/sagemaker-model-monitor-analyzer"
+    name, source = "baseline_dataset_input", "/opt/ml/processing/input/baseline_dataset_input"
+    outputs = [jobs.output("output", "baselined")]
+    request = jobs.processing("baseline", inputs=[jobs.input(f"input/{name}", jobs.uri("baseline/"))], outputs=outputs)
+    request["AppSpecification"] = {"ImageUri": image}
+    request["Environment"] = {
+        "output_path": "/opt/ml/processing/output",
+        "publish_cloudwatch_metrics": "Disabled",
+        "dataset_format": json.dumps({"csv": {"header": True, "output_columns_position": "START"}}),
+        "dataset_source": source,
+    }
+    jobs.sagemaker.create_processing_job(**request)
+    found = jobs.processed("baseline")
+    assert found["ProcessingJobStatus"] == "Completed", found["FailureReason"]
+    assert json.loads(jobs.get("baselined/statistics.json"))["dataset"]["item_count"] == 200
+    assert [each["name"] for each in json.loads(jobs.get("baselined/constraints.json"))["features"]] == ["a", "b"]
