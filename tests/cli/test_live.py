@@ -78,6 +78,9 @@ def test_from_a_file_to_an_answer_and_back_to_nothing(kedge: Kedge, model_file: 
     (tmp_path / "labels").write_text('a,0\n\n{"InferenceId": "b", "Label": {"grower": 2}}\n')
     told = json.loads(run(kedge, "label", "wine", "--file", str(tmp_path / "labels"), "--json").stdout)
     assert (told["Labels"], told["S3Uri"].endswith("/kedge/labels/wine")) == (2, True)
+    (tmp_path / "labels").write_text("".join(f"{number},{'x' * 300}\n" for number in range(1001)))
+    told = json.loads(run(kedge, "label", "wine", "--file", str(tmp_path / "labels"), "--json").stdout)
+    assert told["Labels"] == 1001, "more than one call takes, by number and by size"
     (tmp_path / "labels").write_text("a,0\nb\n")
     assert "Line 2 of" in run(kedge, "label", "wine", "--file", str(tmp_path / "labels"), code=1).stderr
     assert "INFERENCE_ID and LABEL, or --file" in run(kedge, "label", "wine", "a", code=2).stderr

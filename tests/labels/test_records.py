@@ -63,6 +63,7 @@ def test_many_at_once():
         (body(Labels={"a": 1}), "an array of 1 to 1000"),
         (body(Labels=[{"InferenceId": "a", "Label": 1}, 7]), r"Labels\[1\] has to have"),
         (body(InferenceId="a", Label="x" * 100_000), "longer than 65,536 bytes"),
+        (body(Labels=[{"InferenceId": "a", "Label": "x" * 50_000}] * 6), "at most 262,144 are taken"),
     ],
 )
 def test_what_is_refused(given: bytes, said: str):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import click
 from kedge.cli.failures import Failed
 from kedge.cli.lifecycle import data_option, json_option
 from kedge.cli.server import find
-from kedge.labels.records import MOST_LABELS
+from kedge.labels.records import MOST_BYTES, MOST_LABELS
 from kedge.labels.taking import PATH
 
 
@@ -38,9 +37,9 @@ def label(
         raise click.UsageError("Give INFERENCE_ID and LABEL, or --file FILE.")
     server = find(data)
     told = 0
-    given = iter([{"InferenceId": inference_id, "Label": label}]) if file is None else _read(file)
+    given = [{"InferenceId": inference_id, "Label": label}] if file is None else _read(file)
     found: dict[str, Any] = {}
-    while labels := list(islice(given, MOST_LABELS)):
+    for labels in _batches(given):
         found = server.ask("PUT", PATH, body={"EndpointName": name, "Labels": labels})
         told += found["Labels"]
     if not found:
@@ -51,6 +50,21 @@ def label(
     click.echo(
         f"{told:,} label{'' if told == 1 else 's'} of {found['EndpointName']} kept; within seconds in {found['S3Uri']}."
     )
+
+
+def _batches(given: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """As many labels as one call takes, each."""
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for each in given:
+        length = len(json.dumps(each))
+        if batch and (len(batch) == MOST_LABELS or size + length > MOST_BYTES // 2):
+            yield batch
+            batch, size = [], 0
+        batch.append(each)
+        size += length
+    if batch:
+        yield batch
 
 
 def _read(file: Path) -> Iterator[dict[str, Any]]:

@@ -23,6 +23,8 @@ MOST_LABELS = 1000
 LONGEST_ID = 64
 """Of an InferenceId, as InvokeEndpoint takes it."""
 LONGEST_LABEL_BYTES = 64 * 1024
+MOST_BYTES = 256 * 1024
+"""Of one call: some thousand calls are in memory when they are filed."""
 
 FORM = (
     '{"EndpointName": NAME, "InferenceId": ID, "Label": LABEL}, or with "Labels": [{"InferenceId": ..., "Label": ...}]'
@@ -38,6 +40,10 @@ class Label(NamedTuple):
 
 def read(body: bytes) -> tuple[str, list[Label]]:
     """(endpoint, labels) of a request. Raises ValidationFailed."""
+    if len(body) > MOST_BYTES:
+        raise ValidationFailed(
+            f"The body has {len(body):,} bytes; at most {MOST_BYTES:,} are taken: tell fewer labels."
+        )
     try:
         given = json.loads(body)
     except (ValueError, RecursionError):
