@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 REST_S = 10.0
 """When a step whose work is done is due again: only what happened without a sign waits for it."""
+SHARED_REST_S = 5.0
+"""The same where other nodes commit to the store too, of which there is no sign."""
 
 
 class Signal:
@@ -47,6 +49,18 @@ class Signal:
         except TimeoutError:
             return False
         return True
+
+
+class Shareable(Protocol):
+    """What store/store.py offers."""
+
+    @property
+    def is_shared(self) -> bool: ...
+
+
+def rest_s(store: Shareable) -> float:
+    """For a step that a commit wakes."""
+    return SHARED_REST_S if store.is_shared else REST_S
 
 
 class Lease(Protocol):

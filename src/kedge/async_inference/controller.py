@@ -28,7 +28,7 @@ from kedge.errors import ServiceError
 from kedge.events.records import Action
 from kedge.logs import names
 from kedge.logs.platform import PlatformLog
-from kedge.loop import REST_S, Lease, Signal, with_lease
+from kedge.loop import Lease, Signal, rest_s, with_lease
 from kedge.metrics.series import Datum
 from kedge.metrics.store import MetricStore
 from kedge.objects.files import Objects
@@ -150,7 +150,7 @@ class Dispatcher:
                 self._gone.discard(uid)
         for uid in alive:
             waits |= await self._begin(self._queues[uid], ready, now)
-        return WAIT_S if waits or late else REST_S
+        return WAIT_S if waits or late else rest_s(self._store)
 
     def _load(self, now: datetime) -> tuple[list[Resource], list[Entry]]:
         late = self._store.overdue(QUEUE, now, ENDED_AT_ONCE)

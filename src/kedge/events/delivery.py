@@ -16,7 +16,7 @@ from kedge import arn
 from kedge.clock import Clock
 from kedge.errors import ServiceError, ServiceUnavailable
 from kedge.events.records import QUEUE, Action, Outcome, Told
-from kedge.loop import REST_S
+from kedge.loop import REST_S, rest_s
 from kedge.store.lease import Lease
 from kedge.store.records import LeaseLost, Resource, Scope
 from kedge.store.store import Author, Entry, Store
@@ -71,9 +71,10 @@ class Deliveries:
                     log.exception("action %s failed", entry.payload)
                     self._put_off(entry, error)
         following = self._store.next_due(QUEUE, self._clock.now())
+        rest = rest_s(self._store)
         if following is None:
-            return REST_S
-        return min(REST_S, max(0.0, (following - self._clock.now()).total_seconds()))
+            return rest
+        return min(rest, max(0.0, (following - self._clock.now()).total_seconds()))
 
     def _end(self, entry: Entry) -> None:
         action = Action.of(entry.body)

@@ -19,7 +19,7 @@ from kedge.endpoints.records import Status as EndpointStatus
 from kedge.errors import ConcurrentChange, ResourceLimitExceeded, ValidationFailed
 from kedge.inference_experiments import configs, course, validation
 from kedge.inference_experiments.records import KIND, Document, Status, stop_of, with_reason
-from kedge.loop import REST_S, Lease, with_lease
+from kedge.loop import Lease, rest_s, with_lease
 from kedge.store.store import Author, Resource, Store, Transaction
 from kedge.tags.attach import attach, read
 
@@ -40,7 +40,7 @@ class Controller:
 
     def _advance_all(self, held: tuple[str, int]) -> float:
         now_s = self._clock.now().timestamp()
-        due_s = [REST_S]
+        due_s = [rest_s(self._store)]
         for resource in self._store.list(None, KIND).items:
             status = Status(resource.status)
             if status.is_over:

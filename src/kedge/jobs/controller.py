@@ -20,7 +20,7 @@ from kedge.jobs.announcing import announce
 from kedge.jobs.failing import JobFailed
 from kedge.jobs.notes import Notes
 from kedge.jobs.records import Status
-from kedge.loop import REST_S, Lease, Signal, with_lease
+from kedge.loop import Lease, Signal, rest_s, with_lease
 from kedge.store.records import LeaseLost, Resource
 from kedge.store.store import Store
 
@@ -134,7 +134,7 @@ class JobController:
             await self._stop_others({id_ for each in going for id_ in self._works[each.kind].tasks(each)})
             for work in self._works.values():
                 await work.tidy(jobs)
-        return None if going else REST_S
+        return None if going else rest_s(self._store)
 
     async def _stop_others(self, wanted: Collection[str]) -> None:
         """What jobs ran that have ended."""

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kedge.clock import Clock
-from kedge.loop import REST_S, Signal
+from kedge.loop import REST_S, Signal, rest_s
 from kedge.store.lease import Lease
 from kedge.store.store import Author, Entry, LeaseLost, Resource, Store
 from kedge.topics import delivery_policy, message, records
@@ -102,8 +102,8 @@ class Courier:
                 self._serving[queue] = task
                 task.add_done_callback(self._served)
             waits = waits or not has_place
-        rest_s = SLOW_S if waits else REST_S
-        return rest_s if following is None else min(rest_s, max(0.0, (following - now).total_seconds()))
+        rest = SLOW_S if waits else rest_s(self._store)
+        return rest if following is None else min(rest, max(0.0, (following - now).total_seconds()))
 
     def _look(self, now: datetime) -> tuple[Sequence[str], datetime | None]:
         """(queues in which something is due, when the next entry is)."""
