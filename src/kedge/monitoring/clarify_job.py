@@ -20,7 +20,8 @@ from kedge.monitoring.clarify_data import DataSet
 from kedge.monitoring.container import JobFailed
 from kedge.monitoring.places import Places
 from kedge.monitoring.predicting import Invoke, Model, PredictionFailed
-from kedge.monitoring.quality_job import STRICT, VIOLATIONS, common, document, outcome
+from kedge.monitoring.program import outcome
+from kedge.monitoring.quality_job import STRICT, VIOLATIONS, common, document
 from kedge.monitoring.reading import source
 from kedge.monitoring.reading.fetching import Fetcher
 from kedge.monitoring.reading.pieces import Unreadable

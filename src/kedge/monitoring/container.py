@@ -42,13 +42,22 @@ class Container:
             raise JobFailed(f"The variable {variable} is not set.")
         return found
 
-    def write(self, name: str, document: Any) -> None:
-        """A file of the job's output, which appears whole."""
+    def output(self) -> Path:
+        """The folder of what the job leaves, which is there from now on."""
         folder = self._place(self.environment.get("output_path") or f"{ROOT}/processing/output")
         folder.mkdir(parents=True, exist_ok=True)
-        begun = folder / f".{name}"
-        begun.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
-        begun.replace(folder / name)
+        return folder
+
+    def write(self, name: str, document: Any) -> None:
+        self.write_bytes(name, orjson.dumps(document, option=orjson.OPT_INDENT_2))
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """A file of the output, which appears whole. name: may lie in a folder."""
+        file = self.output() / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        begun = file.with_name(f".{file.name}")
+        begun.write_bytes(content)
+        begun.replace(file)
 
     def write_metrics(self, lines: bytes) -> None:
         """lines: one JSON object each."""

@@ -14,6 +14,7 @@ from kedge.monitoring import feature_metrics, statistics_file, violations
 from kedge.monitoring.container import Container, JobFailed
 from kedge.monitoring.profile import Profile
 from kedge.monitoring.profiling import profiled
+from kedge.monitoring.program import outcome
 from kedge.monitoring.reading import source as sources
 from kedge.monitoring.reading.fetching import Fetcher
 from kedge.monitoring.reading.pieces import Notes, Unreadable
@@ -57,13 +58,6 @@ def _run(container: Container) -> str:
     if script:
         postprocess(script)
     return outcome(len(judgement.violations))
-
-
-def outcome(violated: int) -> str:
-    """The text that AWS's job ends with, by which a schedule's execution gets its status."""
-    if violated:
-        return f"CompletedWithViolations: Job completed successfully with {violated} violations."
-    return "Completed: Job completed successfully with no violations."
 
 
 def _profile(container: Container, names: list[str] | None, notes: Notes) -> Profile:

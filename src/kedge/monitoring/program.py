@@ -14,17 +14,28 @@ def ended(container: Container, module: str, *given: Any) -> int:
     """The exit code. What `run` says at its end, or why it failed, is in /opt/ml/output/message and in the log."""
     try:
         said: str = _job(module).run(container, *given)
-    except JobFailed as failed:
-        container.end(str(failed), failed=True)
-        container.say(str(failed))
-        return 1
+    except JobFailed as reason:
+        return failed(container, str(reason))
     except Exception as error:  # noqa: BLE001  a reason that nobody foresaw is a reason, too
         traceback.print_exc(file=sys.stdout)
-        container.end(f"The job failed with {type(error).__name__}: {error}", failed=True)
-        return 1
+        return failed(container, f"The job failed with {type(error).__name__}: {error}")
     container.end(said)
     container.say(said)
     return 0
+
+
+def failed(container: Container, reason: str) -> int:
+    """The exit code."""
+    container.end(reason, failed=True)
+    container.say(reason)
+    return 1
+
+
+def outcome(violated: int) -> str:
+    """The text that AWS's job ends with, by which a schedule's execution gets its status."""
+    if violated:
+        return f"CompletedWithViolations: Job completed successfully with {violated} violations."
+    return "Completed: Job completed successfully with no violations."
 
 
 def _job(module: str) -> Any:

@@ -13,6 +13,8 @@ import orjson
 
 from kedge.monitoring import merged_records
 from kedge.monitoring.container import Container, JobFailed
+from kedge.monitoring.feature_metrics import dimensions
+from kedge.monitoring.program import outcome
 from kedge.monitoring.quality import files, problem
 from kedge.monitoring.quality.problem import Measured, Rows, Unfit
 from kedge.monitoring.reading import source as sources
@@ -85,24 +87,12 @@ def series(
 
 def common(environment: Mapping[str, str], at: str, of_endpoint: str, of_batch: str) -> dict[str, Any]:
     """What every metric of a monitor has: its namespace, time, unit and the dimensions of endpoint and schedule."""
-    endpoint, schedule = (
-        environment.get("sagemaker_endpoint_name"),
-        environment.get("sagemaker_monitoring_schedule_name"),
-    )
-    named = [("Endpoint", endpoint), ("MonitoringSchedule", schedule)]
     return {
-        "Namespace": of_endpoint if endpoint else of_batch,
+        "Namespace": of_endpoint if environment.get("sagemaker_endpoint_name") else of_batch,
         "Timestamp": at,
-        "Dimensions": [{"Name": name, "Value": value} for name, value in named if value],
+        "Dimensions": dimensions(environment),
         "Unit": "None",
     }
-
-
-def outcome(violated: int) -> str:
-    """The text that AWS's job ends with, by which a schedule's execution gets its status."""
-    if violated:
-        return f"CompletedWithViolations: Job completed successfully with {violated} violations."
-    return "Completed: Job completed successfully with no violations."
 
 
 def document(path: Path) -> Any:
