@@ -29,11 +29,6 @@ class Managing:
         self._store, self._clock, self._capacity = store, clock, capacity
         self._idle_since_s: dict[Key, float] = {}
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether something is to be done after some time of which nothing tells."""
-        return bool(self._idle_since_s)
-
     def step(
         self, hosts: Mapping[str, Resource], seen: Mapping[Key, Occupancy], held: tuple[str, int]
     ) -> dict[Key, str]:
