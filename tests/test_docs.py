@@ -26,7 +26,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 
 def script(page: Path, folder: Path) -> str:
-    lines = ["set -euo pipefail", "trap 'kedge down >/dev/null 2>&1 || true' EXIT"]
+    lines = ["set -euo pipefail"]
     for number, (language, text) in enumerate(blocks(page)):
         if language == "sh":
             lines += [line for line in text.splitlines() if not line.startswith("scripts/test")]
@@ -68,10 +68,14 @@ def test_the_commands_of_a_page_run(page, tmp_path):
         "KEDGE_API_PORT": "0",
         "KEDGE_INFERENCE_PORT": "0",
     }
-    done = subprocess.run(
-        ["bash", "-c", script(page, checkout)],
-        cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            ["bash", "-c", script(page, checkout)],
+            cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+    finally:
+        # A shell that is killed for its time runs no trap.
+        subprocess.run(["kedge", "down"], cwd=checkout, env=environment, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 

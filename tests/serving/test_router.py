@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kedge.serving import frames
+from kedge.serving import asking, frames
 from kedge.serving.frames import Kind
 from kedge.serving.meter import Concurrent, Counted, Place, VariantPlace, decode
 from kedge.serving.table import BY_CONFIG, BY_INSTANCE, Variant
@@ -640,6 +640,56 @@ async def test_small_requests_pass_large_ones(workers):
         for each in held:
             write(each)
         assert len((await large).body) == 6 << 20
+
+
+async def test_large_bodies_wait_until_the_instance_has_room(workers, monkeypatch):
+    """Else it would refuse what it cannot hold. What waits here is not lost with an instance, and counts no death."""
+    monkeypatch.setattr(asking, "MAX_LARGE_BYTES", 3 << 20)
+    worker = await workers("i-1", never)
+    body = b"x" * (1 << 20)
+    async with running(table(endpoint(variant(worker), body_limit_bytes=8 << 20)), body_limit_bytes=8 << 20) as served:
+        answers = [asyncio.create_task(served.invoke(body)) for _ in range(8)]
+        await until(lambda: len(worker.calls) == 3)
+        small = asyncio.create_task(served.invoke(b"[1]"))
+        await until(lambda: len(worker.calls) == 4)
+        assert worker.calls[3].body == b"[1]", "and small ones pass"
+        worker.calls[3].answer()
+        worker.calls[0].answer()
+        await until(lambda: len(worker.calls) == 5)
+        assert (await small).status == 200
+        worker.die()
+        await until(lambda: not worker._tasks)
+        worker.calls.clear()
+        worker.serve = Call.answer
+        await worker.start()
+        assert [answer.status for answer in await asyncio.gather(*answers)] == [200] * 8
+        assert len(worker.calls) == 7
+
+
+async def test_a_large_body_alone_always_has_room(workers, monkeypatch):
+    monkeypatch.setattr(asking, "MAX_LARGE_BYTES", 1 << 20)
+    worker = await workers("i-1")
+    async with running(table(endpoint(variant(worker), body_limit_bytes=8 << 20)), body_limit_bytes=8 << 20) as served:
+        bodies = [bytes([each]) * (2 << 20) for each in range(4)]
+        assert [each.body for each in await asyncio.gather(*map(served.invoke, bodies))] == bodies
+
+
+async def test_a_large_body_that_waits_and_is_cancelled_is_never_sent(workers, monkeypatch):
+    monkeypatch.setattr(asking, "MAX_LARGE_BYTES", 1 << 20)
+    worker = await workers("i-1", never)
+    async with running(table(endpoint(variant(worker), body_limit_bytes=8 << 20)), body_limit_bytes=8 << 20) as served:
+        first = asyncio.create_task(served.invoke(b"a" * (1 << 20)))
+        await until(lambda: len(worker.calls) == 1)
+        async with served.client() as client:
+            client.writer.write(request(b"b" * (1 << 20)))
+            pool = served.router.fleet.find(ACCOUNT, REGION, "an-endpoint").pool("AllTraffic")
+            await until(lambda: pool.concurrent == 2)
+        await until(lambda: pool.concurrent == 1)
+        third = asyncio.create_task(served.invoke(b"c" * (1 << 20)))
+        worker.calls[0].answer()
+        await until(lambda: len(worker.calls) == 2)
+        worker.calls[1].answer()
+        assert [each.body[:1] for each in await asyncio.gather(first, third)] == [b"a", b"c"]
 
 
 async def test_an_answer_that_is_too_large(workers):

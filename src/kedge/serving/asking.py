@@ -20,7 +20,11 @@ log = logging.getLogger(__name__)
 
 _HIGH_WATER_BYTES = 4 * frames.PART_BYTES
 _CREDIT_BYTES = frames.WINDOW_BYTES // 4
+MAX_LARGE_BYTES = 128 * 1024 * 1024
+"""Of bodies that go in parts, so much is at the other end at a time; the rest waits here, in the order of coming."""
 _HELLO = frames.with_head(Kind.HELLO, 0, {"version": frames.VERSION})
+_NOT_SENT = {"kind": "busy", "ending": True}
+"""What becomes of a request of which nothing had been sent when the other end went."""
 _U32 = struct.Struct("<I")
 _STREAMS = 2**32
 
@@ -96,7 +100,19 @@ class Owner(Protocol):
 
 
 class _Stream:
-    __slots__ = ("answer", "credited", "head", "limit_bytes", "received", "streaming", "unsent", "waiting", "window")
+    __slots__ = (
+        "answer",
+        "credited",
+        "head",
+        "large_bytes",
+        "limit_bytes",
+        "opening",
+        "received",
+        "streaming",
+        "unsent",
+        "waiting",
+        "window",
+    )
 
     def __init__(self, waiting: Waiting, limit_bytes: int, streaming: Streaming | None) -> None:
         self.waiting = waiting
@@ -104,6 +120,10 @@ class _Stream:
         """The same, when it takes parts."""
         self.limit_bytes = limit_bytes
         self.unsent: memoryview | None = None
+        self.opening: bytes | None = None
+        """The REQUEST's head, while nothing of a large body is sent."""
+        self.large_bytes = 0
+        """Of a large body that the other end may hold."""
         self.window = frames.WINDOW_BYTES
         self.head: dict[str, Any] | None = None
         self.answer: bytearray | None = None
@@ -122,6 +142,10 @@ class Wire(asyncio.Protocol):
         self.streams: dict[int, _Stream] = {}
         self._last_stream = 0
         self._out: list[bytes] = []
+        self._later: deque[int] = deque()
+        """Streams with a large body, for which there is no room at the other end yet."""
+        self._large_bytes = 0
+        """Of large bodies that have been begun with and not been answered."""
         self._large: deque[int] = deque()
         """Streams that have more body to send and window for it; each sends one part in turn."""
         self._flush_is_due = False
@@ -147,18 +171,40 @@ class Wire(asyncio.Protocol):
         if len(body) <= frames.PART_BYTES:
             self._out.append(frames.frame(Kind.REQUEST, number, head + body, frames.LAST))
         else:
-            self._out.append(frames.frame(Kind.REQUEST, number, head + body[: frames.PART_BYTES]))
-            stream.unsent = memoryview(body)[frames.PART_BYTES :]
-            stream.window -= frames.PART_BYTES
-            self._large.append(number)
+            stream.opening = head
+            stream.unsent = memoryview(body)
+            self._later.append(number)
+            self._begin_large()
         self._schedule()
         return number
 
+    def _begin_large(self) -> None:
+        """With as many as there is room for; one always has room."""
+        while self._later:
+            number = self._later[0]
+            stream = self.streams.get(number)
+            if stream is not None and stream.unsent is not None and stream.opening is not None:
+                size = len(stream.unsent)
+                if self._large_bytes and self._large_bytes + size > MAX_LARGE_BYTES:
+                    return
+                stream.large_bytes = size
+                self._large_bytes += size
+                first = stream.opening + bytes(stream.unsent[: frames.PART_BYTES])
+                self._out.append(frames.frame(Kind.REQUEST, number, first))
+                stream.opening = None
+                stream.unsent = stream.unsent[frames.PART_BYTES :]
+                stream.window -= frames.PART_BYTES
+                self._large.append(number)
+                self._schedule()
+            self._later.popleft()
+
     def cancel(self, number: int) -> None:
-        if self.streams.pop(number, None) is not None:
-            self._out.append(frames.frame(Kind.CANCEL, number))
-            self._schedule()
-            self._close_if_idle()
+        stream = self.streams.pop(number, None)
+        if stream is not None:
+            if stream.opening is None:
+                self._out.append(frames.frame(Kind.CANCEL, number))
+                self._schedule()
+            self._left(stream)
 
     def credit(self, number: int, count: int) -> None:
         """So many bytes of an answer that comes in parts are taken: as many more may be sent."""
@@ -236,7 +282,10 @@ class Wire(asyncio.Protocol):
         # First nothing more is sent here, then those that were here are told.
         self._owner.now_lost()
         for stream in lost.values():
-            stream.waiting.lost()
+            if stream.opening is not None:
+                stream.waiting.failed(_NOT_SENT)
+            else:
+                stream.waiting.lost()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -332,8 +381,14 @@ class Wire(asyncio.Protocol):
 
     def _end(self, number: int) -> _Stream:
         stream = self.streams.pop(number)
-        self._close_if_idle()
+        self._left(stream)
         return stream
+
+    def _left(self, stream: _Stream) -> None:
+        if stream.large_bytes:
+            self._large_bytes -= stream.large_bytes
+            self._begin_large()
+        self._close_if_idle()
 
 
 def _response_head(frame: Frame) -> tuple[dict[str, Any], bytes]:
