@@ -66,8 +66,8 @@ def test_merged_parts_are_as_the_whole(shape):
     assert merged.moments.mean == pytest.approx(whole.moments.mean, rel=1e-9, abs=1e-9)
     assert merged.moments.deviation == pytest.approx(whole.moments.deviation, rel=1e-9)
     assert distances.of_numbers(whole.sketch, merged.sketch) <= 2 * ERROR
-    if whole.tally.exact:
-        assert merged.tally.counts == whole.tally.counts
+    assert merged.distinct == whole.distinct
+    assert merged.tally.counts == whole.tally.counts
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200), st.integers(1, 5))
@@ -102,14 +102,45 @@ def test_a_tally_errs_only_by_what_it_says(numbers, size, parts):
 
 
 @pytest.mark.parametrize(
-    ("count", "texts"), [(100, True), (100, False), (5_000, False), (60_000, False), (60_000, True), (1_000_000, True)]
+    ("count", "texts"), [(100, True), (100, False), (2_048, False), (5_000, True), (60_000, True), (1_000_000, True)]
 )
 def test_different_values_are_counted_within_the_stated_error(count, texts):
     column = Column()
     for start in range(0, count, 50_000):
         numbers = np.arange(start, min(start + 50_000, count))
         column.add(pl.Series(numbers).cast(pl.String) + "x" if texts else pl.Series(numbers * 1.5))
-    assert column.tally.distinct() == pytest.approx(count, rel=0.05)
+    assert column.distinct[0] == pytest.approx(count, rel=0.05)
+    assert column.distinct[1] == (count <= 2_048)
+
+
+@pytest.mark.parametrize("merging", [False, True])
+def test_numbers_that_only_the_sketch_knows_are_counted_once_a_text_comes(merging):
+    rng = np.random.default_rng(4)
+    numbers = np.where(rng.random(100_000) < 0.3, 7.5, rng.normal(size=100_000))
+    column, texts = column_of(numbers, 3), pl.Series(["n/a"] * 5_000 + ["7.5"] * 1_000)
+    assert column.distinct == (2_049.0, False)
+    assert not column.tally.counts
+    if merging:
+        other = Column()
+        other.add(texts)
+        column.merge(other)
+    else:
+        column.add(texts)
+    counts = dict(column.tally.top(2))
+    want = np.count_nonzero(numbers == 7.5) + 1_000
+    assert abs(counts[7.5] - want) <= column.tally.lost + ERROR * 100_000
+    assert counts["n/a"] >= 5_000 - column.tally.lost
+    assert column.distinct[0] > 2_048
+
+
+def test_columns_of_many_numbers_merge_into_one_that_the_sketch_knows():
+    one, other = column_of(np.arange(2_000)), column_of(np.arange(1_000, 9_000))
+    one.merge(other)
+    assert one.distinct == (2_049.0, False)
+    assert not one.tally.counts
+    one.merge(column_of(np.arange(5)))
+    assert not one.tally.counts
+    assert one.sketch.count == 10_005
 
 
 @pytest.mark.parametrize(("delta", "n"), [(0.0, 300), (0.25, 1_000), (0.5, 20_000)])

@@ -1,8 +1,9 @@
 """What is known of one column after any number of rows, in bounded memory; two merge into that of both. PURE.
 
-Numbers go into moments, a quantile sketch and the tally; other values into the tally alone. So what a column says does
-not depend on how its rows were cut into pieces, beyond the stated errors of sketch and tally. An infinite number is
-present, and is left out of moments and sketch.
+Numbers go into moments, a quantile sketch and, until more of them differ than the tally has entries, into the tally;
+other values into the tally alone. Should a column of so many different numbers turn out to hold texts as well, the
+sketch says which numbers were frequent. So what a column says does not depend on how its rows were cut into pieces,
+beyond the stated errors of sketch and tally. An infinite number is present, and is left out of moments and sketch.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _NARROW = 1 << 16
 
 
 class Column:
-    __slots__ = ("endless", "kinds", "moments", "sketch", "tally")
+    __slots__ = ("_sketched", "endless", "kinds", "moments", "sketch", "tally")
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.kinds = Kinds()
@@ -33,34 +34,59 @@ class Column:
         self.tally = Tally(capacity)
         self.endless = 0
         """Infinite numbers."""
+        self._sketched = False
+        """Whether the tally knows nothing of the numbers: so many differ, and there is no text beside them."""
 
     @property
     def present(self) -> int:
         return self.kinds.present
 
+    @property
+    def distinct(self) -> tuple[float, bool]:
+        """(how many different values there are, whether that is exact); of numbers alone it may be the least."""
+        if self._sketched:
+            return float(self.tally.capacity + 1), False
+        return self.tally.distinct(), self.tally.exact
+
     def merge(self, other: Column) -> None:
+        has_texts = self._has_texts or other._has_texts
+        if has_texts:
+            self._tally_sketch()
+            other = other._tallied()
         self.kinds.add(other.kinds)
         self.moments = moments.merged(self.moments, other.moments)
         self.sketch.merge(other.sketch)
-        self.tally.merge(other.tally)
         self.endless += other.endless
+        self.tally.merge(other.tally)
+        if not has_texts and (self._sketched or other._sketched or not self.tally.exact):
+            self._leave_numbers_to_the_sketch()
 
     def add(self, values: pl.Series, integral: int = 0) -> None:
         """values: texts, numbers or booleans; null is missing, as is what is not a number.
 
         integral: of floats, how many were written as integers.
         """
-        values = values.drop_nulls()
+        if values.dtype.is_float():
+            self._add_numbers(values.cast(pl.Float64).to_numpy(), integral)  # a null comes out as NaN
+            return
+        if values.null_count():
+            values = values.drop_nulls()
         if values.dtype == pl.Boolean:
             true = int(values.sum())
             self._add_kinds(boolean=len(values))
             self._tally_texts(pl.Series(["true", "false"]), np.array([true, len(values) - true]))
         elif values.dtype.is_integer():
-            self._add_integers(values.cast(pl.Int64, strict=False).drop_nulls().to_numpy())
+            if values.dtype != pl.Int64:
+                values = values.cast(pl.Int64, strict=False).drop_nulls()
+            self._add_integers(values.to_numpy())
         elif values.dtype.is_numeric():
             self._add_numbers(values.cast(pl.Float64).to_numpy(), integral)
         elif not self._add_numeric_texts(values):
             self._add_texts(values)
+
+    @property
+    def _has_texts(self) -> bool:
+        return bool(self.kinds.text or self.kinds.boolean)
 
     def _add_kinds(self, fractional: int = 0, integral: int = 0, boolean: int = 0, text: int = 0) -> None:
         self.kinds.add(Kinds(fractional, integral, boolean, text))
@@ -69,15 +95,18 @@ class Column:
         if not len(values):
             return
         low, high = int(values.min()), int(values.max())
-        if high - low >= min(_NARROW, len(values)):
+        if self._sketched or high - low >= min(_NARROW, len(values)):
             self._add_numbers(values.astype(np.float64), len(values))
             return
         counts = np.bincount(values - low)
         found = np.flatnonzero(counts)
-        ordered = np.repeat((found + low).astype(np.float64), counts[found])
+        counts = counts[found]
+        uniques = (found + low).astype(np.float64)
+        ordered = np.repeat(uniques, counts)
         self._add_kinds(integral=len(ordered))
         self.moments = moments.merged(self.moments, moments.of(ordered))
-        self._count(ordered, 0)
+        self.sketch.extend(ordered)
+        self._tally_numbers(uniques, counts)
 
     def _add_numeric_texts(self, values: pl.Series) -> bool:
         """Whether they were all numbers; else nothing was added."""
@@ -91,54 +120,90 @@ class Column:
         """What is not a number is missing."""
         finite = np.isfinite(values)
         if not finite.all():
-            self.endless += int(np.isinf(values).sum())
             nothing = int(np.isnan(values).sum())
+            kept = values[finite]
+            self.endless += len(values) - nothing - len(kept)
             self._add_kinds(fractional=len(values) - nothing - integral, integral=integral)
-            values = values[finite]
+            values = kept
         else:
             self._add_kinds(fractional=len(values) - integral, integral=integral)
         if not len(values):
             return
         self.moments = moments.merged(self.moments, moments.of(values))
-        if self.tally.exact or self.kinds.text:
-            self._count(np.sort(values), 0)
+        if not self._sketched:
+            self._count(np.sort(values))
             return
         some, rest, height = self.sketch.thinned(values)
-        self._count(np.sort(some), height)
-        self._count(np.sort(rest), 0)
+        self.sketch.extend(np.sort(some), height)
+        self.sketch.extend(np.sort(rest))
 
-    def _count(self, values: Floats, height: int) -> None:
-        """values: sorted, each of which stands for 2^height."""
-        if not len(values):
-            return
-        self.sketch.extend(values, height)
+    def _count(self, values: Floats) -> None:
+        """values: sorted."""
+        self.sketch.extend(values)
         starts = np.flatnonzero(values[1:] != values[:-1]) + 1
         starts = np.concatenate((np.zeros(1, dtype=starts.dtype), starts))
-        uniques = values[starts]
+        self._tally_numbers(values[starts], np.diff(starts, append=len(values)))
 
+    def _tally_numbers(self, uniques: Floats, counts: NDArray[np.int64]) -> None:
+        """uniques: each once."""
+        if len(uniques) <= self.tally.capacity or self._has_texts:
+            self._tally_numbers_of(uniques, counts)
+            if self.tally.exact or self._has_texts:
+                return
+        self._leave_numbers_to_the_sketch()
+
+    def _tally_numbers_of(self, uniques: Floats, counts: NDArray[np.int64]) -> None:
         def keys(where: NDArray[np.intp] | None) -> list[Key]:
             found: list[Key] = (uniques if where is None else uniques[where]).tolist()
             return found
 
-        self.tally.add(np.diff(starts, append=len(values)) << height, keys, lambda: hashes_of_numbers(uniques))
+        self.tally.add(counts, keys, lambda: hashes_of_numbers(uniques))
+
+    def _leave_numbers_to_the_sketch(self) -> None:
+        self.tally, self._sketched = Tally(self.tally.capacity), True
+
+    def _tally_sketch(self) -> None:
+        """Where texts come to numbers that the tally knows nothing of."""
+        if self._sketched:
+            self._sketched = False
+            values, weights = self.sketch.weighted()
+            uniques, place = np.unique(values, return_inverse=True)
+            self.tally.estimate()
+            self._tally_numbers_of(uniques, np.bincount(place, weights).astype(np.int64))
+
+    def _tallied(self) -> Column:
+        """The same, whose tally knows the numbers."""
+        made = Column(self.tally.capacity)
+        made.kinds, made.moments, made.sketch, made.endless = self.kinds, self.moments, self.sketch, self.endless
+        made.tally.merge(self.tally)
+        made._sketched = self._sketched
+        made._tally_sketch()
+        return made
 
     def _add_texts(self, values: pl.Series) -> None:
         counted = values.alias("value").value_counts(name="count")
-        texts, counts = counted["value"], counted["count"].cast(pl.Int64).to_numpy()
-        stripped = texts.str.strip_chars()
-        numbers = stripped.cast(pl.Float64, strict=False)
-        numeric = numbers.is_not_null().to_numpy()
-        if numeric.any():
-            among = stripped.filter(pl.Series(numeric))
+        text = pl.col("value")
+        counted = counted.with_columns(
+            text.str.strip_chars().cast(pl.Float64, strict=False).alias("number"),
+            text.is_in(kinds.BOOLEANS).alias("boolean"),
+        )
+        counts = counted["count"].cast(pl.Int64).to_numpy()
+        texts, numbers = counted["value"], counted["number"]
+        boolean = counted["boolean"].to_numpy()
+        if numbers.null_count() < len(numbers):
+            numeric = numbers.is_not_null().to_numpy()
+            among = texts.filter(pl.Series(numeric)).str.strip_chars()
             integral = counts[numeric][is_integer(among)].sum()
+            self._tally_sketch()
             self._add_numbers(np.repeat(numbers.drop_nulls().to_numpy(), counts[numeric]), int(integral))
-            texts, counts = texts.filter(pl.Series(~numeric)), counts[~numeric]
+            texts, counts, boolean = texts.filter(pl.Series(~numeric)), counts[~numeric], boolean[~numeric]
         if len(texts):
-            boolean = int(counts[texts.is_in(kinds.BOOLEANS).to_numpy()].sum())
-            self._add_kinds(boolean=boolean, text=int(counts.sum()) - boolean)
+            true_or_false = int(counts[boolean].sum())
+            self._add_kinds(boolean=true_or_false, text=int(counts.sum()) - true_or_false)
             self._tally_texts(texts, counts)
 
     def _tally_texts(self, texts: pl.Series, counts: NDArray[np.int64]) -> None:
+        self._tally_sketch()
         if not counts.all():
             texts, counts = texts.filter(pl.Series(counts > 0)), counts[counts > 0]
 

@@ -41,7 +41,7 @@ def of(values: Floats) -> Moments:
         if not math.isfinite(mean):
             mean = float((values / len(values)).sum())
         away = values - mean
-        squares = float(np.square(away, out=away).sum())
+        squares = float(np.einsum("i,i->", away, away))  # not by BLAS, whose threads wait by spinning
     return Moments(len(values), mean, squares, float(values.min()), float(values.max()))
 
 

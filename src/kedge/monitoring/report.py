@@ -23,11 +23,12 @@ def report(profile: Profile, judgement: Judgement, notes: Notes) -> dict[str, An
 
 def _feature(name: str, profile: Profile, judgement: Judgement) -> dict[str, Any]:
     column = profile.columns[name]
+    distinct, exact = column.distinct
     found: dict[str, Any] = {
         "name": name,
         "kinds": {**asdict(column.kinds), "missing": profile.missing(name)},
         "infinite": column.endless,
-        "distinct": {"count": column.tally.distinct(), "exact": column.tally.exact},
+        "distinct": {"count": distinct, "exact": exact},
     }
     drift = judgement.drifts.get(name)
     if drift is not None:

@@ -3,8 +3,7 @@
 Keys are texts, or floats for numbers. Beyond `capacity` different values the counts are those of Misra and Gries: of
 the values that are kept none is counted too often, none by more than `lost` too seldom, and what is not kept occurs at
 most `lost` times, which is at most n / (capacity + 1). Merging keeps that. Sources: Misra and Gries, "Finding repeated
-elements", 1982; Agarwal et al., "Mergeable summaries", 2013. The number of different values is then estimated. Of a
-column of nothing but numbers, so many that the sketch thins them, both are those of the values that it took.
+elements", 1982; Agarwal et al., "Mergeable summaries", 2013. The number of different values is then estimated.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ CAPACITY = 2048
 
 
 class Tally:
-    __slots__ = ("_capacity", "_distinct", "counts", "lost")
+    __slots__ = ("_distinct", "capacity", "counts", "lost")
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.counts: dict[Key, int] = {}
         self.lost = 0
-        self._capacity = capacity
+        self.capacity = capacity
         self._distinct: Distinct | None = None
 
     @property
@@ -47,13 +46,13 @@ class Tally:
         self, counts: Counts, keys: Callable[[NDArray[np.intp] | None], Sequence[Key]], hashes: Callable[[], Hashes]
     ) -> None:
         """counts: of different values. keys: gives those at the positions, or all; hashes: gives those of all."""
-        if len(counts) > self._capacity:
-            self._estimate()
+        if len(counts) > self.capacity:
+            self.estimate()
         if self._distinct is not None:
             self._distinct.add(hashes())
         where = None
-        if len(counts) > self._capacity:
-            cut = _nth_largest(counts, self._capacity + 1)
+        if len(counts) > self.capacity:
+            cut = _nth_largest(counts, self.capacity + 1)
             where = np.flatnonzero(counts > cut)
             counts = counts[where] - cut
             self.lost += cut
@@ -64,7 +63,7 @@ class Tally:
 
     def merge(self, other: Tally) -> None:
         if other._distinct is not None:
-            self._estimate().merge(other._distinct)
+            self.estimate().merge(other._distinct)
         elif self._distinct is not None:
             self._distinct.add(_hashes(other.counts))
         self.lost += other.lost
@@ -74,15 +73,16 @@ class Tally:
         self._shrink()
 
     def _shrink(self) -> None:
-        if len(self.counts) <= self._capacity:
+        if len(self.counts) <= self.capacity:
             return
-        self._estimate()
+        self.estimate()
         counts = np.fromiter(self.counts.values(), dtype=np.int64, count=len(self.counts))
-        cut = _nth_largest(counts, self._capacity + 1)
+        cut = _nth_largest(counts, self.capacity + 1)
         self.counts = {key: count - cut for key, count in self.counts.items() if count > cut}
         self.lost += cut
 
-    def _estimate(self) -> Distinct:
+    def estimate(self) -> Distinct:
+        """From now on the number of different values is an estimate."""
         if self._distinct is None:
             self._distinct = Distinct()
             self._distinct.add(_hashes(self.counts))

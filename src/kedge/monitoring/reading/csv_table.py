@@ -49,7 +49,7 @@ class Table:
     def _read(self, block: bytes, types: Sequence[pl.DataType]) -> pl.DataFrame | None:
         schema = {str(place): each for place, each in enumerate(types)}
         try:
-            return pl.read_csv(block, has_header=False, schema=schema, missing_columns="insert").rechunk()
+            return pl.read_csv(block, has_header=False, schema=schema, missing_columns="insert")
         except PolarsError:
             return None
 

@@ -37,12 +37,7 @@ def read(stream: IO[bytes], file: str, *, header: bool, names: Sequence[str] | N
 def blocks(stream: IO[bytes], file: str, size: int = PIECE_BYTES) -> Iterator[bytes]:
     """Whole records each, in about `size` bytes: a line's end within quotes ends none."""
     held = b""
-    while True:
-        more = stream.read(size)
-        if not more:
-            if held:
-                yield held
-            return
+    while more := _lines(stream, size):
         block = held + more if held else more
         end = _end_of_last(block)
         if end == 0 and len(block) > LONGEST_RECORD_BYTES:
@@ -52,6 +47,20 @@ def blocks(stream: IO[bytes], file: str, size: int = PIECE_BYTES) -> Iterator[by
         held = block[end:]
         if end:
             yield block[:end]
+    if held:
+        yield held
+
+
+def _lines(stream: IO[bytes], size: int) -> bytes:
+    """The next `size` bytes; of a plain file as many more as the line has, so that the block is copied only once."""
+    if not isinstance(stream, io.BufferedReader):
+        return stream.read(size)
+    start = stream.tell()
+    stream.seek(start + size)
+    stream.readline(LONGEST_RECORD_BYTES)
+    stop = stream.tell()
+    stream.seek(start)
+    return stream.read(stop - start)
 
 
 def record(block: bytes, file: str) -> list[str]:
