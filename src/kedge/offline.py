@@ -19,6 +19,7 @@ from kedge.jobs import operations as job_operations
 from kedge.jobs.admitting import Admitting
 from kedge.jobs.controller import JobController
 from kedge.jobs.machine import JobMachine
+from kedge.jobs.measuring import Measuring
 from kedge.jobs.notes import Notes
 from kedge.jobs.program_records import LABELS
 from kedge.jobs.programs import Programs
@@ -68,7 +69,8 @@ class Offline:
         lease.on_taken(self._jobs_wake.notify)
         notes = Notes(store, clock, lease, platform_log)
         transforming = Transforming(notes, objects, engine, settings, home, clock)
-        programs = [Programs(kind, notes, objects, engine, home, clock, telemetry.read_output) for kind in LABELS]
+        measuring = Measuring(store, telemetry.metrics, telemetry.logs, clock, telemetry.read_output)
+        programs = [Programs(kind, notes, objects, engine, home, clock, measuring) for kind in LABELS]
         admitting = Admitting(notes, clock, engine.capacity)
         self._jobs = JobController(
             store, engine, clock, lease, self._jobs_wake, notes, admitting, [transforming, *programs]

@@ -17,6 +17,7 @@ from kedge.errors import ResourceLimitExceeded
 from kedge.jobs.admitting import Admitting
 from kedge.jobs.controller import JobController
 from kedge.jobs.machine import JobMachine
+from kedge.jobs.measuring import Measuring
 from kedge.jobs.notes import Notes
 from kedge.jobs.operations import operations
 from kedge.jobs.program_records import LABELS
@@ -25,6 +26,7 @@ from kedge.jobs.transforming import Transforming
 from kedge.logs.platform import PlatformLog
 from kedge.logs.store import LogStore
 from kedge.loop import Signal
+from kedge.metrics.store import MetricStore
 from kedge.serving.runtimes import images
 from kedge.store.lease import Lease
 from tests.endpoints import world as worlds
@@ -81,8 +83,10 @@ async def jobs(tmp_path: Path) -> AsyncIterator[Jobs]:
     lease = Lease(world.store, "jobs", "one", world.clock)
     notes = Notes(world.store, world.clock, lease, PlatformLog(logs, world.store, world.clock))
     transforming = Transforming(notes, world.objects, world.engine, world.settings, world.home, world.clock)
+    metrics = MetricStore(tmp_path / "m.db", world.clock)
+    measuring = Measuring(world.store, metrics, logs, world.clock, lambda: None)
     programs = [
-        Programs(kind, notes, world.objects, world.engine, world.home, world.clock, lambda: None) for kind in LABELS
+        Programs(kind, notes, world.objects, world.engine, world.home, world.clock, measuring) for kind in LABELS
     ]
     controller = JobController(
         world.store, world.engine, world.clock, lease, Signal(), notes,
@@ -95,6 +99,7 @@ async def jobs(tmp_path: Path) -> AsyncIterator[Jobs]:
     await controller.close()
     await world.controller.close()
     logs.close()
+    metrics.close()
     world.close()
 
 

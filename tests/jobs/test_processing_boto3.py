@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -210,6 +211,46 @@ def test_they_are_seen_by_the_command(jobs: Programs):
     assert "no such column" in found["reason"]
     table = subprocess.run([*command[:4], *command[5:]], capture_output=True, check=True, timeout=60).stdout.decode()
     assert "seen-by-command" in table
+
+
+def test_metrics_that_a_program_hands_over_are_published(jobs: Programs):
+    """As containers of one's own do in a monitoring schedule."""
+    script = """
+import datetime, json, os, pathlib
+folder = pathlib.Path("/opt/ml/output/metrics/cloudwatch")
+folder.mkdir(parents=True)
+line = {"MetricName": "mine", "Timestamp": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "Dimensions": [{"Name": "MonitoringSchedule", "Value": "s"}]}
+values = {"SampleCount": 4, "Sum": 10, "Minimum": 1, "Maximum": 4}
+lines = [{**line, "Value": 3.5}, {**line, "MetricName": "set", "StatisticValues": values}, {**line, "Value": "much"}]
+(folder / "a.jsonl").write_text("\\n".join(map(json.dumps, lines)) + "\\nno json\\n")
+os.symlink("/etc/passwd", folder / "b.jsonl")
+"""
+    jobs.process("measures", script, Environment={"publish_cloudwatch_metrics": "Enabled"})
+    jobs.process("silent", script.replace('"mine"', '"unasked"'))
+    assert jobs.processed("measures")["ProcessingJobStatus"] == "Completed"
+    assert jobs.processed("silent")["ProcessingJobStatus"] == "Completed"
+    cloudwatch = jobs.kedge.client("cloudwatch")
+    listed = cloudwatch.list_metrics(Dimensions=[{"Name": "MonitoringSchedule", "Value": "s"}])["Metrics"]
+    assert {each["MetricName"] for each in listed} == {"mine", "set"}
+    namespace = "aws/sagemaker/ModelMonitoring/data-metrics"
+    assert {each["Namespace"] for each in listed} == {namespace}
+    dimensions = [{"Name": "MonitoringSchedule", "Value": "s"}]
+    now = datetime.now(UTC)
+    queries = [
+        {"Id": name, "MetricStat": {"Metric": {"Namespace": namespace, "MetricName": name, "Dimensions": dimensions},
+                                    "Period": 3600, "Stat": "Sum"}}
+        for name in ("mine", "set")
+    ]  # fmt: skip
+    found = cloudwatch.get_metric_data(
+        MetricDataQueries=queries, StartTime=now - timedelta(hours=2), EndTime=now + timedelta(hours=1)
+    )["MetricDataResults"]
+    assert {each["Id"]: sum(each["Values"]) for each in found} == {"mine": 3.5, "set": 10.0}
+    said = [line for line in jobs.log("ProcessingJobs", "measures") if "left out" in line]
+    assert said == [
+        "[kedge]: Metrics were left out: Value is 'much'; it has to be a number (1 times).",
+        "[kedge]: Metrics were left out: a line is no JSON object in UTF-8 (1 times).",
+    ]
 
 
 def test_the_analyzer_of_the_monitors_is_run_by_its_images_name(jobs: Programs):

@@ -15,7 +15,7 @@ from kedge.compute.base import Capacity, Job, TaskSpec
 from kedge.errors import ValidationFailed
 from kedge.jobs import admission, images, processing_plan, program_plan, script_mode, training_plan, tree
 from kedge.jobs.program_records import PROCESSING, Outcome, ProgramJob, Size, Stage
-from kedge.jobs.scanning import last_values
+from kedge.jobs.scanning import values
 
 ARN = "arn:aws:sagemaker:us-east-1:111122223333:processing-job/j"
 SIZE = Size("ml.m5.large", 2.0, 8 * 2**30, 0)
@@ -161,14 +161,16 @@ def test_a_training_job_that_cannot_be(more: dict[str, Any], says: str):
         training_plan.checked(training(**{"HyperParameters": {"sagemaker_program": "x.py"}, **more}), "python")
 
 
-def test_the_last_value_of_a_metric_counts():
+def test_values_are_found_in_the_order_of_lines():
     definitions = [
         {"Name": "loss", "Regex": "loss=([^;]+)"},
         {"Name": "bad", "Regex": "("},
         {"Name": "no", "Regex": "l"},
     ]
-    assert last_values(["loss=1; loss=0.5;", "loss=none", "loss=nan"], definitions) == {}
-    assert last_values(["loss=1; loss=0.5;", "loss=none"], definitions) == {"loss": 0.5}
+    assert values(["loss=nan", "loss=1; loss=0.5;", "loss=none", "loss=-inf"], definitions) == [
+        (1, "loss", 1.0),
+        (1, "loss", 0.5),
+    ]
 
 
 def test_a_record_comes_back_from_its_document():

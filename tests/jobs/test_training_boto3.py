@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -79,6 +80,14 @@ def test_a_script_is_trained_and_its_model_is_packed(jobs: Programs):
     assert found["TrainingTimeInSeconds"] >= 0
     assert [(each["MetricName"], each["Value"]) for each in found["FinalMetricDataList"]] == [("loss", 0.25)]
     assert jobs.log("TrainingJobs", "full") == ["epoch=1 loss=0.75", "epoch=2 loss=0.25;"]
+    assert found["FinalMetricDataList"][0]["Timestamp"] <= found["TrainingEndTime"]
+    told = jobs.kedge.client("cloudwatch").get_metric_statistics(
+        Namespace="/aws/sagemaker/TrainingJobs", MetricName="loss", Period=3600, Statistics=["Sum", "SampleCount"],
+        Dimensions=[{"Name": "TrainingJobName", "Value": "full"}],
+        StartTime=found["TrainingStartTime"] - timedelta(hours=1), EndTime=found["TrainingEndTime"],
+    )["Datapoints"]  # fmt: skip
+    assert sum(each["Sum"] for each in told) == 1.0
+    assert sum(each["SampleCount"] for each in told) == 2
     assert jobs.sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "team", "Value": "a"}]
 
 

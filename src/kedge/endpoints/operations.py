@@ -13,7 +13,7 @@ from typing import Any
 from kedge import listing
 from kedge.call import Call
 from kedge.compute.base import Capacity
-from kedge.endpoints import changing, configs, deployment_config, guards, past, scaling, serverless, shifting
+from kedge.endpoints import changing, configs, deployment_config, ending, guards, past, scaling, serverless, shifting
 from kedge.endpoints.descriptions import Warn, arn_of, description, silent
 from kedge.endpoints.events import announce, announce_deployment
 from kedge.endpoints.fleets import Kinds, coming, retained
@@ -143,9 +143,7 @@ def delete_endpoint(call: Call, request: Mapping[str, Any]) -> Answer:
                 f'Cannot delete endpoint "{_arn(call, resource.name)}": it has the inference components '
                 f"{', '.join(left)}, which have to be deleted first."
             )
-        if Status(resource.status) is not Status.DELETING:
-            announce(tx, tx.update(resource, resource.document, Status.DELETING))
-            past.note(tx, resource, Endpoint.of(resource.document), Status.DELETING)
+        ending.end(tx, resource)
     return {}
 
 

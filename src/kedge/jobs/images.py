@@ -10,10 +10,11 @@ from __future__ import annotations
 from kedge.serving.runtimes import images
 
 PYTHON, CONTAINER = "python", "container"
+CLARIFY = "kedge.monitoring.clarify"
 MODULES = {
     "sagemaker-model-monitor-analyzer": "kedge.monitoring.analyzer",
     "sagemaker-model-monitor-groundtruth-merger": "kedge.monitoring.merger",
-    "sagemaker-clarify-processing": "kedge.monitoring.clarify",
+    "sagemaker-clarify-processing": CLARIFY,
 }
 _FRAMEWORKS = (
     *("sagemaker-scikit-learn", "sagemaker-xgboost", "pytorch-training", "pytorch-inference", "sagemaker-pytorch"),

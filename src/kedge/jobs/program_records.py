@@ -90,7 +90,9 @@ class ProgramJob:
     outcome: Outcome | None = None
     failure_reason: str = ""
     metrics: Sequence[Mapping[str, Any]] = ()
-    """{"MetricName", "Value", "at_s"}: the last ones that it wrote."""
+    """{"MetricName", "Value", "at_s"}: the last one of each that it wrote."""
+    looked_through: Sequence[int] = (-1, -1)
+    """How far its log was searched for metrics: (ms since 1970, sequence) of an event."""
     schedule: str = ""
     """ARN of the monitoring schedule whose execution it is."""
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kedge.clock import Clock
 from kedge.compute.base import Engine, TaskState, TaskStatus
 from kedge.compute.jobs import ML
-from kedge.compute.records import OUTPUT
 from kedge.errors import ResourceLimitExceeded
 from kedge.home import Home
-from kedge.jobs import inputs, scanning, tree
+from kedge.jobs import images, inputs, shadows, tree
+from kedge.jobs.events import arn_of
 from kedge.jobs.failing import JobFailed
+from kedge.jobs.measuring import Looked, Measuring
 from kedge.jobs.notes import Notes
 from kedge.jobs.outputs import Outputs
 from kedge.jobs.program_kinds import GROUPS, failure_of, plan_of, spec_of
@@ -36,6 +38,8 @@ MOST_ATTEMPTS = 2
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.05, 0.5
 UPLOAD_EVERY_S = 1.0
 """Continuous outputs are looked through so often."""
+SEARCH_EVERY_S = 15.0
+"""A training job's log is searched for metrics so often."""
 MOST_CHARS = 1024
 """Of an ExitMessage and of a FailureReason."""
 _FINAL = {Status.COMPLETED: Stage.COMPLETED, Status.FAILED: Stage.FAILED, Status.STOPPED: Stage.STOPPED}
@@ -52,12 +56,13 @@ class Programs:
         engine: Engine,
         home: Home,
         clock: Clock,
-        read_output: Callable[[], None],
+        measuring: Measuring,
     ) -> None:
-        """read_output: has all that tasks wrote among the log events when it returns. Blocks."""
         self.kind, self.label = kind, LABELS[kind]
         self._notes, self._objects, self._engine = notes, objects, engine
-        self._home, self._clock, self._read_output = home, clock, read_output
+        self._home, self._clock, self._measuring = home, clock, measuring
+        self._unsearchable: set[str] = set()
+        """Tasks whose log the expressions of their job take too long to search."""
 
     def close(self) -> None:
         """Nothing goes on in threads that would have to be told."""
@@ -89,10 +94,15 @@ class Programs:
             if outcome is None:
                 job = await self._again(resource, job)
             else:
-                job = await self._note_end(resource, outcome, await self._metrics(job))
+                job = await self._note(resource, partial(replace, outcome=outcome))
         await self._stop(job.task)
-        await self._stage(resource, Stage.UPLOADING)
-        return await self._taken(job, outputs)
+        job = await self._stage(resource, Stage.UPLOADING)
+        await self._find_metrics(resource, job, ended=True)
+        status, reason = await self._taken(job, outputs)
+        if status is Status.COMPLETED and self.kind == PROCESSING:
+            for line in await asyncio.to_thread(self._measuring.publish, resource, job, self._ml(job)):
+                await self._say(resource.scope, job, line)
+        return status, reason
 
     async def wind_down(self, resource: Resource) -> tuple[Status, str]:
         """SIGTERM to its program; a training job's model is kept, as SageMaker does."""
@@ -109,8 +119,16 @@ class Programs:
 
     async def over(self, resource: Resource, status: Status, reason: str) -> None:
         """Who follows the log until the job has ended finds all of it."""
-        await self._stop(ProgramJob.of(resource.document).task)
-        await asyncio.to_thread(self._read_output)
+        job = ProgramJob.of(resource.document)
+        await self._stop(job.task)
+        await asyncio.to_thread(self._measuring.read_output)
+        if job.runs == images.CLARIFY:
+            await asyncio.to_thread(self._remove_shadows, resource)
+
+    def _remove_shadows(self, resource: Resource) -> None:
+        job_arn = arn_of(resource.scope, resource.document["name"], resource.kind)
+        with self._notes.store.transaction(self._notes.author(), lease=self._notes.held()) as tx:
+            shadows.remove(tx, resource.scope, job_arn)
 
     def ended(self, document: Mapping[str, Any], status: Status, reason: str, at_s: float) -> dict[str, Any]:
         job = ProgramJob.of(document)
@@ -150,6 +168,7 @@ class Programs:
     ) -> Outcome | None:
         """Until its program has ended; None when it was lost. Raises JobFailed when it could not be started."""
         pause_s, started_at_s, uploaded_s = FIRST_LOOK_S, job.started_at_s, self._clock.monotonic_s()
+        searched_s = uploaded_s
         while True:
             task = await self._task(job.task)
             if task is None:
@@ -170,6 +189,9 @@ class Programs:
             if outputs.has_continuous and self._clock.monotonic_s() - uploaded_s >= UPLOAD_EVERY_S:
                 await outputs.while_running()
                 uploaded_s = self._clock.monotonic_s()
+            if started_at_s is not None and self._clock.monotonic_s() - searched_s >= SEARCH_EVERY_S:
+                job = await self._find_metrics(resource, job)
+                searched_s = self._clock.monotonic_s()
             await asyncio.sleep(pause_s)
             pause_s = min(LONGEST_LOOK_S, pause_s * 1.5)
 
@@ -213,17 +235,22 @@ class Programs:
 
         return await self._note(resource, next_attempt)
 
-    async def _metrics(self, job: ProgramJob) -> list[dict[str, Any]]:
-        """The last values that its MetricDefinitions find in its output."""
-        if self.kind == PROCESSING:
-            return []
-        definitions = job.request["AlgorithmSpecification"].get("MetricDefinitions", [])
-        found = await scanning.scan(self._home.tasks / job.task / OUTPUT, definitions) if definitions else {}
-        now_s = self._clock.now().timestamp()
-        return [{"MetricName": name, "Value": value, "at_s": now_s} for name, value in found.items()]
-
-    async def _note_end(self, resource: Resource, outcome: Outcome, metrics: Sequence[Mapping[str, Any]]) -> ProgramJob:
-        return await self._note(resource, lambda job: replace(job, outcome=outcome, metrics=metrics))
+    async def _find_metrics(self, resource: Resource, job: ProgramJob, *, ended: bool = False) -> ProgramJob:
+        """What MetricDefinitions find in a training job's log, as far as it has come; of one that ended, all of it."""
+        if self.kind == PROCESSING or not job.request["AlgorithmSpecification"].get("MetricDefinitions"):
+            return job
+        if ended:
+            await asyncio.to_thread(self._measuring.read_output)
+        more = job.task not in self._unsearchable
+        while more:
+            looked = await self._measuring.look(resource, job)
+            more = looked.more
+            if looked.given_up:
+                self._unsearchable.add(job.task)
+                await self._say(resource.scope, job, "Its metrics are looked for no more: an expression took too long.")
+            if (*looked.upto,) != (*job.looked_through,):
+                job = await self._note(resource, partial(_with_metrics, looked=looked))
+        return job
 
     async def _stop(self, task_id: str) -> None:
         """Until it is gone, with its output kept whole."""
@@ -259,3 +286,8 @@ class Programs:
 
     async def _say(self, scope: Scope, job: ProgramJob, said: str) -> None:
         await self._notes.say(scope, GROUPS[self.kind], job.stream, f"[kedge]: {said}")
+
+
+def _with_metrics(job: ProgramJob, looked: Looked) -> ProgramJob:
+    last = {each["MetricName"]: each for each in job.metrics} | looked.last
+    return replace(job, metrics=tuple(last.values()), looked_through=looked.upto)

@@ -1,6 +1,6 @@
-"""The metrics of a training job, found in its output by the regular expressions of its MetricDefinitions.
+"""The metrics of a training job, found in lines of its log by the regular expressions of its MetricDefinitions.
 
-    python -m kedge.jobs.scanning FILE < DEFINITIONS
+    python -m kedge.jobs.scanning < QUESTION
 
 An expression may take for ever, so they are tried in a process of its own, which has some seconds.
 """
@@ -15,37 +15,44 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 WITHIN_S = 30.0
 CPU_S = 20
-LONGEST_LINE_BYTES = 64 * 1024
+MOST_FOUND = 50_000
+"""Values of one question."""
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+
+Found = tuple[int, str, float]
+"""(place of the line, metric, value)."""
 
 log = logging.getLogger(__name__)
 
 
-def last_values(lines: Iterable[str], definitions: Sequence[Mapping[str, str]]) -> dict[str, float]:
-    """By metric the number in the first group of the last match. Of what is no expression there is none."""
-    patterns = {}
+def values(lines: Sequence[str], definitions: Sequence[Mapping[str, str]]) -> list[Found]:
+    """The numbers in the first group of each match, in the order of lines. Of what is no expression there is none."""
+    patterns = []
     for each in definitions:
         with contextlib.suppress(re.error):
-            patterns[each["Name"]] = re.compile(each["Regex"])
-    found = {}
-    for line in lines:
-        for name, pattern in patterns.items():
+            patterns.append((each["Name"], re.compile(each["Regex"])))
+    found: list[Found] = []
+    for place, line in enumerate(lines):
+        for name, pattern in patterns:
             for match in pattern.finditer(line):
                 with contextlib.suppress(ValueError, IndexError, TypeError):
-                    found[name] = float(match.group(1))
-    return {name: value for name, value in found.items() if value == value and abs(value) != float("inf")}
+                    value = float(match.group(1))
+                    if value == value and abs(value) != float("inf"):
+                        found.append((place, name, value))
+        if len(found) >= MOST_FOUND:
+            break
+    return found[:MOST_FOUND]
 
 
-async def scan(path: Path, definitions: Sequence[Mapping[str, str]]) -> dict[str, float]:
-    """What `last_values` finds in the file; nothing where that takes too long."""
+async def scan(lines: Sequence[str], definitions: Sequence[Mapping[str, str]]) -> list[Found] | None:
+    """What `values` finds; None where that takes too long."""
     environment = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("PYTHON")}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "kedge.jobs.scanning", str(path)),
+        *(sys.executable, "-P", "-m", "kedge.jobs.scanning"),
         env=environment,
         cwd="/",
         stdin=asyncio.subprocess.PIPE,
@@ -53,27 +60,21 @@ async def scan(path: Path, definitions: Sequence[Mapping[str, str]]) -> dict[str
     )
     try:
         async with asyncio.timeout(WITHIN_S):
-            said, _ = await process.communicate(json.dumps(list(definitions)).encode())
+            said, _ = await process.communicate(json.dumps([list(lines), list(definitions)]).encode())
         found = json.loads(said)
     except (TimeoutError, ValueError, OSError) as error:
-        log.warning("the metrics of %s were not found: %s", path.parent.name, error or "it took too long")
-        return {}
+        log.warning("metrics were not looked for: %s", error or "it took too long")
+        return None
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-    return {str(name): float(value) for name, value in found.items()}
-
-
-def _lines(path: Path) -> Iterable[str]:
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        while line := file.readline(LONGEST_LINE_BYTES):
-            yield line.lstrip(b"\0").decode(errors="replace")
+    return [(int(place), str(name), float(value)) for place, name, value in found]
 
 
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-    print(json.dumps(last_values(_lines(Path(sys.argv[1])), json.load(sys.stdin))))  # noqa: T201
+    print(json.dumps(values(*json.load(sys.stdin))))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -117,6 +117,12 @@ class MetricStore:
         with in_plain_words():
             return self._file.write(change)
 
+    def taken(self, sender: str) -> int:
+        """The sequence of its last report; 0 for a sender that is not known. Raises ServiceUnavailable."""
+        with in_plain_words(), self._file.read() as db:
+            row = db.execute("SELECT sequence FROM taken WHERE sender = ?", (sender,)).fetchone()
+        return 0 if row is None else int(row[0])
+
     def read(
         self,
         metric: Metric,

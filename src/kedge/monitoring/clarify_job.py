@@ -122,7 +122,8 @@ def _model(config: Config, data: DataSet, invoke: Invoke | None, container: Plac
         return
     if not predictor.model_name and not predictor.endpoint_name:
         raise JobFailed("predictor of analysis_config.json has neither a model_name nor an endpoint_name.")
-    with reached(predictor, container.say) as own:
+    job_arn = container.environment.get("PROCESSING_JOB_ARN", "")
+    with reached(predictor, job_arn, container.say) as own:
         yield Model(own, predictor, names)
 
 
