@@ -73,6 +73,9 @@ from kedge.loop import Signal, keep, run, run_on_fastest_loop
 from kedge.messaging import Messaging
 from kedge.metrics.scraping import PATH
 from kedge.models import operations as model_operations
+from kedge.monitors import execution_operations as monitoring
+from kedge.monitors import operations as monitor_operations
+from kedge.monitors.controller import Controller as Monitors
 from kedge.node import ports
 from kedge.objects import controller as objects_controller
 from kedge.objects import openness
@@ -226,6 +229,8 @@ class App:
             self.engine.capacity,
             version_warnings(settings, home),
         )
+        jobs = JobMachine(machine.kinds, machine.capacity, containers.find(settings.container_engine) is not None)
+        self.monitors = Monitors(self.store, self.objects, self.clock, self.lease, jobs)
         self.experiments = Experiments(self.store, self.clock, self.lease, Means(machine.kinds, self.engine.capacity))
         self.authentication = Authentication(
             self.keys, self.known, self.root, home.region, self.clock, required=settings.auth_required
@@ -242,7 +247,7 @@ class App:
                 self.telemetry,
                 self.messaging,
                 self.scaling,
-                self.offline.operations(self._job_machine(machine)),
+                {**self.offline.operations(jobs), **monitor_operations.operations(jobs)},
             )
         )
         self.gateway = Gateway(
@@ -272,9 +277,6 @@ class App:
             self.authorization.require,
         )  # fmt: skip
 
-    def _job_machine(self, machine: Machine) -> JobMachine:
-        return JobMachine(machine.kinds, machine.capacity, containers.find(self.settings.container_engine) is not None)
-
     async def release(self) -> None:
         """Give the lease back: another node need not wait until it expires."""
         try:
@@ -300,6 +302,7 @@ class App:
             ("GET", zoning.PATH): self.zones,
             ("POST", zoning.PATH): self.switch_zone,
             ("PUT", labels.PATH): self.label,
+            ("POST", monitoring.PATH): self.ask_monitor,
             ("GET", self.messaging.signer.path): self.signing_certificate,
             ("GET", PATH): self.scrape,
             ("HEAD", PATH): self.scrape,
@@ -353,6 +356,9 @@ class App:
 
     async def label(self, request: Request) -> Response:
         return _json(200, await asyncio.to_thread(labels.take, self.signed(request), request.body))
+
+    async def ask_monitor(self, request: Request) -> Response:
+        return _json(200, await asyncio.to_thread(monitoring.ask, self.signed(request), request.body))
 
     def signed(self, request: Request) -> Call:
         """Of a request that belongs to no AWS service."""
@@ -425,6 +431,7 @@ class App:
             asyncio.create_task(
                 run("inference experiments", self.experiments.step, self.changed, self.clock), name="experiments"
             ),
+            asyncio.create_task(run("monitors", self.monitors.step, self.changed, self.clock), name="monitors"),
             asyncio.create_task(run("prune", self.prune, Signal(), self.clock, period_s=PERIOD_S), name="prune"),
             asyncio.create_task(
                 run("keys", self.turn_keys, Signal(), self.clock, period_s=kms_controller.PERIOD_S), name="keys"

@@ -18,7 +18,12 @@ from kedge.store.listing import SortBy
 from kedge.store.store import Resource
 
 DEFAULT_RESULTS = 10
-SORT_KEYS: Mapping[str, SortBy] = {"Name": "name", "CreationTime": "created_at", "Status": "status"}
+SORT_KEYS: Mapping[str, SortBy] = {
+    "Name": "name",
+    "CreationTime": "created_at",
+    "Status": "status",
+    "ScheduledTime": "name",  # of executions, whose names begin alike and go on with that time
+}
 
 
 def resources(

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.autoscaling import cron, schedule
+from kedge import cron
+from kedge.autoscaling import schedule
 from kedge.errors import ValidationFailed
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

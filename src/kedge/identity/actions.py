@@ -125,6 +125,7 @@ _KINDS = {
     "UpdateEndpointWeightsAndCapacities": ("EndpointName",),
     "CreateInferenceComponent": ("InferenceComponentName", "EndpointName"),
     "UpdateInferenceComponentRuntimeConfig": ("InferenceComponentName",),
+    "UpdateMonitoringAlert": ("MonitoringScheduleName",),
 }
 _INVOKED = ("EndpointName", "InferenceComponentName")
 _VERB = re.compile(r"[A-Z][a-z]+")
@@ -148,6 +149,10 @@ def _sagemaker(action: str, operation: str, asked: Asked) -> list[Need]:
         needed = [Need(action, asked.arn("sagemaker", f"inference-experiment/{given['Name'].lower()}"), context)]
         tagging = [Need("sagemaker:AddTags", needed[0].resource, context)] if given.get("Tags") else []
         return needed + tagging
+    if "JobDefinitionName" in given:
+        kind = _kebab(_VERB.sub("", operation, count=1))
+        needed = [Need(action, asked.arn("sagemaker", f"{kind}/{given['JobDefinitionName'].lower()}"), context)]
+        return needed + ([Need("sagemaker:AddTags", needed[0].resource, context)] if given.get("Tags") else [])
     if "ModelPackage" in operation:
         return _model_packages(action, operation, asked, context)
     names = _KINDS.get(operation, (f"{_VERB.sub('', operation, count=1)}Name",))
@@ -236,6 +241,8 @@ def _passed_roles(service: str, operation: str, asked: Asked) -> list[Need]:
         given[name] for name in ("ExecutionRoleArn", "RoleArn", "RoleARN", "serviceRole", "roleArn") if name in given
     ]
     roles += [each["RoleArn"] for each in given.get("Targets") or () if isinstance(each, dict) and "RoleArn" in each]
+    if inline := given.get("MonitoringScheduleConfig", {}).get("MonitoringJobDefinition"):
+        roles.append(inline["RoleArn"])
     return [Need("iam:PassRole", role, to) for role in dict.fromkeys(r for r in roles if isinstance(r, str))]
 
 

@@ -107,7 +107,7 @@ def training_description(resource: Resource) -> dict[str, Any]:
 
 def state_change(resource: Resource, tags: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """Detail of the event; times are in milliseconds since 1970."""
-    shown: dict[str, Any] = _in_ms(description(resource))
+    shown: dict[str, Any] = in_ms(description(resource))
     return {**shown, "Tags": {tag["Key"]: tag["Value"] for tag in tags}}
 
 
@@ -123,12 +123,13 @@ def _transitions(job: ProgramJob) -> list[dict[str, Any]]:
     return found
 
 
-def _in_ms(value: Any) -> Any:
+def in_ms(value: Any) -> Any:
+    """Times of a description as events have them: milliseconds since 1970."""
     if isinstance(value, datetime):
         return round(value.timestamp() * 1000)
     if isinstance(value, dict):
-        return {name: _in_ms(each) for name, each in value.items()}
-    return [_in_ms(each) for each in value] if isinstance(value, list) else value
+        return {name: in_ms(each) for name, each in value.items()}
+    return [in_ms(each) for each in value] if isinstance(value, list) else value
 
 
 def _time(at_s: float) -> datetime:

@@ -46,6 +46,31 @@ class AccountObjects:
 
         return await self._objects.run(find)
 
+    async def holds(self, uri: str) -> bool:
+        """Whether there is an object whose address begins so."""
+
+        def look() -> bool:
+            bucket, prefix = self._place(uri)
+            return bool(self._objects.list_page(bucket, prefix, "", None, 1).rows)
+
+        return await self._objects.run(look)
+
+    async def folders(self, uri: str) -> list[str]:
+        """Names of the folders right below the address."""
+
+        def find() -> list[str]:
+            bucket, prefix = self._place(f"{uri.rstrip('/')}/")
+            found: list[str] = []
+            after: str | None = None
+            while True:
+                page = self._objects.list_page(bucket, prefix, "/", after, 1000)
+                found += [each.removeprefix(prefix).rstrip("/") for each in page.common_prefixes]
+                if not page.truncated:
+                    return found
+                after = page.last
+
+        return await self._objects.run(find)
+
     async def put(
         self, uri: str, body: Body, content_type: str, *, metadata: Mapping[str, str] | None = None, kms_key: str = ""
     ) -> None:

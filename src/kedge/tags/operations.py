@@ -13,11 +13,16 @@ from kedge.store.store import Author, Scope, Store, Transaction
 from kedge.tags.attach import merged, read, without, write
 
 NAMES = {
+    "data-quality-job-definition": "data quality job definition",
     "endpoint-config": "endpoint configuration",
     "inference-component": "inference component",
     "inference-experiment": "inference experiment",
+    "model-bias-job-definition": "model bias job definition",
+    "model-explainability-job-definition": "model explainability job definition",
     "model-package": "model package",
     "model-package-group": "model package group",
+    "model-quality-job-definition": "model quality job definition",
+    "monitoring-schedule": "monitoring schedule",
 }
 """What messages call a kind of resource, where that is not its name in the ARN."""
 

@@ -1,0 +1,149 @@
+"""What S3 and the store hold for an execution: captured records, labels, merged records, and its baseline."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from kedge.endpoints.capture import is_enabled
+from kedge.endpoints.descriptions import arn_of as endpoint_arn
+from kedge.endpoints.records import KIND as ENDPOINT
+from kedge.endpoints.records import Endpoint
+from kedge.jobs.program_records import PROCESSING, ProgramJob
+from kedge.jobs.records import Status as JobStatus
+from kedge.labels.records import prefix_of as labels_of
+from kedge.monitors import plan
+from kedge.monitors.course import NO_DATA
+from kedge.monitors.monitor import Monitor
+from kedge.monitors.plan import Baseline, Source
+from kedge.monitors.windows import Window, folder, hours, text
+from kedge.objects import address
+from kedge.objects.of_account import AccountObjects
+from kedge.store.records import Scope
+from kedge.store.store import Store
+
+
+class Unready(Exception):
+    """The execution has to wait for something that is not over."""
+
+
+class Impossible(Exception):
+    """The message is the execution's FailureReason."""
+
+    def __init__(self, reason: str, *, has_data: bool = True) -> None:
+        """has_data: False where nothing was captured."""
+        super().__init__(reason)
+        self.has_data = has_data
+
+
+class Place(NamedTuple):
+    """Where an endpoint's captured records lie."""
+
+    uri: str
+    endpoint: str
+    """Its name, as folders have it."""
+
+
+def captures(store: Store, scope: Scope, monitor: Monitor) -> Place:
+    """Blocks. Raises Impossible."""
+    named = endpoint_arn(scope.region, scope.account, monitor.endpoint)
+    resource = store.get(scope, ENDPOINT, monitor.endpoint.lower())
+    if resource is None:
+        raise Impossible(f'ClientError: Could not find endpoint "{named}".')
+    endpoint = Endpoint.of(resource.document)
+    for fleet in (endpoint.live, endpoint.pending):
+        if fleet is not None and fleet.capture is not None and is_enabled(fleet.capture):
+            return Place(str(fleet.capture["DestinationS3Uri"]), endpoint.name)
+    raise Impossible(f'ClientError: Endpoint "{named}" captures nothing: its config has no DataCaptureConfig.')
+
+
+def baseline(store: Store, scope: Scope, monitor: Monitor) -> Baseline:
+    """Where the job's definition names a baselining job, that job's output fills what is not given. Blocks.
+
+    Raises Unready, Impossible.
+    """
+    if not monitor.baselining_job or monitor.constraints:
+        return Baseline(monitor.constraints, monitor.statistics)
+    found = store.get(scope, PROCESSING, monitor.baselining_job.lower())
+    if found is None:
+        raise Impossible(f"ClientError: Could not find the baselining job {monitor.baselining_job}.")
+    status = JobStatus(found.status)
+    if status.goes_on:
+        raise Unready(f"the baselining job {monitor.baselining_job} goes on")
+    if status is not JobStatus.COMPLETED:
+        reason = ProgramJob.of(found.document).failure_reason
+        raise Impossible(
+            f"ClientError: The baselining job {monitor.baselining_job} is {status.value}. {reason}".strip()
+        )
+    outputs = found.document["request"].get("ProcessingOutputConfig", {}).get("Outputs", ())
+    if not outputs:
+        raise Impossible(f"ClientError: The baselining job {monitor.baselining_job} has no output.")
+    at = outputs[0]["S3Output"]["S3Uri"]
+    statistics = "" if monitor.of.is_clarify else address.below(at, "statistics.json")
+    return Baseline(address.below(at, monitor.of.constraints), monitor.statistics or statistics)
+
+
+async def captured(objects: AccountObjects, place: Place, times: Sequence[datetime]) -> list[Source]:
+    """Of all variants, hour by hour."""
+    variants = await objects.folders(address.below(place.uri, place.endpoint))
+    return await _there(objects, place.uri, [f"{place.endpoint}/{each}" for each in variants], times)
+
+
+async def merged(objects: AccountObjects, monitor: Monitor, endpoint: str, times: Sequence[datetime]) -> list[Source]:
+    uri = plan.merged_uri(monitor)
+    variants = await objects.folders(address.below(uri, endpoint))
+    return await _there(objects, uri, [f"{endpoint}/{each}" for each in variants], times)
+
+
+async def labels(
+    objects: AccountObjects, monitor: Monitor, scope: Scope, endpoint: str, since: datetime, now: datetime
+) -> list[Source]:
+    """By the hours in which they came. Raises Impossible where there is none."""
+    uri = monitor.ground_truth or labels_of(scope, endpoint)
+    found = await _there(objects, uri, [""], hours(since, now + timedelta(microseconds=1)))
+    if not found:
+        raise Impossible(
+            f"{NO_DATA}: no label was found below {uri} in the folders of {text(since)[:13]} to {text(now)[:13]}."
+        )
+    return found
+
+
+async def transformed(objects: AccountObjects, monitor: Monitor, window: Window) -> list[Source]:
+    """What batch transforms took in: the manifests that their data capture left. Raises Impossible."""
+    uri = monitor.input["DataCapturedDestinationS3Uri"]
+    bucket, _ = address.parse(uri)
+    found: list[Source] = []
+    for hour in window.hours:
+        for key in await objects.keys(f"{address.below(uri, 'input', folder(hour))}/"):
+            found.append(Source(f"s3://{bucket}/{key}", f"{folder(hour)}/{len(found)}", manifest=True))
+    if not found:
+        raise Impossible(NO_DATA, has_data=False)
+    return found
+
+
+async def marks(objects: AccountObjects, sources: Sequence[Source]) -> Mapping[str, str]:
+    """By hour, as yyyy/mm/dd/hh: a text that is another one when files of it changed."""
+    found: dict[str, list[str]] = {}
+    for source in sources:
+        bucket, _ = address.parse(source.uri)
+        for key in await objects.keys(f"{source.uri}/"):
+            info = await objects.head(f"s3://{bucket}/{key}")
+            if info is not None:
+                told = info.encryption is None or info.encryption.md5_is_etag
+                each = f"{key.rpartition('/')[2]} {info.size} {info.etag if told else ''}"
+                found.setdefault(source.below[-len("yyyy/mm/dd/hh") :], []).append(each)
+    return {hour: hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16] for hour, lines in found.items()}
+
+
+async def _there(objects: AccountObjects, uri: str, folders: Sequence[str], times: Sequence[datetime]) -> list[Source]:
+    """The hours of these folders that hold anything."""
+    found = []
+    for each in folders:
+        for hour in times:
+            below = f"{each}/{folder(hour)}" if each else folder(hour)
+            at = address.below(uri, below)
+            if await objects.holds(f"{at}/"):
+                found.append(Source(at, below))
+    return found

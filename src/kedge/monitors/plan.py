@@ -1,0 +1,213 @@
+"""The processing jobs of an execution: what is brought to its program, and what it is told. PURE.
+
+Source: the documented contract of monitoring containers, and jobs of SageMaker's own monitors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from kedge.monitors.kinds import MODEL_BIAS, MODEL_EXPLAINABILITY, MODEL_QUALITY
+from kedge.monitors.monitor import Monitor
+from kedge.monitors.records import Execution
+from kedge.monitors.windows import folder, text
+from kedge.objects import address
+
+MERGE, ANALYSIS = "merge", "analysis"
+MERGER_IMAGE = "sagemaker-model-monitor-groundtruth-merger"
+MERGE_JOB = "groundtruth-merge"
+MERGED = "merge"
+"""Below a monitor's output lies what was merged of an endpoint."""
+CAPTURED_AT, TRUTH_AT = "/opt/ml/processing/input_data", "/opt/ml/processing/groundtruth"
+"""Of a merge."""
+_BASELINE_AT, _SCRIPTS_AT = "/opt/ml/processing/baseline", "/opt/ml/processing/code"
+_CONFIG_AT = "/opt/ml/processing/input/config"
+_PUBLISH = "publish_cloudwatch_metrics"
+_MOST_SECONDS = 3600
+_ATTRIBUTES = {
+    "FeaturesAttribute": "features_attribute",
+    "InferenceAttribute": "inference_attribute",
+    "ProbabilityAttribute": "probability_attribute",
+    "ProbabilityThresholdAttribute": "probability_threshold_attribute",
+    "ExcludeFeaturesAttribute": "exclude_features_attribute",
+}
+_SIDES = {MODEL_QUALITY.type: ["endpointOutput"]}
+_BOTH_SIDES = ["endpointInput", "endpointOutput"]
+
+
+class Source(NamedTuple):
+    """Objects with files of one hour. below: the folder of a job's input that they go to."""
+
+    uri: str
+    below: str
+    manifest: bool = False
+
+
+class Baseline(NamedTuple):
+    """URIs; "" where there is none."""
+
+    constraints: str = ""
+    statistics: str = ""
+
+
+def job_name(execution: Execution, stage: str, prefix: str) -> str:
+    """The same for the same stage of the same execution."""
+    tail = hashlib.sha256(f"{execution.uid}/{stage}".encode()).hexdigest()[:24]
+    return f"{prefix}-{execution.scheduled:%Y%m%d%H%M}-{tail}"
+
+
+def merge_job(
+    monitor: Monitor, execution: Execution, captured: Sequence[Source], truth: Sequence[Source], longest_s: int
+) -> dict[str, Any]:
+    """CreateProcessingJob's request: captured records and their labels become merged records."""
+    inputs = [
+        *(_input(f"groundtruth_input_{n}", each, TRUTH_AT) for n, each in enumerate(truth, 1)),
+        *(_input(f"endpoint_input_{n}", each, CAPTURED_AT) for n, each in enumerate(captured, 1)),
+    ]
+    output = {"S3Uri": merged_uri(monitor), "LocalPath": "/opt/ml/processing/output", "S3UploadMode": "EndOfJob"}
+    environment = {
+        "dataset_source": CAPTURED_AT,
+        "ground_truth_source": TRUTH_AT,
+        "output_path": output["LocalPath"],
+    }
+    return _job(
+        monitor, job_name(execution, MERGE, MERGE_JOB), {"ImageUri": merger_image(monitor.image)}, inputs, output,
+        environment, longest_s,
+    )  # fmt: skip
+
+
+def analysis_job(
+    monitor: Monitor,
+    execution: Execution,
+    sources: Sequence[Source],
+    baseline: Baseline,
+    capture_uri: str,
+    longest_s: int,
+) -> dict[str, Any]:
+    """CreateProcessingJob's request: the program looks at the window. capture_uri: where the endpoint's files lie."""
+    at = monitor.input["LocalPath"].rstrip("/")
+    inputs = [_input(f"endpoint_input_{n}", each, at) for n, each in enumerate(sources, 1)]
+    environment = {
+        _PUBLISH: "Enabled",
+        **monitor.environment,
+        "dataset_source": at,
+        "dataset_format": json.dumps(dataset_format(monitor)),
+        "output_path": monitor.output["LocalPath"],
+        "start_time": text(execution.window.start),
+        "end_time": text(execution.window.end),
+        "metric_time": text(execution.window.start),
+        "sagemaker_monitoring_schedule_name": execution.schedule,
+        **_told(monitor, capture_uri),
+    }
+    brought = {
+        "baseline_constraints": ("constraints", baseline.constraints, f"{_BASELINE_AT}/constraints"),
+        "baseline_statistics": ("baseline", baseline.statistics, f"{_BASELINE_AT}/stats"),
+        "record_preprocessor_script": (
+            "record_preprocessor_script_input", monitor.preprocessor, f"{_SCRIPTS_AT}/preprocessing",
+        ),
+        "post_analytics_processor_script": (
+            "post_analytics_processor_script_input", monitor.postprocessor, f"{_SCRIPTS_AT}/postprocessing",
+        ),
+        "analysis_config": ("analysis_config", monitor.config, _CONFIG_AT),
+    }  # fmt: skip
+    for variable, (name, uri, folder_at) in brought.items():
+        if uri:
+            inputs.append(_input(name, Source(uri, ""), folder_at))
+            environment[variable] = f"{folder_at}/{uri.rpartition('/')[2]}"
+    application: dict[str, Any] = {"ImageUri": monitor.image}
+    if monitor.entrypoint:
+        application["ContainerEntrypoint"] = list(monitor.entrypoint)
+    if monitor.arguments:
+        application["ContainerArguments"] = list(monitor.arguments)
+    output = {**monitor.output, "S3Uri": report_uri(monitor, execution.schedule, execution.scheduled)}
+    output.setdefault("S3UploadMode", "EndOfJob")
+    name = job_name(execution, ANALYSIS, monitor.of.job)
+    return _job(monitor, name, application, inputs, output, environment, longest_s)
+
+
+def report_uri(monitor: Monitor, schedule: str, scheduled: datetime) -> str:
+    """Where reports of that time go: the hour it was scheduled for, with the minute where that is not the hour's."""
+    minute = f"{scheduled:%M}" if scheduled.minute else ""
+    return address.below(monitor.output["S3Uri"], monitor.endpoint, schedule, folder(scheduled), minute)
+
+
+def merged_uri(monitor: Monitor) -> str:
+    """Below it lie ENDPOINT/VARIANT/yyyy/mm/dd/hh."""
+    return address.below(monitor.output["S3Uri"], MERGED)
+
+
+def merger_image(image: str) -> str:
+    """Of the registry of the monitor's own image."""
+    registry, slash, _ = image.rpartition("/")
+    return f"{registry}{slash}{MERGER_IMAGE}"
+
+
+def dataset_format(monitor: Monitor) -> dict[str, Any]:
+    given: Mapping[str, Any] = monitor.input.get("DatasetFormat", {})
+    if "Csv" in given:
+        return {"csv": {"header": bool(given["Csv"].get("Header"))}}
+    if "Json" in given:
+        return {"json": {"lines": bool(given["Json"].get("Line", True))}}
+    if given:
+        return {"parquet": {}}
+    name = "sagemakerMergeJson" if monitor.of.merges else "sagemakerCaptureJson"
+    return {name: {"captureIndexNames": _SIDES.get(monitor.kind, _BOTH_SIDES)}}
+
+
+def longest_s(monitor: Monitor, interval_s: float) -> int:
+    """MaxRuntimeInSeconds of each of its jobs, where none is given: merge and analysis share the time between two."""
+    shared = interval_s / (2 if monitor.of.merges else 1)
+    return monitor.longest_s or max(60, int(min(shared, _MOST_SECONDS)))
+
+
+def _told(monitor: Monitor, capture_uri: str) -> dict[str, str]:
+    told = {"sagemaker_endpoint_name": monitor.endpoint, "sagemaker_endpoint_datacapture_prefix": capture_uri}
+    if monitor.kind == MODEL_QUALITY.type:
+        told |= {"analysis_type": "MODEL_QUALITY", "problem_type": monitor.problem_type}
+    elif monitor.kind in (MODEL_BIAS.type, MODEL_EXPLAINABILITY.type):
+        told |= {"analysis_type": "MODEL_BIAS" if monitor.of.merges else "MODEL_EXPLAINABILITY"}
+    told |= {variable: str(monitor.input.get(member, "")) for member, variable in _ATTRIBUTES.items()}
+    return {name: value for name, value in told.items() if value}
+
+
+def _input(name: str, source: Source, at: str) -> dict[str, Any]:
+    return {
+        "InputName": name,
+        "S3Input": {
+            "S3Uri": source.uri,
+            "LocalPath": f"{at}/{source.below}" if source.below else at,
+            "S3DataType": "ManifestFile" if source.manifest else "S3Prefix",
+            "S3InputMode": "File",
+            "S3DataDistributionType": "FullyReplicated",
+            "S3CompressionType": "None",
+        },
+    }
+
+
+def _job(
+    monitor: Monitor,
+    name: str,
+    application: Mapping[str, Any],
+    inputs: Sequence[Mapping[str, Any]],
+    output: Mapping[str, Any],
+    environment: Mapping[str, str],
+    longest: int,
+) -> dict[str, Any]:
+    outputs: dict[str, Any] = {"Outputs": [{"OutputName": "result", "S3Output": dict(output), "AppManaged": False}]}
+    if monitor.kms_key:
+        outputs["KmsKeyId"] = monitor.kms_key
+    request: dict[str, Any] = {
+        "ProcessingJobName": name,
+        "ProcessingInputs": list(inputs),
+        "ProcessingOutputConfig": outputs,
+        "ProcessingResources": {"ClusterConfig": dict(monitor.cluster)},
+        "StoppingCondition": {"MaxRuntimeInSeconds": longest},
+        "AppSpecification": dict(application),
+        "Environment": dict(environment),
+        "RoleArn": monitor.role,
+    }
+    return request | ({"NetworkConfig": dict(monitor.network)} if monitor.network else {})

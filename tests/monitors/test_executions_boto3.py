@@ -1,0 +1,186 @@
+"""Executions of data quality and model quality monitors: windows, jobs, reports, alerts, by an unmodified boto3."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, timedelta
+
+import pytest
+
+from tests.async_inference.conftest import until
+from tests.jobs.programs import Programs
+from tests.monitors.conftest import AT, Monitors, back
+
+NAMES = ("_c0", "_c1", "_c2")
+
+
+def constraints(low: float) -> bytes:
+    """Of the columns of answer and request, which are never missing."""
+    features = [{"name": name, "inferred_type": "Fractional", "completeness": low} for name in NAMES]
+    return json.dumps({"version": 0.0, "features": features}).encode()
+
+
+@pytest.fixture(scope="module")
+def watched(monitors: Monitors) -> Monitors:
+    """With captured records of the last hours, and a data quality monitor's files."""
+    rows = [(f"{number / 7},{number / 3}", f"{number / 100}") for number in range(1, 61)]
+    monitors.capture(back(3), rows)
+    monitors.capture(back(2), [*rows, ("x,y", "0.5")], part="b")
+    monitors.put("baseline/constraints.json", constraints(1.0))
+    return monitors
+
+
+def test_an_execution_looks_at_its_window_and_reports_where_sagemaker_does(watched: Monitors):
+    watched.define("DataQuality", "clean", baseline={"Constraints": watched.uri("baseline/constraints.json")})
+    watched.schedule("DataQuality", "clean", hours=(4, 3))
+    found = watched.ended("clean")
+    assert found["MonitoringExecutionStatus"] == "Completed", found
+    assert (found["MonitoringType"], found["EndpointName"]) == ("DataQuality", "scores")
+    assert found["MonitoringJobDefinitionName"] == "clean"
+    job = watched.job(found)
+    at = found["ScheduledTime"].astimezone(UTC)
+    minute = f"/{at:%M}" if at.minute else ""
+    (output,) = job["ProcessingOutputConfig"]["Outputs"]
+    assert output["S3Output"]["S3Uri"] == watched.uri(f"reports/clean/scores/clean/{at:%Y/%m/%d/%H}{minute}")
+    assert job["MonitoringScheduleArn"].endswith(":monitoring-schedule/clean")
+    assert all("S3Input" in each for each in job["ProcessingInputs"])
+    told = job["Environment"]
+    assert told["start_time"] == told["metric_time"] == f"{at - timedelta(hours=4):%Y-%m-%dT%H:%M:%SZ}"
+    assert told["end_time"] == f"{at - timedelta(hours=3):%Y-%m-%dT%H:%M:%SZ}"
+    assert told["sagemaker_endpoint_name"] == "scores"
+    assert told["sagemaker_monitoring_schedule_name"] == "clean"
+    assert told["publish_cloudwatch_metrics"] == "Enabled"
+    assert watched.report(found, "constraint_violations.json") == {"violations": []}
+    assert watched.report(found, "statistics.json")["dataset"]["item_count"] == 60
+    shown = watched.sagemaker.describe_monitoring_schedule(MonitoringScheduleName="clean")
+    assert shown["LastMonitoringExecutionSummary"]["ProcessingJobArn"] == found["ProcessingJobArn"]
+
+
+def test_violations_ring_the_alert_until_it_is_set_otherwise(watched: Monitors):
+    watched.define("DataQuality", "bad", baseline={"Constraints": watched.uri("baseline/constraints.json")})
+    watched.schedule("DataQuality", "bad", hours=(3, 2))
+    found = watched.ended("bad")
+    assert found["MonitoringExecutionStatus"] == "CompletedWithViolations", found
+    violated = watched.report(found, "constraint_violations.json")["violations"]
+    assert {each["constraint_check_type"] for each in violated} >= {"data_type_check"}
+    name = {"MonitoringScheduleName": "bad"}
+    (alert,) = watched.sagemaker.list_monitoring_alerts(**name)["MonitoringAlertSummaries"]
+    assert (alert["AlertStatus"], alert["DatapointsToAlert"], alert["EvaluationPeriod"]) == ("InAlert", 1, 1)
+    watched.sagemaker.update_monitoring_alert(
+        **name, MonitoringAlertName=alert["MonitoringAlertName"], DatapointsToAlert=2, EvaluationPeriod=3
+    )
+    (after,) = watched.sagemaker.list_monitoring_alerts(**name)["MonitoringAlertSummaries"]
+    assert (after["AlertStatus"], after["DatapointsToAlert"], after["EvaluationPeriod"]) == ("OK", 2, 3)
+    assert after["LastModifiedTime"] > alert["LastModifiedTime"]
+    history = watched.sagemaker.list_monitoring_alert_history(**name, SortOrder="Ascending")["MonitoringAlertHistory"]
+    assert [each["AlertStatus"] for each in history] == ["InAlert", "OK"]
+    code, said = watched.refused(
+        "update_monitoring_alert", **name, MonitoringAlertName="other", DatapointsToAlert=1, EvaluationPeriod=1
+    )
+    assert (code, "DefaultAlert" in said) == ("ResourceNotFound", True)
+
+
+def test_a_window_without_data_fails_and_says_nothing_of_the_model(watched: Monitors):
+    watched.define("DataQuality", "empty")
+    watched.schedule("DataQuality", "empty", hours=(9, 8))
+    found = watched.ended("empty")
+    assert (found["MonitoringExecutionStatus"], found["FailureReason"]) == ("Failed", "Job inputs had no data")
+    assert "ProcessingJobArn" not in found
+    (alert,) = watched.sagemaker.list_monitoring_alerts(MonitoringScheduleName="empty")["MonitoringAlertSummaries"]
+    assert alert["AlertStatus"] == "OK"
+
+
+def test_a_baselining_job_is_waited_for_and_its_output_is_the_baseline(watched: Monitors):
+    jobs = Programs(watched.kedge)
+    script = """
+import pathlib, shutil, time
+while not pathlib.Path("/opt/ml/processing/go").exists(): time.sleep(0.05); break
+for each in pathlib.Path("/opt/ml/processing/made").iterdir(): shutil.copy(each, "/opt/ml/processing/out/")
+"""
+    jobs.process(
+        "suggest", script, inputs=[jobs.input("made", watched.uri("baseline/"))], outputs=[jobs.output("out", "made")]
+    )
+    waiting = watched.definition("DataQuality", "after")
+    waiting["DataQualityBaselineConfig"] = {"BaseliningJobName": "suggest"}
+    watched.sagemaker.create_data_quality_job_definition(**waiting)
+    watched.schedule("DataQuality", "after", hours=(4, 3))
+    found = watched.ended("after")
+    assert found["MonitoringExecutionStatus"] == "Failed"  # the job has left no statistics.json
+    assert "statistics.json" in found["FailureReason"]
+
+
+def test_an_own_program_is_told_what_to_do_and_is_stopped_with_its_schedule(watched: Monitors):
+    """An inline definition, as ModelMonitor of the SDK makes."""
+    given = watched.definition("DataQuality", "own")
+    image = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
+    program = (
+        "import json, os, time; told = [os.environ[each] for each in ('colour', 'dataset_source')];"
+        "json.dump(told, open('/opt/ml/processing/output/told.json', 'w')); time.sleep(600)"
+    )
+    config = {
+        "ScheduleConfig": {
+            "ScheduleExpression": "NOW", "DataAnalysisStartTime": "-PT4H", "DataAnalysisEndTime": "-PT3H",
+        },
+        "MonitoringJobDefinition": {
+            "MonitoringInputs": [given["DataQualityJobInput"]],
+            "MonitoringOutputConfig": given["DataQualityJobOutputConfig"],
+            "MonitoringResources": given["JobResources"],
+            "MonitoringAppSpecification": {"ImageUri": image, "ContainerEntrypoint": ["python3", "-c", program]},
+            "Environment": {"colour": "red"},
+            "RoleArn": given["RoleArn"],
+        },
+    }  # fmt: skip
+    name = {"MonitoringScheduleName": "own"}
+    watched.sagemaker.create_monitoring_schedule(**name, MonitoringScheduleConfig=config)
+
+    def told() -> list[str]:
+        """Outputs are Continuous, so this one is there while the program runs."""
+        found = [each for each in watched.executions("own") if "ProcessingJobArn" in each]
+        return watched.report(found[0], "told.json") if found else []
+
+    assert until(told, "the program's output") == ["red", AT]
+    watched.sagemaker.delete_monitoring_schedule(**name)
+    assert watched.ended("own")["MonitoringExecutionStatus"] == "Stopped"
+
+
+def test_labels_are_merged_and_a_window_is_looked_at_again_when_more_of_them_come(watched: Monitors):
+    """The monitor runs twice, for one hour after the other; between both, labels of the first hour come."""
+    kind, name = "ModelQuality", {"MonitoringScheduleName": "late"}
+    worst = {"mae": {"threshold": 0.5, "comparison_operator": "GreaterThanThreshold"}}
+    watched.put("baseline/quality.json", json.dumps({"version": 0.0, "regression_constraints": worst}).encode())
+    watched.define(
+        kind, "late", job={"GroundTruthS3Input": {"S3Uri": watched.uri("truth")}},
+        app={"ProblemType": "Regression"}, source={"InferenceAttribute": "0"},
+        baseline={"Constraints": watched.uri("baseline/quality.json")},
+    )  # fmt: skip
+    watched.label(back(3), back(3), {number: f"{(number + 1) / 100}" for number in range(40)}, "truth")
+    watched.schedule(kind, "late", hours=(4, 3))
+    first = watched.ended("late")
+    assert first["MonitoringExecutionStatus"] == "Completed", first
+    assert watched.report(first, "statistics.json")["dataset"]["item_count"] == 40
+    merged = watched.get_lines("reports/late/merge/scores/AllTraffic")
+    assert len(merged) == 40
+    assert {"captureData", "eventMetadata", "groundTruthData"} <= merged[0].keys()
+    watched.label(back(0), back(3), dict.fromkeys(range(40, 60), "99"), "truth")
+    watched.label(back(1), back(2), {number: f"{(number + 1) / 100}" for number in range(60)}, "truth", part="b")
+    times = {"ScheduleExpression": "NOW", "DataAnalysisStartTime": "-PT3H", "DataAnalysisEndTime": "-PT2H"}
+    config = {"MonitoringJobDefinitionName": "late", "MonitoringType": kind, "ScheduleConfig": times}
+    watched.sagemaker.update_monitoring_schedule(**name, MonitoringScheduleConfig=config)
+    second, third = (watched.ended("late", number) for number in (2, 3))
+    assert second["MonitoringExecutionStatus"] == "Completed", second
+    assert third["MonitoringExecutionStatus"] == "CompletedWithViolations", third
+    assert third["ScheduledTime"] == first["ScheduledTime"]
+    assert watched.report(third, "statistics.json")["dataset"]["item_count"] == 60
+    (alert,) = watched.sagemaker.list_monitoring_alerts(**name)["MonitoringAlertSummaries"]
+    assert alert["AlertStatus"] == "OK"  # the last window is as it should be
+
+
+def test_a_window_without_labels_fails_and_says_where_they_were_looked_for(watched: Monitors):
+    watched.define(
+        "ModelQuality", "unlabelled", job={"GroundTruthS3Input": {"S3Uri": watched.uri("nowhere")}},
+        app={"ProblemType": "Regression"}, source={"InferenceAttribute": "0"},
+    )  # fmt: skip
+    watched.schedule("ModelQuality", "unlabelled", hours=(4, 3))
+    found = watched.ended("unlabelled")
+    assert found["MonitoringExecutionStatus"] == "Failed"
+    assert f"no label was found below {watched.uri('nowhere')}" in found["FailureReason"]
