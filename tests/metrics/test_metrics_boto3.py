@@ -275,7 +275,7 @@ def test_expressions_searches_and_queries_over_what_was_put(cloudwatch):
     pay = [{"Name": "Service", "Value": "pay"}]
     found = ask(
         cloudwatch,
-        {"Id": "total", "Expression": "SUM([half, a]) + 1", "Label": "all ${MAX}"},
+        {"Id": "total", "Expression": "SUM([half, a]) + 1", "Label": "${LABEL} ${MAX}"},
         {"Id": "half", "Expression": "a / 2", "ReturnData": False},
         stat(dimensions=pay, its_id="a", ReturnData=False),
         {
@@ -287,8 +287,8 @@ def test_expressions_searches_and_queries_over_what_was_put(cloudwatch):
         ScanBy="TimestampAscending",
     )["MetricDataResults"]
     assert [(each["Id"], each["Label"], each["Values"]) for each in found] == [
-        ("total", "all 2.5", [2.5] * 3), ("s", "buy of buy", [3.0] * 3), ("s", "pay of pay", [1.0] * 3),
-        ("q", "", [4.0] * 3),
+        ("total", "total 2.5", [2.5] * 3), ("s", "buy of buy", [3.0] * 3), ("s", "pay of pay", [1.0] * 3),
+        ("q", "q", [4.0] * 3),
     ]  # fmt: skip
 
 
@@ -338,6 +338,7 @@ def test_what_else_is_refused(unwiped, more: dict[str, Any], message: str):
     ("given", "code", "message"),
     [
         ({"StartTime": after(-1441)}, BAD_COMBINATION, "up to 1451 datapoints, which exceeds the limit of 1440"),
+        ({"StartTime": after(-1431)}, BAD_COMBINATION, "up to 1441 datapoints, which exceeds the limit of 1440"),
         ({"EndTime": MINUTE}, BAD_VALUE, "StartTime must be less than the parameter EndTime."),
         ({"Period": 61}, BAD_VALUE, "Period must be"),
         ({"ExtendedStatistics": ["p99"]}, BAD_COMBINATION, "Exactly one of the parameters"),
@@ -357,6 +358,15 @@ def test_which_statistics_are_refused(unwiped, given: dict[str, Any], code: str,
         unwiped.get_metric_statistics(**wanted)
     assert refused.value.response["Error"]["Code"] == code
     assert message in refused.value.response["Error"]["Message"]
+
+
+def test_a_day_of_minutes_can_be_asked_for_at_any_second_of_the_minute(cloudwatch):
+    put(cloudwatch, {"Timestamp": MINUTE, "Value": 1})
+    end = after(1) + timedelta(seconds=0.5)
+    found = cloudwatch.get_metric_statistics(
+        Namespace="Shop", MetricName="m", StartTime=end - timedelta(days=1), EndTime=end, Period=60, Statistics=["Sum"]
+    )
+    assert [point["Timestamp"] for point in found["Datapoints"]] == [MINUTE]
 
 
 def test_metrics_are_listed_in_pages_and_by_what_is_asked(kedge, cloudwatch):

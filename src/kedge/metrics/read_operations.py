@@ -106,7 +106,7 @@ def get_metric_statistics(store: MetricStore, call: Call, request: Request) -> A
         raise InvalidParameterValue("The parameter StartTime must be less than the parameter EndTime.")
     named = _statistics(request)
     start_s, end_s = rounded_start(start, period_s, now_s), math.ceil(end)
-    count = math.ceil((end_s - start_s) / period_s)
+    count = int((end - start) // period_s)  # as AWS counts: whole periods, wherever the first one begins
     if count > MOST_STATISTICS:
         raise InvalidParameterCombination(
             f"You have requested up to {count} datapoints, which exceeds the limit of {MOST_STATISTICS}. You may "

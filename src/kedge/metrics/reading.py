@@ -108,7 +108,7 @@ class Reader:
             known[name] = self._of_expression(name, parsed[name], expressions[name], queries, known)
         for name, query in expressions.items():
             if query.get("ReturnData", True):
-                found[name] = _returned(name, query, known[name])
+                found[name] = _returned(name, known[name])
         return [
             Result(query["Id"], self._labelled(query, series))
             for query in queries
@@ -195,14 +195,14 @@ def _ordered(expressions: Mapping[str, Expression], known: Sequence[str]) -> lis
         raise ValidationFailed(str(refused)) from None
 
 
-def _returned(name: str, query: Query, value: Value) -> list[Series]:
-    """One series is called by the id of its expression; of several each has its own label."""
+def _returned(name: str, value: Value) -> list[Series]:
+    """One series is called by the id of its expression; of several each has its own label, if it has one."""
     try:
         found = math.returned(value)
     except MathRefused as refused:
         raise ValidationFailed(f"Error in expression '{name}': {refused}") from None
     alone = isinstance(value, Series)
-    return [series._replace(label=name) for series in found] if alone and not query.get("Label") else found
+    return [series._replace(label=name) if alone or not series.label else series for series in found]
 
 
 def _series(label: str, of: Metric, statistic: Statistic, period_s: int, periods: Periods) -> Series:
