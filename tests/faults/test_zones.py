@@ -87,9 +87,7 @@ def test_a_zone_that_goes_off_while_a_canary_bakes(server: Server):
         until(lambda: spread(server) == "aa", 30, "both instances in zone a")
         answered = clients.answers
         until(lambda: clients.answers > answered + 50, 30, "answers at the end")
-    # Old and new instances of the zone die one after the other: a request may meet both, and is not tried a third time.
-    assert len(clients.errors) <= 2
-    assert all("was answered 424" in each for each in clients.errors), clients.errors
+    assert not clients.failures, "old and new instances of the zone die one after the other"
     kedge(server, "fault", "zone", "b", "--clear")
     until(lambda: spread(server) == "ab", 30, "one instance in each zone")
 

@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.serving.retry import CEILING, FLOOR, FLOOR_PER_S, SHARE_OF_TRAFFIC, Budget, Verdict, after_busy, after_death
+from kedge.serving.retry import (
+    CEILING,
+    FLOOR,
+    FLOOR_PER_S,
+    LONGEST_SETTLE_S,
+    SETTLE_S,
+    SHARE_OF_TRAFFIC,
+    Budget,
+    Verdict,
+    after_busy,
+    after_death,
+    settles_for_s,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +46,13 @@ def test_after_death(deaths, retries, retries_on, budget_left, verdict):
 )
 def test_after_busy(retries, others, verdict):
     assert after_busy(retries, others=others) is verdict
+
+
+@given(st.floats(0, 2), st.floats(0, 2))
+def test_a_request_settles_until_none_dies_and_no_longer_than_it_may(since_lost_s, since_death_s):
+    pause_s = settles_for_s(since_lost_s, since_death_s)
+    assert (pause_s == 0) is (since_lost_s >= SETTLE_S or since_death_s >= LONGEST_SETTLE_S)
+    assert since_death_s + pause_s <= max(LONGEST_SETTLE_S, since_death_s) + 1e-9
 
 
 @given(st.lists(st.one_of(st.just("request"), st.just("retry"), st.floats(0, 10))))

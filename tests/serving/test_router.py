@@ -409,6 +409,24 @@ async def test_a_request_that_kills_twice_is_never_tried_again(workers):
     assert sum(call.body == b"poison" for worker in fleet for call in worker.calls) == 2
 
 
+async def test_a_request_is_not_sent_to_an_instance_that_dies_with_the_first(workers):
+    """A zone's instances die milliseconds apart; whoever was at one of them is answered by one that lives."""
+    asked: list[Call] = []
+    pair = [await workers(f"i-{n}", asked.append) for n in (1, 2)]
+    async with running(table(endpoint(variant(*pair)))) as served:
+        await until(lambda: served.router.fleet.ready_count == 2)
+        waiting = asyncio.create_task(served.invoke())
+        await until(lambda: len(asked) == 1)
+        first, second = asked[0].worker, next(each for each in pair if each is not asked[0].worker)
+        first.die()
+        await until(lambda: served.router.fleet.ready_count == 1)
+        second.die()
+        second.serve = Call.answer
+        await second.start()
+        assert (await waiting).status == 200
+    assert (len(first.calls), len(second.calls)) == (1, 1)
+
+
 async def test_neighbours_of_a_poison_request_are_answered(workers):
     """They die with it once; then each instance gets only one suspect at a time, so they do not die with it again."""
     together = 8

@@ -23,6 +23,7 @@ from sklearn.tree import DecisionTreeClassifier
 from kedge.serving import frames
 from kedge.serving.frames import PART_BYTES, WINDOW_BYTES, Frame, Kind
 from kedge.serving.worker import EXIT_DIED, EXIT_LOAD_FAILED, WorkerSpec, environment
+from kedge.serving.worker_io import ABANDONED_S
 
 PATIENCE_S = 30.0
 SCRIPT = """
@@ -382,6 +383,20 @@ def test_sigterm_finishes_what_is_in_flight(start: Start, connect: Connect):
     assert [found[stream][1] for stream in (first, second, half)] == [b"0.0", b"2.0", b"30.0"]
     assert worker.process.wait(PATIENCE_S) == 0
     assert worker.state()["state"] == "stopped"
+
+
+def test_sigterm_does_not_wait_for_a_model_for_which_nobody_waits(start: Start, connect: Connect):
+    """Its client has gone, or its time-out is over; the model may never come back."""
+    worker = start().ready()
+    router = connect(worker)
+    stream = worker.hold(router)
+    worker.process.send_signal(signal.SIGTERM)
+    until(lambda: not Path(worker.spec.socket).exists())
+    assert worker.process.poll() is None
+    router.socket.sendall(frames.frame(Kind.CANCEL, stream))
+    assert worker.process.wait(ABANDONED_S + PATIENCE_S) == 0
+    assert worker.state()["state"] == "stopped"
+    assert "nobody waits for" in worker.output
 
 
 def test_a_successors_socket_is_left_alone(start: Start, connect: Connect):

@@ -5,6 +5,7 @@ instances with the requests that wait for one.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection, Iterator
 from random import Random
 from typing import Protocol
@@ -39,6 +40,8 @@ class Job(Protocol):
     """Of what its body begins with (choose.prefix_key), where that chooses the instance; else ""."""
     is_suspect: bool
     """An instance died with it in flight, so it may have been the cause."""
+    lost_with: Upstream | None
+    """The instance that died with it: another one is rather asked, since this one may die at every request."""
     refused_by: Collection[Upstream]
     """Instances that were too busy for it."""
     to_new: bool
@@ -89,6 +92,8 @@ class Pool:
         self._split: choose.Split | None = None
         """Between the variant's instances and its new ones, while both serve."""
         self._closed = False
+        self.lost_s = -math.inf
+        """When an instance was lost last that had requests, on the loop's clock."""
         self._peak = 0
         """The most requests at a time since this was told last; only of a serverless variant."""
 
@@ -286,6 +291,7 @@ class Pool:
     def _pick_of(self, ready: list[Upstream], job: Job) -> Upstream | None:
         if job.is_suspect:
             ready = [each for each in ready if each.suspect is None]
+            ready = [each for each in ready if each is not job.lost_with] or ready
         if job.refused_by:
             ready = [each for each in ready if each not in job.refused_by]
         if not ready:

@@ -6,8 +6,9 @@ time-out, counted from the moment the body was there and verified.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from functools import lru_cache
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 from kedge import errors
@@ -19,7 +20,7 @@ from kedge.serving.fleet import Fleet, Pool, Route
 from kedge.serving.inbound import Inbound
 from kedge.serving.meter import PROVISIONED_INVOCATIONS, SETUP, SPILLOVER_INVOCATIONS, Place
 from kedge.serving.reports import Reporter
-from kedge.serving.retry import Verdict, after_busy, after_death
+from kedge.serving.retry import Verdict, after_busy, after_death, settles_for_s
 from kedge.serving.sessions import Session
 from kedge.serving.table import Variant
 from kedge.serving.upstream import Upstream
@@ -173,6 +174,7 @@ class Invocation:
         "_sent_s",
         "_session",
         "_session_id",
+        "_settling",
         "_spills",
         "_stream",
         "_target",
@@ -181,6 +183,7 @@ class Invocation:
         "affinity",
         "deadline_s",
         "is_suspect",
+        "lost_with",
         "pinned",
         "prefix",
         "refused_by",
@@ -215,11 +218,14 @@ class Invocation:
         self._stream = 0
         self._deaths = 0
         self._retries = 0
+        self._settling: asyncio.TimerHandle | None = None
+        """It waits until no more instances die, to be tried again."""
         self._is_cold = False
         """It waits for the start of a serverless variant's instance."""
         self._spills = False
         """It came beyond the variant's provisioned concurrency."""
         self.is_suspect = False
+        self.lost_with: Upstream | None = None
         self.affinity = ""
         self.pinned = ""
         self.prefix = ""
@@ -367,7 +373,7 @@ class Invocation:
             case "busy":
                 self._busy()
             case "lost":
-                self.lost()
+                self._lost(self._try_again)
             case "target":
                 self._fail(errors.RuntimeValidationError(message))
             case "loading":
@@ -379,6 +385,13 @@ class Invocation:
         self._model_lost(answers.answer_too_large(self._route.endpoint, self._stream_name))
 
     def lost(self) -> None:
+        pool, now_s = self._pool, self._deadlines.now_s()
+        assert pool is not None
+        pool.lost_s = now_s
+        self._lost(partial(self._settle, now_s))
+
+    def _lost(self, again: Callable[[], None]) -> None:
+        """again: called when it is to be tried again."""
         pool = self._pool
         assert pool is not None
         endpoint = self._route.endpoint
@@ -390,12 +403,24 @@ class Invocation:
         if verdict is Verdict.GIVE_UP:
             self._model_lost(answers.instance_lost(endpoint, self._stream_name, self._deaths))
             return
+        self.lost_with = self._upstream
         self._leave_instance()
         if verdict is Verdict.RETRY:
             self.is_suspect = True
-            self._again(pool)
+            again()
         else:
             self._fail(errors.ServiceUnavailable("The instance that ran this was lost, and no more retries are left."))
+
+    def _settle(self, died_s: float) -> None:
+        """To be tried again once no more instances die. died_s: when its own did."""
+        pool, now_s = self._pool, self._deadlines.now_s()
+        assert pool is not None
+        pause_s = settles_for_s(now_s - pool.lost_s, now_s - died_s)
+        if pause_s > 0:
+            self._settling = asyncio.get_running_loop().call_later(pause_s, self._settle, died_s)
+        else:
+            self._settling = None
+            self._try_again()
 
     def _not_begun(self) -> None:
         """The instance will not, or not soon, begin with this: that counts neither as a death nor as a retry."""
@@ -414,11 +439,13 @@ class Invocation:
         self.refused_by = {*self.refused_by, upstream}
         self._leave_instance()
         if after_busy(self._retries, others=not self.pinned and pool.others(self)) is Verdict.RETRY:
-            self._again(pool)
+            self._try_again()
         else:
             self._fail(errors.Throttled(f"All instances of variant {self._variant} are busy; try again later."))
 
-    def _again(self, pool: Pool) -> None:
+    def _try_again(self) -> None:
+        pool = self._pool
+        assert pool is not None
         self._retries += 1
         try:
             pool.submit(self)
@@ -531,6 +558,8 @@ class Invocation:
             self._admitted_by.depart(self, now_s, self._began_s, answered=answered)
         self._deadlines.remove(self)
         self._inbound.gone = None
+        if self._settling is not None:
+            self._settling.cancel()
         if self._upstream is not None:
             self._leave_instance()
         elif self._pool is not None:

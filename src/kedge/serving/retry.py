@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+SETTLE_S = 0.1
+LONGEST_SETTLE_S = 0.5
 MAX_RETRIES = 3
 MAX_DEATHS = 2
 SHARE_OF_TRAFFIC = 0.2
@@ -32,6 +34,17 @@ def after_death(deaths: int, retries: int, *, retries_on: bool, budget_left: boo
     if retries >= MAX_RETRIES or not budget_left:
         return Verdict.UNAVAILABLE
     return Verdict.RETRY
+
+
+def settles_for_s(since_lost_s: float, since_death_s: float) -> float:
+    """How long a request still waits before it is tried again; 0 for no longer.
+
+    Instances may die of one thing, such as the loss of a zone, and then die milliseconds apart. A request that went
+    from one of them to the next would be taken for the cause, so it waits until none has died for SETTLE_S.
+
+    since_lost_s: since the last instance of the variant was lost, its own or another. since_death_s: since its own was.
+    """
+    return max(0.0, min(SETTLE_S - since_lost_s, LONGEST_SETTLE_S - since_death_s))
 
 
 def after_busy(retries: int, *, others: bool) -> Verdict:

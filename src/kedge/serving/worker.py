@@ -47,7 +47,7 @@ from kedge.serving.runtimes.base import (
 from kedge.serving.streams import MAX_BODY_BYTES
 from kedge.serving.watch import Unserviceable, Watch
 from kedge.serving.work import MAX_BYTES, MAX_REQUESTS, Job, Work
-from kedge.serving.worker_io import Connection, Hung, WorkerIo
+from kedge.serving.worker_io import Abandoned, Connection, Hung, WorkerIo
 from kedge.serving.worker_setup import (
     EXIT_DIED,
     EXIT_LOAD_FAILED,
@@ -157,6 +157,9 @@ def _serve(spec: WorkerSpec, runtime: Runtime, entrance: Entrance, status: Statu
             # Last, since the model may hang with the log's lock in its hands; then the backstop ends it.
             log.error("%s The model's thread is at:\n%s", reason, "".join(traceback.format_list(stack)))
             os._exit(code)
+        except Abandoned:
+            log.warning("the model is at a request that nobody waits for any more; the instance ends all the same")
+            os._exit(status.end("stopped", "", 0))
         except BaseException as error:
             # The model's thread may never come back to look: without this thread nobody would ever be answered.
             log.exception("the I/O thread died")

@@ -32,6 +32,8 @@ _LOOK_IDLE_S = 10.0
 """How often it looks whether the model gets on and the sockets are there."""
 LONGEST_HOLD_S = 0.005
 _MOST_HELD = 16
+ABANDONED_S = 3.0
+"""How long one that stops lets the model go on with what nobody waits for: its time-out is over, or the client gone."""
 _GIVE_BACK_S = 1.0
 _GIVE_BACK_PAUSE_S = 0.02
 SOCKETS_GONE = "The model's code closed the instance's sockets"
@@ -41,6 +43,10 @@ class Hung(Unserviceable):
     def __init__(self, stuck: Stuck) -> None:
         requests = "1 request" if stuck.requests == 1 else f"{stuck.requests} requests"
         super().__init__(f"The model made no progress on a batch of {requests} for {stuck.waited_s:.0f} s")
+
+
+class Abandoned(Exception):
+    """It stops, and the model is at nothing that anybody waits for."""
 
 
 class Connection:
@@ -113,6 +119,8 @@ class WorkerIo:
         self._on_stop = on_stop
         self._connections: set[Connection] = set()
         self._stopping = False
+        self._abandoned_s = math.inf
+        """Since when nobody has waited for an answer, of one that stops."""
         self._holds_up = False
         """What was queued has been given back, because the model is at something that takes long."""
         self._to_write: deque[Connection] = deque()
@@ -136,7 +144,10 @@ class WorkerIo:
             self._adopt(entrance)
 
     def run(self) -> None:
-        """Returns when it was stopped and everything that had been read before is answered. Raises Unserviceable."""
+        """Returns when it was stopped and everything that had been read before is answered.
+
+        Raises Unserviceable, and Abandoned where the model does not come back from what nobody waits for.
+        """
         try:
             self._serve()
         except OSError as error:
@@ -330,9 +341,17 @@ class WorkerIo:
         self._look_every_s = _LOOK_BUSY_S
 
     def _finished(self) -> bool:
-        if not self._work.drained():
+        """Raises Abandoned."""
+        drained = self._work.drained()
+        if not all(connection.quiet for connection in self._connections):
+            self._abandoned_s = math.inf
             return False
-        return all(connection.quiet for connection in self._connections)
+        if not drained:
+            now_s = time.monotonic()
+            self._abandoned_s = min(self._abandoned_s, now_s)
+            if now_s - self._abandoned_s >= ABANDONED_S:
+                raise Abandoned
+        return drained
 
     def _begin_to_stop(self) -> None:
         self._selector.unregister(self._stop)

@@ -112,6 +112,7 @@ class Copy:
     pinned = ""
     prefix = ""
     is_suspect = False
+    lost_with: Upstream | None = None
     refused_by: Collection[Upstream] = ()
     to_new = False
 
