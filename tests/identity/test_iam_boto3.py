@@ -306,6 +306,47 @@ def test_the_senders_address_is_known_on_both_ports(kedge: Kedge, ann: Person) -
         assert (refused(ann.client("sagemaker").describe_model, ModelName="m")[0] == "ValidationException") is allowed
 
 
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ({"StringLike": {"aws:Referer": "https://ours.example/*"}}, True),
+        ({"StringLike": {"aws:Referer": "https://others.example/*"}}, False),
+        ({"StringLike": {"aws:UserAgent": "mine/1 *"}}, True),
+        ({"StringLike": {"aws:UserAgent": "yours/*"}}, False),
+        ({"Bool": {"aws:SecureTransport": "false"}}, True),
+        ({"Bool": {"aws:SecureTransport": "true"}}, False),
+    ],
+)
+def test_what_a_request_tells_of_itself_is_known_on_both_ports(
+    kedge: Kedge, ann: Person, condition: dict[str, Any], holds: bool
+) -> None:
+    may(kedge, allow("sagemaker:*", Condition=condition))
+    codes = []
+    for url in (kedge.inference_url, kedge.api_url):
+        runtime = boto3.client(
+            "sagemaker-runtime",
+            endpoint_url=url,
+            region_name=kedge.region,
+            aws_access_key_id=ann.credentials["AccessKeyId"],
+            aws_secret_access_key=ann.credentials["SecretAccessKey"],
+            config=ONCE.merge(Config(user_agent="mine/1 python")),
+        )
+        runtime.meta.events.register("before-sign", lambda request, **_: _comes_from_our_page(request))
+        for call, more in (
+            (runtime.invoke_endpoint, {"Body": b"1"}),
+            (runtime.invoke_endpoint_with_response_stream, {"Body": b"1"}),
+            (runtime.invoke_endpoint_async, {"InputLocation": "s3://b/k"}),
+        ):
+            if holds:
+                soon(lambda call=call, more=more: refused(call, EndpointName="Blue", **more)[0] == "ValidationError")
+            codes.append(refused(call, EndpointName="Blue", **more)[0])
+    assert set(codes) == {"ValidationError" if holds else "AccessDeniedException"}
+
+
+def _comes_from_our_page(request: Any) -> None:
+    request.headers["Referer"] = "https://ours.example/page"
+
+
 def test_sessions(kedge: Kedge, ann: Person) -> None:
     iam = kedge.client("iam")
     trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{kedge.account}:root"}, "Action": "sts:*"}

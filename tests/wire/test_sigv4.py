@@ -401,15 +401,19 @@ def test_version_2_covers_resource_headers_and_expiry() -> None:
         request.query.replace("uploads&", ""),
         request.query.replace("uploads", "uploads=1"),
         request.query.replace(expires, f"Expires={later}"),
+        request.query.replace(expires, expires + "000000000"),
         request.query + "&acl",
         request.query + "&x-amz-acl=public-read",
         request.query.replace("Signature=", "Signature=a"),
     ):
         with pytest.raises(errors.SignatureMismatch):
             verify(replace(request, query=query))
-    for query in (request.query + "&" + expires, request.query.replace(expires, "Expires=soon")):
-        with pytest.raises(errors.MalformedQueryAuth):
+    with pytest.raises(errors.MalformedQueryAuth):
+        verify(replace(request, query=request.query + "&" + expires))
+    for query in (request.query.replace(expires, "Expires=soon"), request.query.replace(expires, expires + "x")):
+        with pytest.raises(errors.AccessDenied) as denied:
             verify(replace(request, query=query))
+        assert denied.value.named_for("s3") == ("AccessDenied", 403)
     with pytest.raises(errors.SignatureMismatch):
         verify(replace(request, headers={**request.headers, "x-amz-acl": "public-read"}))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hmac
 import threading
-from dataclasses import replace
 from datetime import datetime
 
 from kedge.clock import Clock
@@ -128,6 +127,4 @@ class Authentication:
 
 
 def _sent_by(caller: Caller, request: Request) -> Caller:
-    """With what policies may ask about the request that it sent."""
-    referer = request.headers.get("referer", "")
-    return replace(caller, source_ip=request.client, secure=request.secure, referer=referer)
+    return caller.sent(request.client, request.headers, secure=request.secure)

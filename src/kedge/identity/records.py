@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 EXECUTION_ROLE = "kedge-execution-role"
@@ -71,6 +71,10 @@ class Caller:
     """The request came over TLS."""
     referer: str = ""
     """The page that the request says it comes from."""
+
+    def sent(self, source_ip: str, headers: Mapping[str, str], *, secure: bool) -> Caller:
+        """With what policies may ask about the request itself. headers: names in lower case."""
+        return replace(self, source_ip=source_ip, secure=secure, referer=headers.get("referer", ""))
 
     @property
     def is_root(self) -> bool:

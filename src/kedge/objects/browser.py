@@ -14,7 +14,7 @@ import hmac
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -244,8 +244,7 @@ class Browser:
                 "The request signature we calculated does not match the signature you provided. "
                 "Check your key and signing method."
             )
-        referer = request.headers.get("referer", "")
-        return replace(key.caller(region), source_ip=request.client, secure=request.secure, referer=referer)
+        return key.caller(region).sent(request.client, request.headers, secure=request.secure)
 
 
 def _concerns(scope: Scope) -> bool:

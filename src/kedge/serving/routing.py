@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import os
-from dataclasses import replace
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -198,7 +197,7 @@ class Router:
         assert self._permission is not None
         source_ip, secure = inbound.origin()
         resource_arn = arn.sagemaker(caller.region, caller.account, kind, name)
-        caller = replace(caller, source_ip=source_ip, secure=secure)
+        caller = caller.sent(source_ip, inbound.headers, secure=secure)
         self._permission.check(caller, resource_arn, inbound.headers, now, stream=stream)
 
     def _claimed(self, inbound: Inbound, table: RoutingTable) -> tuple[str, str]:

@@ -19,6 +19,8 @@ from kedge.identity.records import AccessKey
 from kedge.wire import canonical
 from kedge.wire.http import Head
 
+_DIGITS = 12
+"""Of a time in seconds that may come."""
 _RESOURCE_PARAMETERS = re.compile(
     "accelerate|acl|analytics|cors|defaultObjectAcl|delete|inventory|lifecycle|location|logging|metrics|notification|"
     "object-lock|partNumber|policy|replication|requestPayment|response-cache-control|response-content-disposition|"
@@ -33,7 +35,7 @@ def verify_url(
 ) -> AccessKey:
     """The key that signed. bucket: the one that the Host header names, if it does; it is part of the signed resource.
 
-    Raises MalformedQueryAuth, RequestExpired, UnknownAccessKey, ExpiredToken or SignatureMismatch.
+    Raises MalformedQueryAuth, AccessDenied, RequestExpired, UnknownAccessKey, ExpiredToken or SignatureMismatch.
     """
     query: dict[str, str] = {}
     for encoded_name, _, encoded_value in canonical.parameters(request.query):
@@ -42,9 +44,10 @@ def verify_url(
             raise errors.MalformedQueryAuth(f"The query parameter {name[:64]} is there more than once.")
         query[name] = unquote(encoded_value.replace("+", " "))
     expires = query.get("Expires", "")
-    if not re.fullmatch(r"[0-9]{1,12}", expires):
-        raise errors.MalformedQueryAuth(f'Expires is "{expires[:64]}"; it has to be a time in seconds since 1970.')
-    if now.timestamp() > int(expires):
+    if not re.fullmatch(r"[0-9]+", expires):
+        raise errors.AccessDenied(f"Invalid date (should be seconds since epoch): {expires[:64]}")
+    # A later one than this has not come, however many digits it has; it may be signed, or not.
+    if len(expires) <= _DIGITS and now.timestamp() > int(expires):
         raise errors.RequestExpired("Request has expired")
     amz = _amz_headers(request, query)
     key = find_key(query["AWSAccessKeyId"], amz.get("x-amz-security-token"))
