@@ -39,7 +39,8 @@ async def serving(world: World, **container: Any) -> TaskStatus:
     (task,) = world.engine.tasks.values()
     folder(world, task).mkdir(parents=True)
     spec = world.engine.specs[task.id]
-    assert (spec.runtime, spec.artifacts, spec.many_models) == ("", frozenset(), True)
+    assert (spec.runtime, spec.many_models) == ("", True)
+    assert bool(spec.artifacts) == bool(spec.own_servers), "what models share comes with each of them"
     assert world.route("e").variants[0].many_models == ("primary",)
     return task
 
@@ -113,6 +114,18 @@ async def test_code_from_elsewhere_belongs_to_each_model(world: World):
     put_bytes(world.objects, "models", "code.tar.gz", packed({"inference.py": b""}))
     task = await serving(world, Environment={"SAGEMAKER_SUBMIT_DIRECTORY": "s3://models/code.tar.gz"})
     assert await hear(world, task, **{"0_a": "one.tar.gz"}) == {"0-a": ["code", "model.joblib"]}
+
+
+async def test_an_own_server_finds_each_model_in_a_folder_and_is_made_of_the_rest(world: World):
+    world.objects.create_bucket("models", "111122223333", "us-east-1")
+    put_bytes(world.objects, "models", "code.tar.gz", packed({"serve": b""}))
+    code = {"SAGEMAKER_SUBMIT_DIRECTORY": "s3://models/code.tar.gz"}
+    task = await serving(world, Image="kedge/server", Environment=code)
+    put_bytes(world.objects, "models", "many/bad", b"no archive")
+    assert set(await hear(world, task, **{"0_a": "one.tar.gz", "0_b": "bad"})) == {"0-a", "0-b.error"}
+    assert [path.name for path in (folder(world, task) / "0-a" / "model").iterdir()] == ["model.joblib"]
+    (server,) = world.engine.specs[task.id].artifacts
+    assert [path.name for path in (world.home.artifacts / server / "code").iterdir()] == ["serve"]
 
 
 async def test_a_task_that_is_gone_is_forgotten(world: World):

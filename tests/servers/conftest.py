@@ -79,9 +79,11 @@ class Hosted(Server):
 
     def record(self) -> dict[str, Any]:
         """Of the only task."""
-        (path,) = self.data.glob("tasks/*/record.json")
-        found: dict[str, Any] = json.loads(path.read_text())
+        (found,) = self.records()
         return found
+
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in self.data.glob("tasks/*/record.json")]
 
 
 @pytest.fixture(scope="module")

@@ -156,13 +156,6 @@ def test_a_probe_that_is_answered_right_lets_it_in(server: Hosted):
     assert server.deploy("probed", "kedge/server", files)["EndpointStatus"] == "InService"
 
 
-def test_many_models_need_a_runtime_of_kedges(server: Hosted):
-    role = f"arn:aws:iam::{server.ready['account']}:role/kedge-execution-role"
-    container = {"Image": "kedge/server", "Mode": "MultiModel", "ModelDataUrl": f"s3://{server.bucket}/many/"}
-    server.client("sagemaker").create_model(ModelName="many", ExecutionRoleArn=role, PrimaryContainer=container)
-    assert "Mode MultiModel" in server.in_service("many")["FailureReason"]
-
-
 def test_a_server_that_ends_is_started_again_with_its_instance(server: Hosted):
     server.deploy("fragile", "kedge/server", {"serve": ECHO})
     with pytest.raises(ClientError) as caught:

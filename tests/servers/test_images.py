@@ -19,7 +19,7 @@ from kedge.home import run_folder
 from tests.faults.conftest import until
 
 from . import image
-from .conftest import ECHO, Hosted
+from .conftest import ECHO, Hosted, archive
 
 ENGINE = containers.find("auto")
 pytestmark = pytest.mark.skipif(ENGINE is None, reason="neither podman nor docker is installed")
@@ -107,6 +107,28 @@ def test_a_container_that_ends_at_once_fails_with_its_last_words(server: Hosted,
         engine("rmi", "--force", name)
     assert found["EndpointStatus"] == "Failed"
     assert "my last words" in found["FailureReason"]
+
+
+def test_many_models_in_the_server_of_an_image(server: Hosted, tmp_path: Path):
+    image.write(tmp_path / "root.tar", {"serve": Path(__file__).with_name("many.py").read_bytes()})
+    name = f"localhost/kedge-many:{os.getpid()}"
+    engine("import", str(tmp_path / "root.tar"), name)
+    try:
+        for factor in ("2", "3"):
+            body = archive({"factor": factor.encode()})
+            server.client("s3").put_object(Bucket=server.bucket, Key=f"many/{factor}", Body=body)
+        role = f"arn:aws:iam::{server.ready['account']}:role/kedge-execution-role"
+        container = {"Image": name, "Mode": "MultiModel", "ModelDataUrl": f"s3://{server.bucket}/many/"}
+        server.client("sagemaker").create_model(ModelName="many", ExecutionRoleArn=role, PrimaryContainer=container)
+        found = server.in_service("many")
+        assert found["EndpointStatus"] == "InService", found
+        assert [server.ask("many", "7", TargetModel=each) for each in ("2", "3")] == [b"14", b"21"]
+        seen = json.loads(server.ask("many", "see", TargetModel="2"))
+        assert seen["url"] == f"/opt/ml/models/{seen['name']}/model"
+        assert seen["environment"]["SAGEMAKER_MULTI_MODEL"] == "true"
+    finally:
+        server.client("sagemaker").delete_endpoint(EndpointName="many")
+        engine("rmi", "--force", name)
 
 
 def test_a_pipeline_may_mix_containers_and_processes(server: Hosted, echo_image: str):

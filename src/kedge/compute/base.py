@@ -17,6 +17,9 @@ from typing import Any, Protocol
 SERVER, CONTAINER = "server", "container"
 """Runtimes in which a server answers that is not Kedge's: a command, and an image that podman or docker runs."""
 
+MODEL = "model"
+"""Name of the folder with the data of one of many models, in the model's own, where an own server is to load it."""
+
 
 class TaskState(StrEnum):
     STARTING = "starting"  # asked for; the model is not loaded yet
@@ -36,7 +39,7 @@ class Container:
     """Its ContainerHostname, or container-1, container-2, ... by its place."""
     runtime: str
     artifact_sha256: str
-    """As TaskSpec's; "" where `many_models`."""
+    """As TaskSpec's; "" where `many_models`, but for what an own server is made of."""
     environment: Mapping[str, str] = field(default_factory=dict)
     many_models: bool = False
     """It loads models when they are asked for by name (TaskStatus.wants), each from a folder of its own."""

@@ -18,7 +18,7 @@ from kedge.config import SettingError
 
 PORT = 8080
 """On which the server in it listens. Source: SageMaker's contract for inference containers."""
-MODEL_DIR = "/opt/ml/model"
+MODEL_DIR, MODELS_DIR = "/opt/ml/model", "/opt/ml/models"
 AUTHORITY = "/etc/kedge/ca.pem"
 """Where the server's own certificate authority lies in it."""
 HOME_LABEL, TASK_LABEL = "kedge.home", "kedge.task"

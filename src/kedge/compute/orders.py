@@ -14,7 +14,7 @@ from kedge.compute.jobs import OPT_ML, ml_folder
 from kedge.compute.keeper import Network, Order
 from kedge.compute.records import MODELS, ROOT, STATE, TEMPORARY, WORK
 from kedge.compute.sandbox import Confinement, namespace_names
-from kedge.compute.view import DEVICES, MODEL_DIR, SOCKETS, Base, View
+from kedge.compute.view import DEVICES, MODEL_DIR, MODELS_DIR, SOCKETS, Base, View
 from kedge.compute.view import TEMPORARY as TEMPORARY_INSIDE
 from kedge.home import Home
 
@@ -175,7 +175,7 @@ def _read(home: Home, spec: TaskSpec) -> dict[str, str]:
         found[str(compiled.parent)] = str(compiled.parent)
     if spec.many_models:
         models = str(home.tasks / spec.id / MODELS)
-        found[models] = models
+        found[models] = found[MODELS_DIR] = models
     return found
 
 

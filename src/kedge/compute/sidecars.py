@@ -27,6 +27,7 @@ from kedge.compute.lines import Lines
 from kedge.compute.messages import LineError
 from kedge.compute.orders import HOST_NETWORK, MAX_PROCESSES, NO_NETWORK, Addresses
 from kedge.compute.process_id import ProcessId
+from kedge.compute.records import MODELS
 from kedge.compute.sidecar import Order
 from kedge.home import Home
 
@@ -156,6 +157,8 @@ class Sidecars:
         job = spec.job
         if container.artifact_sha256:
             mounts[containers.MODEL_DIR] = str(self._home.artifacts / container.artifact_sha256)
+        if container.many_models:
+            mounts[containers.MODELS_DIR] = str(self._home.tasks / spec.id / MODELS)
         if network != NO_NETWORK and addresses.ca_bundle:
             mounts[containers.AUTHORITY] = addresses.ca_bundle
         run = Run(
@@ -205,6 +208,7 @@ class Sidecars:
             "SM_MODEL_DIR": containers.MODEL_DIR,
             "SM_NUM_CPUS": str(max(1, int(spec.cores))),
             "SM_NUM_GPUS": str(spec.gpus),
+            **({"SAGEMAKER_MULTI_MODEL": "true"} if container.many_models else {}),
         }
         if network != NO_NETWORK:
             scheme = "https" if addresses.tls else "http"

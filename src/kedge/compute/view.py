@@ -22,6 +22,8 @@ from kedge.compute.namespaces import NODEV, NOEXEC, NOSUID, RDONLY
 TEMPORARY = "/tmp"  # noqa: S108 (inside the view, where it is the instance's own)
 MODEL_DIR = "/opt/ml/model"
 """Where a SageMaker container finds its model."""
+MODELS_DIR = "/opt/ml/models"
+"""Where one with many models finds them: NAME/model of each."""
 SOCKETS = "/run/kedge"
 """Folder of the instance's own socket. Not in a folder in which it may write, so that nothing else can be put there."""
 DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
@@ -63,8 +65,8 @@ class View:
     root: str
     """An empty folder on which the tree is put together."""
     readable: Mapping[str, str] = field(default_factory=dict)
-    """What is read only: from the path inside to the path outside. Each path inside is MODEL_DIR, or in a hidden folder
-    of the base."""
+    """What is read only: from the path inside to the path outside. Each path inside is MODEL_DIR or MODELS_DIR, or in a
+    hidden folder of the base."""
     writable: Mapping[str, str] = field(default_factory=dict)
     """What may be changed, alike; also SOCKETS, TEMPORARY with what lies in it, and a job's folder around MODEL_DIR."""
     shm_bytes: int = 64 * 1024 * 1024
@@ -113,7 +115,7 @@ def build_base(base: Base, folder: str) -> None:
     for path in outermost([*system_paths(host_network=base.host_network), *base.readable]):
         if path != TEMPORARY and not _below(path, [TEMPORARY]):
             tree.show(path, path)
-    for path in (*outermost(base.hidden), MODEL_DIR, SOCKETS, TEMPORARY, "/proc", "/dev/shm"):  # noqa: S108
+    for path in (*outermost(base.hidden), MODEL_DIR, MODELS_DIR, SOCKETS, TEMPORARY, "/proc", "/dev/shm"):  # noqa: S108
         if not _below(path, [TEMPORARY]):
             tree.place(path, "/")
     for device in base.devices:

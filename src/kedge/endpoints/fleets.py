@@ -16,7 +16,6 @@ from kedge.endpoints import capture, serverless, shifting
 from kedge.endpoints.records import Container, Endpoint, Fleet, Status, Variant
 from kedge.errors import ResourceLimitExceeded, ValidationFailed
 from kedge.models.records import Servable, servable
-from kedge.serving.runtimes import images
 
 ROUTING_STRATEGIES = ("RANDOM", "LEAST_OUTSTANDING_REQUESTS", "PREFIX_AWARE")
 ECHOED = ("AsyncInferenceConfig", "MetricsConfig", "CrossRegionTrafficConfig")
@@ -207,11 +206,6 @@ def _containers(model: str, served: Servable, kinds: Kinds) -> tuple[tuple[Conta
             problem = (
                 f'The image "{each.image}" of model "{model}" is not known. Known images: {", ".join(kinds.images)}. '
                 "Any other runs where podman or docker is installed, or as the command to which KEDGE_IMAGES maps it."
-            )
-        if each.models and runtime in images.OWN_SERVERS and not problem:
-            problem = (
-                f'Model "{model}" has Mode MultiModel with the image "{each.image}", whose own server would have to '
-                "load models by name; this release of Kedge does that for its own runtimes only."
             )
         containers.append(
             Container(each.name, each.image, runtime, each.sources, each.environment, each.models, each.keeps_models)

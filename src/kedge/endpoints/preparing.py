@@ -114,7 +114,7 @@ class Preparation:
         found = {}
         for variant in fleet.variants:
             for container in variant.containers:
-                if container.models:
+                if container.models and not container.needs:
                     continue
                 if container.needs not in hashes:
                     timeout_s = variant.download_timeout_s or DOWNLOAD_TIMEOUT_S

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from kedge.models.records import Source
+from kedge.serving.runtimes import images
 
 KIND = "endpoint"
 COMPONENT = "inference-component"
@@ -58,12 +59,25 @@ class Container:
     models: str = ""
     keeps_models: bool = True
     artifact_sha256: str = ""
-    """Names the folder of its model data once that was fetched. Stays empty where `models` is set."""
+    """Names the folder of its model data once that was fetched. Stays empty where nothing has to be."""
+
+    @property
+    def is_own_server(self) -> bool:
+        return self.runtime in images.OWN_SERVERS
 
     @property
     def needs(self) -> tuple[Source, ...]:
-        """What has to be fetched before it starts."""
-        return () if self.models else self.sources
+        """What has to be fetched before it starts. An own server of many models is made of what is not theirs."""
+        return self.sources if not self.models or self.is_own_server else ()
+
+    @property
+    def of_each_model(self) -> tuple[Source, ...]:
+        """What belongs to each of many models besides its own data."""
+        return () if self.is_own_server else self.sources
+
+    @property
+    def is_prepared(self) -> bool:
+        return bool(self.artifact_sha256) or (bool(self.models) and not self.needs)
 
 
 @dataclass(frozen=True)
@@ -116,7 +130,7 @@ class Variant:
 
     @property
     def is_prepared(self) -> bool:
-        return all(each.models or each.artifact_sha256 for each in self.containers)
+        return all(each.is_prepared for each in self.containers)
 
 
 @dataclass(frozen=True)

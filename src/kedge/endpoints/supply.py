@@ -1,6 +1,7 @@
 """Brings the models that multi-model instances ask for into their folders, and takes away what they let go.
 
     TASK/models/NAME/        a model that TaskStatus.wants names, unpacked; appears whole
+    TASK/models/NAME/model/  the same where the container's own server is to load it
     TASK/models/NAME.error   why there is none: {"missing": BOOL, "message": TEXT}
 
 What an instance wants is a level, not a message: it is compared with what lies there, so that a control process that
@@ -20,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kedge.compute.base import TaskState, TaskStatus
+from kedge.compute.base import MODEL, TaskState, TaskStatus
 from kedge.compute.records import MODELS
 from kedge.endpoints.deployment import UID
 from kedge.endpoints.records import KIND, Container, Endpoint, Variant
@@ -154,7 +155,10 @@ class Supply:
                 if found is None:
                     return
                 variant, container = found
-                link_tree(self._artifact(status.labels["account"], variant, container, model), temporary)
+                source = self._artifact(status.labels["account"], variant, container, model)
+                if container.is_own_server:
+                    temporary.mkdir(mode=0o755)
+                link_tree(source, temporary / MODEL if container.is_own_server else temporary)
             except ArtifactError as error:
                 log.warning("model %s of %s: %s", model[:64], status.id, error)
                 said = {"missing": isinstance(error, NotThere), "message": str(error)}
@@ -183,7 +187,7 @@ class Supply:
     def _artifact(self, account: str, variant: Variant, container: Container, model: str) -> Path:
         """The unpacked model in the cache. Raises ArtifactError."""
         uri = f"{container.models}{model}"
-        sources = (Source(uri), *container.sources)
+        sources = (Source(uri), *container.of_each_model)
         fetching = self._fetching(account)
         try:
             etags = fetching.etags(sources[:1])

@@ -13,13 +13,16 @@ import logging
 import signal
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from kedge.serving import frames, memory
 from kedge.serving.asking import encoded_head
 from kedge.serving.frames import FrameError
+from kedge.serving.held import ServerOfMany
 from kedge.serving.hosting import own_server
+from kedge.serving.loaders import MULTI_MODEL, Loader, Processes
 from kedge.serving.loading import Models
 from kedge.serving.meter import CONTAINER_LATENCY
 from kedge.serving.part import Part
@@ -448,10 +451,9 @@ class Front:
 
     async def _start(self) -> Entrance | None:
         """The door, once every container is loaded; None when it is to stop before that. Raises NotStarted."""
-        singles = [each for each in self._places if isinstance(each, Single)]
-        for each in singles:
+        for each in self._places:
             each.start()
-        while not all(each.is_ready for each in singles):
+        while not all(each.is_ready for each in self._places):
             if self._problem is not None:
                 raise NotStarted(self._problem)
             if self._stopping:
@@ -486,19 +488,36 @@ class Front:
 
     def _place(self, at: int, container: ContainerSpec) -> Place:
         if container.many_models:
-            return Models(at, self._spec, container, self._tell_wants, self._beside)
+            return Models(at, self._spec, container, self._loader(container), self._tell_wants, self._beside)
         spec = part_spec(self._spec, container)
         if container.runtime not in images.OWN_SERVERS:
             return Single(container.name, lambda ready: Part(spec, ready, lambda: None), self._changed.set, self._fail)
-        # Its process alone is brought back only where others go on meanwhile; nobody here can bring back a container.
-        again = container.runtime == images.SERVER and len(self._spec.parts) > 1
         return Single(
             container.name,
             lambda ready: own_server(spec, container, ready),
             self._changed.set,
             self._fail,
-            again=again,
+            again=self._may_be_brought_back(container),
         )
+
+    def _loader(self, container: ContainerSpec) -> Loader:
+        if container.runtime not in images.OWN_SERVERS:
+            return Processes(self._spec, container)
+        spec = part_spec(self._spec, container)
+        spec = replace(spec, environment={**MULTI_MODEL, **spec.environment})
+        return ServerOfMany(
+            container.name,
+            lambda ready: own_server(spec, container, ready),
+            Path(self._spec.models_dir),
+            self._changed.set,
+            self._fail,
+            beside=bool(container.door),
+            again=self._may_be_brought_back(container),
+        )
+
+    def _may_be_brought_back(self, container: ContainerSpec) -> bool:
+        """An own server alone is only where others go on meanwhile; nobody here can bring back a container."""
+        return container.runtime == images.SERVER and len(self._spec.parts) > 1
 
     def _parts(self) -> list[Running]:
         return [part for place in self._places for part in place.parts()]

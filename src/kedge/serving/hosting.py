@@ -24,10 +24,10 @@ def _program(spec: WorkerSpec, container: ContainerSpec) -> Program:
     # `python` is the one that the instance itself runs in, with the packages that the model has asked for.
     variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{variables.get('PATH', os.defpath)}"
     variables[PORT_VARIABLE] = str(container.port)
-    artifact = Path(spec.artifact_dir)
+    artifact = Path(spec.artifact_dir or spec.work_dir)
+    Path(spec.work_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     if Path(MODEL_DIR).is_dir() and Path(MODEL_DIR).samefile(artifact):
         artifact = Path(MODEL_DIR)
     variables["SM_MODEL_DIR"] = str(artifact)
     words = command_of(container.command, variables.pop(COMMAND, ""), artifact, variables["PATH"])
-    Path(spec.work_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     return Program(words, str(artifact), variables, container.port)

@@ -1,4 +1,4 @@
-"""The models of a multi-model container: each is loaded when it is first asked for, into a process of its own.
+"""The models of a multi-model container: each is loaded when it is first asked for, into what its loader has for it.
 
 A model's folder is asked for by its name (`wants`) and appears in models_dir; see kedge/endpoints/supply.py. While it
 is fetched and loaded, requests for it wait and all others go on. When memory is short the least recently used one that
@@ -8,6 +8,7 @@ is idle goes first.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -15,15 +16,14 @@ import secrets
 import shutil
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kedge.serving import frames, memory
+from kedge.serving.loaders import Loader, Loading, Wanted
 from kedge.serving.memory import Loaded
 from kedge.serving.meter import CACHE_HIT, DOWNLOADING, LOADING, LOADING_WAIT, UNLOADING
-from kedge.serving.part import Part
-from kedge.serving.places import Passing, Place, Running, part_spec
+from kedge.serving.places import Passing, Place, Running
 from kedge.serving.runtimes.base import Busy
 from kedge.serving.streams import Failure
 from kedge.serving.worker_setup import ContainerSpec, WorkerSpec
@@ -66,7 +66,7 @@ class Model:
     def __init__(self, name: str, folder: str) -> None:
         self.name = name
         self.folder = folder
-        self.part: Part | None = None
+        self.part: Loading | None = None
         self.bytes = 0
         """A guess until it is loaded."""
         self.waiting: dict[Passing, _Wait] = {}
@@ -89,12 +89,13 @@ class Models(Place):
         at: int,
         spec: WorkerSpec,
         container: ContainerSpec,
+        loader: Loader,
         tell: Callable[[], None],
         beside: Callable[[Place], int],
     ) -> None:
         """at: the container's place. tell: `wants` or `loaded` has changed. beside: bytes of other containers."""
         super().__init__(container.name)
-        self._at, self._spec, self._container = at, spec, container
+        self._at, self._spec, self._container, self._loader = at, spec, container, loader
         self._tell, self._beside = tell, beside
         self._folder = Path(spec.models_dir)
         self._models: dict[str, Model] = {}
@@ -151,8 +152,16 @@ class Models(Place):
                 self._trim()
         self._room.set()
 
-    def parts(self) -> list[Part]:
-        return [each.part for each in (*self._models.values(), *self._leaving) if each.part is not None]
+    @property
+    def is_ready(self) -> bool:
+        return self._loader.is_ready
+
+    def start(self) -> None:
+        self._loader.start()
+
+    def parts(self) -> list[Running]:
+        held = [each.part for each in (*self._models.values(), *self._leaving) if each.part is not None]
+        return [*self._loader.parts(), *held]
 
     def take_told(self) -> list[frames.Told]:
         """How long fetching, loading and unloading took since this was asked last."""
@@ -166,6 +175,7 @@ class Models(Place):
     def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
+        self._loader.stop()
         for part in self.parts():
             part.stop()
 
@@ -183,11 +193,14 @@ class Models(Place):
             await self._fetched(model)
             self._tell_time(DOWNLOADING, began_s)
             async with self._loads:
-                if not await self._started(model):
-                    # It may have been the kernel, for want of memory: try once more with nothing else that could go.
-                    for each in [each for each in self._models.values() if each.is_idle]:
+                while not await self._started(model, last=self._loop.time() - began_s > LOAD_TIMEOUT_S):
+                    if self._loader.frees_one:
+                        await self._find_room(model, began_s + LOAD_TIMEOUT_S)
+                        continue
+                    for each in self._idle():
                         self._unload(each)
                     await self._started(model, last=True)
+                    break
         except NotLoaded as error:
             log.warning("model %s: %s", model.name, error.failure.message)
             self._drop(model, error.failure)
@@ -212,18 +225,16 @@ class Models(Place):
         model.bytes = LEAST_BYTES + _size(folder)
 
     async def _started(self, model: Model, *, last: bool = False) -> bool:
-        """Whether the model is loaded; False when its process was killed or not to be had, and another try is worth it.
+        """Whether the model is loaded; False when it found no room or was not to be had, and another try is worth it.
 
         Raises NotLoaded, OSError.
         """
         await self._make_room(model)
-        spec = part_spec(self._spec, self._container, model.folder)
-        environment = {"SAGEMAKER_MULTI_MODEL": "true", **spec.environment}
         ready = asyncio.Event()
         began_s = self._loop.time()
-        spec = replace(spec, artifact_dir=str(self._folder / model.folder), environment=environment)
+        wanted = Wanted(model.name, model.folder)
         try:
-            part = model.part = Part(spec, ready.set, lambda: None)
+            part = model.part = self._loader.load(wanted, ready.set, lambda: self._free_one(model))
         except OSError:
             if last or len(self._models) == 1:
                 raise
@@ -234,7 +245,7 @@ class Models(Place):
         waiting.cancel()
         if part.gone.done():
             model.part = None
-            if part.was_killed and not last and len(self._models) > 1:
+            if part.wants_room and not last and len(self._models) > 1:
                 return False
             raise NotLoaded(Failure(500, f"Model {model.name} cannot be loaded: {part.reason}", "model", self.name))
         if not ready.is_set():
@@ -265,6 +276,27 @@ class Models(Place):
         while going := [each.part.gone for each in self._leaving if each.part is not None]:
             await asyncio.wait(going)
 
+    def _idle(self) -> list[Model]:
+        return [each for each in self._models.values() if each.is_idle]
+
+    async def _find_room(self, model: Model, until_s: float) -> None:
+        """One other model has gone, or may be idle now, or it is too late."""
+        self._room.clear()
+        if not await self._free_one(model):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until_s):
+                    await self._room.wait()
+
+    async def _free_one(self, for_: Model) -> bool:
+        """As loaders.FreeOne; for_: the model that the room is for."""
+        gone = next((each for each in self._idle() if each is not for_), None)
+        if gone is None:
+            return False
+        self._unload(gone)
+        assert gone.part is not None
+        await asyncio.wait([gone.part.gone])
+        return True
+
     def _trim(self) -> None:
         """Unload what does not fit any more: models grow while they work."""
         self._looked_s = self._loop.time()
@@ -283,7 +315,8 @@ class Models(Place):
 
     def _budget(self) -> int:
         whole = self._spec.memory_bytes
-        return max(1, int(whole * SHARE_OF_MEMORY) - self._beside(self)) if whole else 0
+        taken = self._beside(self) + self._loader.own_bytes
+        return max(1, int(whole * SHARE_OF_MEMORY) - taken) if whole else 0
 
     # Ending.
 

@@ -1,8 +1,8 @@
 """A server that is not Kedge's, as a container of an instance: asked over HTTP as SageMaker asks a container.
 
-GET /ping says whether it is ready, POST /invocations asks it. Requests go to it as they come and many at once: what it
-does with them is its own affair. It is there for as long as its `host` is: a program that this process starts, or a
-container that a sidecar runs beside it.
+GET /ping says whether it is ready, POST /invocations asks it; what one that holds many models is asked besides is in
+`held`. Requests go to it as they come and many at once: what it does with them is its own affair. It is there for as
+long as its `host` is: a program that this process starts, or a container that a sidecar runs beside it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from kedge.serving.streams import MAX_BODY_BYTES
 
 log = logging.getLogger(__name__)
 
+INVOCATIONS = "/invocations"
 PING_TIMEOUT_S = 2.0
 PING_EVERY_S = 5.0
 SILENT_S = 60.0
@@ -34,6 +35,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.25
 _LAST_WORDS_S = 0.3
 """How long after a lost connection the end of the server may become known."""
 _MESSAGE_CHARACTERS = 2048
+NO_HEADERS: Mapping[str, str] = {}
 _HEADERS = {
     "content_type": "Content-Type",
     "accept": "Accept",
@@ -136,7 +138,14 @@ class OwnServer:
         return self._host.grace_s
 
     def send(
-        self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int, streaming: Streaming | None = None
+        self,
+        waiting: Waiting,
+        head: bytes,
+        body: bytes,
+        limit_bytes: int,
+        streaming: Streaming | None = None,
+        *,
+        path: str = INVOCATIONS,
     ) -> int:
         """One request, only while `ready`; returns its number. head: as asking.encoded_head gives it; the rest as
         Wire.send."""
@@ -146,7 +155,7 @@ class OwnServer:
         if streaming is not None:
             window = self._windows[number] = _Window()
             on_part = self._passing(streaming, window)
-        task = self._loop.create_task(self._ask(waiting, head, body, limit_bytes, on_part))
+        task = self._loop.create_task(self._ask(waiting, path, head, body, limit_bytes, on_part))
         self._asking[number] = task
         task.add_done_callback(lambda _: self._forget(number))
         return number
@@ -193,7 +202,7 @@ class OwnServer:
         try:
             await self._until_ping()
             if self._artifact and (found := sample(Path(self._artifact))) is not None:
-                await self._check(found)
+                await self.check(found)
         except LoadError as error:
             self._give_up(str(error), told_failure=True)
             return
@@ -236,26 +245,32 @@ class OwnServer:
         self._alive_s = self._loop.time()
         return None
 
-    async def _check(self, probe: Sample) -> None:
-        """Raises LoadError."""
+    async def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """On a connection of its own. Raises OSError, BrokenAnswer and AnswerTooLarge."""
+        reply = await self._client.ask(method, path, headers, body, MAX_BODY_BYTES, fresh=True)
+        self._alive_s = self._loop.time()
+        return reply
+
+    async def check(self, probe: Sample, path: str = INVOCATIONS, more: Mapping[str, str] = NO_HEADERS) -> None:
+        """more: headers. Raises LoadError."""
         request = probe.request
         fields = {"content_type": request.content_type, "accept": request.accept}
         try:
-            reply = await self._client.ask(
-                "POST", "/invocations", _headers(fields), request.body, MAX_BODY_BYTES, fresh=True
-            )
+            reply = await self.ask("POST", path, {**_headers(fields), **more}, request.body)
         except (OSError, BrokenAnswer, AnswerTooLarge) as error:
             probe.check(ModelFailure(str(error) or type(error).__name__))
             return
         outcome: Answer | InvocationError = Answer(reply.body, reply.headers.get("content-type", ""), "", reply.status)
         if not 200 <= reply.status < 300:
-            outcome = ModelFailure(_text(reply), reply.status)
+            outcome = ModelFailure(text_of(reply), reply.status)
         probe.check(outcome)
 
-    async def _ask(self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int, on_part: OnPart | None) -> None:
+    async def _ask(
+        self, waiting: Waiting, path: str, head: bytes, body: bytes, limit_bytes: int, on_part: OnPart | None
+    ) -> None:
         fields: dict[str, Any] = json.loads(head[4:])
         try:
-            reply = await self._client.ask("POST", "/invocations", _headers(fields), body, limit_bytes, on_part=on_part)
+            reply = await self._client.ask("POST", path, _headers(fields), body, limit_bytes, on_part=on_part)
         except AnswerTooLarge:
             waiting.overran()
         except (OSError, BrokenAnswer) as error:
@@ -301,7 +316,8 @@ def _printable(value: str) -> str:
     return value if value.isascii() and value.isprintable() else ""
 
 
-def _text(reply: Reply) -> str:
+def text_of(reply: Reply) -> str:
+    """The beginning of its body."""
     return reply.body[:_MESSAGE_CHARACTERS].decode(errors="replace")
 
 

@@ -52,8 +52,8 @@ class Part:
         """Why it ended, once it has."""
         self.told_failure = False
         self.was_killed = False
-        self.grace_s = _STOP_S
         """By SIGKILL, as the kernel does for want of memory."""
+        self.grace_s = _STOP_S
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._on_ready, self._on_ending = on_ready, on_ending
         self._loop = asyncio.get_running_loop()
@@ -62,6 +62,11 @@ class Part:
         self.pid, connection, self._status = _fork(spec)
         self._loop.add_reader(self._status, self._hear)
         self._connecting = self._loop.create_task(self._connect(connection))
+
+    @property
+    def wants_room(self) -> bool:
+        """Whether it was ended as the kernel does it for want of memory."""
+        return self.was_killed
 
     @property
     def outstanding(self) -> int:

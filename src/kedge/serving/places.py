@@ -85,6 +85,15 @@ class Place:
         """It waits no more."""
         raise NotImplementedError
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the instance may take requests for it."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Begin what `is_ready` waits for."""
+        raise NotImplementedError
+
     def left(self, flow: Passing, part: Running) -> None:
         """The part has done with it, one way or the other."""
 
