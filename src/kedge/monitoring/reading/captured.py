@@ -1,7 +1,7 @@
 """Captured records: one JSON object a line, each with the input and the answer of one request, of one row or of many.
 
 What both sides hold is joined row by row, the answer's columns first, whatever the two content types are. Where both
-are CSV the rows are joined as text and read at CSV's speed.
+are CSV the rows are joined as text and read at CSV's speed. Plain JSON is read many records at a time (`alike`).
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import binascii
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
-from kedge.monitoring.reading import rows
+from kedge.monitoring.reading import alike, rows
 from kedge.monitoring.reading.csv_table import Table
 from kedge.monitoring.reading.csv_text import positional
-from kedge.monitoring.reading.flattening import Row, joined, rows_within
+from kedge.monitoring.reading.flattening import Row, flattened, joined, rows_within
 from kedge.monitoring.reading.pieces import PIECE_BYTES, Notes, Piece
 
 INPUT = "endpointInput"
@@ -29,6 +29,10 @@ BOTH = (INPUT, OUTPUTS[0])
 
 _CSV_TYPES = ("text/csv", "text/x-csv", "application/csv")
 _LINES_TYPES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson", "application/jsonl")
+
+
+_BLOCK_BYTES = 1 << 20
+"""Of records that are read together."""
 
 
 class Odd(Exception):
@@ -51,26 +55,63 @@ class Reader:
     """Number of fields to joined rows of CSV."""
     _tables: dict[int, Table] = field(default_factory=dict)
     _rows: list[Row] = field(default_factory=list)
+    _held: alike.Columns = field(default_factory=lambda: alike.Columns(0, {}))
+    """Of records that were read together."""
 
-    def read(self, lines: Iterable[bytes], file: str) -> Iterator[Piece]:
-        for number, line in enumerate(lines, 1):
+    def read(self, stream: IO[bytes], file: str) -> Iterator[Piece]:
+        given = INPUT if INPUT in self.sides else ""
+        answers = [side for side in OUTPUTS if side in self.sides]
+        before = 0
+        while lines := stream.readlines(_BLOCK_BYTES):
+            found = alike.taken(lines, given, answers, self.start, self.end)
+            if found is not None:
+                yield from self._add_columns(found)
+            else:
+                yield from self._columns_so_far()
+                self._add_each(lines, file, before)
+            before += len(lines)
+            yield from self._full(file)
+
+    def _add_columns(self, found: alike.Columns) -> Iterator[Piece]:
+        if not found.rows:
+            return
+        yield from self._rows_so_far()  # what came before has the first columns
+        if list(self._held.columns) != list(found.columns):
+            yield from self._columns_so_far()
+            self._held = found
+            return
+        for held, more in zip(self._held.columns.values(), found.columns.values(), strict=True):
+            held += more
+        self._held = alike.Columns(self._held.rows + found.rows, self._held.columns)
+        if self._held.rows >= rows.most_rows(len(found.columns)):
+            yield from self._columns_so_far()
+
+    def _columns_so_far(self) -> Iterator[Piece]:
+        if self._held.rows:
+            yield Piece(self._held.rows, {name: rows.values(each) for name, each in self._held.columns.items()})
+        self._held = alike.Columns(0, {})
+
+    def _rows_so_far(self) -> Iterator[Piece]:
+        if self._rows:
+            yield from rows.pieces(self._rows, self.names)
+            self._rows = []
+
+    def _add_each(self, lines: list[bytes], file: str, before: int) -> None:
+        for number, line in enumerate(lines, before + 1):
             if len(line) < 3 and not line.strip():
                 continue
             try:
                 self._add(parsed(line))
             except Odd as odd:
                 self.notes.leave_out(f"{odd} (first in {file}, line {number})" if not self.notes.left_out else str(odd))
-            if number % 256 == 0:
-                yield from self._full(file)
 
     def rest(self) -> Iterator[Piece]:
         """After the last file."""
         for width in sorted(self._texts):
             yield self._table(width, "captured CSV")
         self._texts = {}
-        if self._rows:
-            yield from rows.pieces(self._rows, self.names)
-            self._rows = []
+        yield from self._columns_so_far()
+        yield from self._rows_so_far()
 
     def _full(self, file: str) -> Iterator[Piece]:
         for width, text in list(self._texts.items()):
@@ -78,8 +119,7 @@ class Reader:
                 yield self._table(width, file)
                 del self._texts[width]
         if len(self._rows) >= rows.PIECE_ROWS:
-            yield from rows.pieces(self._rows, self.names)
-            self._rows = []
+            yield from self._rows_so_far()
 
     def _table(self, width: int, file: str) -> Piece:
         table = self._tables.get(width)
@@ -191,15 +231,16 @@ def sides_rows(side: Any, expected: int | None = None) -> list[Row]:
             dict(enumerate(each or None for each in row)) for row in csv.reader(io.StringIO(data, newline="")) if row
         ]
     if mime in _LINES_TYPES:
-        return _lines(data)
+        return _lines(data, expected)
     try:
         return rows_within(parsed(data), expected)
     except Odd:
-        return _lines(data)
+        return _lines(data, expected)
 
 
-def _lines(data: str) -> list[Row]:
-    found = [row for line in data.splitlines() if line.strip() for row in rows_within(parsed(line))]
+def _lines(data: str, expected: int | None) -> list[Row]:
+    """Each of several lines is a row; a single one may hold more."""
+    found = [parsed(line) for line in data.splitlines() if line.strip()]
     if not found:
         raise Odd("The data of a record is empty")
-    return found
+    return rows_within(found[0], expected) if len(found) == 1 else [flattened(each) for each in found]

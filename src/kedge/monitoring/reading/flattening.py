@@ -6,7 +6,7 @@ position, as in a list at the top or in CSV, has that position as its key until 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 Row = dict[str | int, Any]
@@ -41,8 +41,14 @@ def rows_within(value: Any, expected: int | None = None) -> list[Row]:
 
     Each item is a row of a list of lists or objects, also as the only member of an object: `{"instances": [[1, 2]]}`.
     expected: how many rows the other side of a record has. Then items are rows wherever there are so many of them:
-    plain values (`{"scores": [0.1, 0.7]}`), and those beside other members, which go into each row.
+    plain values (`{"scores": [0.1, 0.7]}`), and those beside other members, which go into each row; and where one row
+    is expected, what would be several is one.
     """
+    found = _within(value, expected)
+    return [flattened(value)] if expected == 1 and len(found) > 1 else found
+
+
+def _within(value: Any, expected: int | None) -> list[Row]:
     if isinstance(value, list):
         if value and (_all_nested(value) or len(value) == expected):
             return [flattened(item) for item in value]
@@ -64,13 +70,16 @@ def joined(output: Row, given: Row) -> Row:
     A name of both is the input's; the answer's is then `output.NAME`.
     """
     if not output.keys().isdisjoint(given):
-        output = {
-            (f"output.{key}" if isinstance(key, str) and key in given else key): each for key, each in output.items()
-        }
+        output = {(answer_name(key, given) if isinstance(key, str) else key): each for key, each in output.items()}
     before = sum(key.__class__ is int for key in output)
     if not before:
         return {**output, **given}
     return {**output, **{(key + before if isinstance(key, int) else key): each for key, each in given.items()}}
+
+
+def answer_name(key: str, given: Container[Any]) -> str:
+    """What a member of an answer is called beside those of its input."""
+    return f"output.{key}" if key in given else key
 
 
 def names_of(keys: Sequence[str | int], names: Sequence[str] | None) -> Mapping[str | int, str]:

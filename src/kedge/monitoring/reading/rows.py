@@ -23,12 +23,17 @@ def pieces(rows: Iterable[Row], names: Sequence[str] | None) -> Iterator[Piece]:
     for row in rows:
         held.append(row)
         if len(held) == 1:
-            most = max(1, min(PIECE_ROWS, _MOST_VALUES // max(len(row), 1)))
+            most = most_rows(len(row))
         if len(held) >= most:
             yield _piece(held, names, seen)
             held = []
     if held:
         yield _piece(held, names, seen)
+
+
+def most_rows(columns: int) -> int:
+    """Of a piece with so many columns."""
+    return max(1, min(PIECE_ROWS, _MOST_VALUES // max(columns, 1)))
 
 
 def _piece(rows: list[Row], names: Sequence[str] | None, seen: set[str]) -> Piece:
