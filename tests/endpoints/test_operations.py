@@ -352,7 +352,16 @@ FEATURES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {},
         "data capture of asynchronous inference",
     ),
-    ({"ExplainerConfig": {"ClarifyExplainerConfig": {}}}, {}, "ExplainerConfig"),
+    (
+        {
+            "ExplainerConfig": {
+                "ClarifyExplainerConfig": {"ShapConfig": {"ShapBaselineConfig": {"ShapBaseline": "0"}}}
+            },
+            "AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/out"}},
+        },
+        {},
+        "an ExplainerConfig and an AsyncInferenceConfig",
+    ),
     ({"KmsKeyId": "k"}, {}, "KmsKeyId"),
     ({}, {"RoutingConfig": {"RoutingStrategy": "KV_AWARE"}}, "KV_AWARE"),
     ({}, {"CoreDumpConfig": {"DestinationS3Uri": "s3://a/b"}}, "CoreDumpConfig"),

@@ -96,6 +96,8 @@ class TaskSpec:
     """ARN of the role whose temporary credentials it can ask for; "" where it gets none."""
     network_isolation: bool = False
     """It reaches no network at all, the API port neither."""
+    explainer: Mapping[str, Any] = field(default_factory=dict)
+    """A ClarifyExplainerConfig by which an explainer beside `containers` explains their answers; none: nothing does."""
     job: Job | None = None
     """Not None: it serves nothing. Of `containers` it has one where an image is run, else none."""
 
@@ -122,8 +124,9 @@ class TaskSpec:
 
     def digest(self) -> str:
         fields = asdict(self)
-        if self.job is None:
-            del fields["job"]  # as before there were jobs: what runs already keeps its hash
+        for member in ("job", "explainer"):
+            if not fields[member]:
+                del fields[member]  # as before there were any: what runs already keeps its hash
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @classmethod

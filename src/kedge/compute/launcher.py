@@ -128,6 +128,7 @@ def _containers(home: Home, spec: TaskSpec, servers: Mapping[int, Mapping[str, A
             for at, each in enumerate(spec.containers)
         ],
         "direct": spec.direct,
+        **({"explainer": dict(spec.explainer)} if spec.explainer else {}),
         "models_dir": str(home.tasks / spec.id / MODELS) if spec.many_models else "",
     }
 

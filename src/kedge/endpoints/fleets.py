@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from kedge.compute.base import Capacity
-from kedge.endpoints import capture, serverless, shifting
+from kedge.endpoints import capture, explaining, serverless, shifting
 from kedge.endpoints.records import Container, Endpoint, Fleet, Status, Variant
 from kedge.errors import ResourceLimitExceeded, ValidationFailed
 from kedge.models.records import Servable, servable
 
 ROUTING_STRATEGIES = ("RANDOM", "LEAST_OUTSTANDING_REQUESTS", "PREFIX_AWARE")
-ECHOED = ("AsyncInferenceConfig", "MetricsConfig", "CrossRegionTrafficConfig")
+ECHOED = ("AsyncInferenceConfig", "MetricsConfig", "CrossRegionTrafficConfig", "ExplainerConfig")
 ECHOED_OF_VARIANT = ("ManagedInstanceScaling", "RoutingConfig", "CapacityReservationConfig")
 LARGEST_WEIGHT = (2 - 2**-23) * 2.0**127
 """VariantWeight is a float of 32 bits."""
@@ -80,6 +80,9 @@ def new_fleet(
         if variant.is_room:  # what runs there has the config's role, unless its model names one
             role, isolated = config.get("ExecutionRoleArn", ""), config.get("EnableNetworkIsolation", False)
             variant = replace(variant, execution_role=role, network_isolation=isolated)
+        if explainer := explaining.config_of(config):
+            variant = replace(variant, explainer=explainer)
+            problem = problem or explaining.problem(config, variant)
         variants.append(variant)
         unfit = (_not_shadowed(variant) if shadows else "") or _not_asynchronous(config, variant)
         problems.append(problem or unfit)
@@ -103,12 +106,8 @@ def unserved(config: Mapping[str, Any]) -> str:
     def sentence(what: str) -> str:
         return f'Endpoint config "{name}" asks for {what}, which this release of Kedge stores but does not do.'
 
-    for member, what in (
-        ("ExplainerConfig", "explanations"),
-        ("KmsKeyId", "an encrypted volume"),
-    ):
-        if config.get(member):
-            return sentence(f"{what} ({member})")
+    if config.get("KmsKeyId"):
+        return sentence("an encrypted volume (KmsKeyId)")
     is_room = not config["ProductionVariants"][0].get("ModelName")
     if is_room and capture.is_enabled(config.get("DataCaptureConfig", _NO_CAPTURE)):
         return sentence("data capture of inference components (DataCaptureConfig)")

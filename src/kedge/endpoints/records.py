@@ -117,6 +117,8 @@ class Variant:
     """Of a copy: the memory that is kept for it on its instance, where that is less than memory_bytes, its limit."""
     scheduling: Mapping[str, Any] = field(default_factory=dict)
     """Of a component's copies: its SchedulingConfig."""
+    explainer: Mapping[str, Any] = field(default_factory=dict)
+    """The config's ClarifyExplainerConfig; none where nothing is explained."""
 
     @property
     def wanted_count(self) -> int:

@@ -132,6 +132,7 @@ def _variant(name: str, weight: float, variant: Variant, instances: tuple[table.
         provisioned=serverless.provisioned(variant),
         prefix_bytes=prefixes.get("PrefixLength", 0),
         prefix_threshold=prefixes.get("ConcurrencyThreshold", 0),
+        explains=bool(variant.explainer),
     )
 
 

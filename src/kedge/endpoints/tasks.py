@@ -86,6 +86,7 @@ def spec_of(
         direct=variant.direct,
         execution_role=variant.execution_role,
         network_isolation=variant.network_isolation,
+        explainer=dict(variant.explainer),
     )
 
 
@@ -94,7 +95,7 @@ def is_plain(variant: records.Variant) -> bool:
     if len(variant.containers) != 1:
         return False
     only = variant.containers[0]
-    return not only.models and only.runtime not in images.OWN_SERVERS
+    return not variant.explainer and not only.models and only.runtime not in images.OWN_SERVERS
 
 
 def _container(scope: Scope, container: records.Container) -> Container:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from kedge.serving import frames, memory
 from kedge.serving.asking import encoded_head
@@ -28,7 +29,7 @@ from kedge.serving.meter import CONTAINER_LATENCY
 from kedge.serving.part import Part
 from kedge.serving.places import Place, Running, Single, part_spec
 from kedge.serving.runtimes import images
-from kedge.serving.runtimes.base import Answer, Busy, last_line
+from kedge.serving.runtimes.base import Answer, Busy, InvocationError, last_line
 from kedge.serving.streams import MAX_BODY_BYTES, Arrived, Cancelled, Failure, Peer
 from kedge.serving.work import MAX_BYTES, MAX_REQUESTS
 from kedge.serving.worker_io import MAX_CONNECTIONS, MAX_UNREAD_BYTES
@@ -48,6 +49,9 @@ log = logging.getLogger(__name__)
 _NO_BOUND_MS = 7 * 24 * 3600 * 1000
 """For a request whose sender gave none."""
 _END_S = 10.0
+EXPLAINED = ".explained"
+"""What an explainer's own requests name as their container: they are for the model, not for it. No container has a
+name with a dot."""
 _CREDIT_BYTES = frames.PARTS_WINDOW_BYTES // 8
 
 
@@ -150,6 +154,7 @@ class Flow:
             "inference_id": request.inference_id,
             "target_model": request.target_model,
             "session_id": request.session_id,
+            frames.EXPLANATIONS: request.enable_explanations,
             "answer": frames.IN_PARTS if streaming is not None else "",
         }
         fields = tuple((name, value) for name, value in given.items() if value)
@@ -299,16 +304,48 @@ def _session_of(head: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((name, str(head[name])) for name in (frames.NEW_SESSION, frames.CLOSED_SESSION) if head.get(name))
 
 
-class Line(asyncio.Protocol):
-    """One router's connection."""
+class Going(Protocol):
+    """A request that a line has brought and that is not answered."""
 
-    def __init__(self, front: Front) -> None:
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+
+    def go_on(self) -> None:
+        """There is credit for more of its answer."""
+
+
+class Host(Protocol):
+    """Whom a line's requests are for."""
+
+    @property
+    def hello(self) -> Mapping[str, Any]: ...
+
+    @property
+    def lines(self) -> set[Line]: ...
+
+    def welcome(self, line: Line) -> bool:
+        """False: there are as many as may be."""
+
+    def room(self) -> int:
+        """Bytes of requests that can be held now, besides what is."""
+
+    def begin(self, line: Line, arrived: Arrived) -> None:
+        """Puts it among the line's flows until it is answered."""
+
+    def look(self) -> None:
+        """Something has changed."""
+
+
+class Line(asyncio.Protocol):
+    """One connection by which requests come: a router's, or a process's of the instance."""
+
+    def __init__(self, front: Host) -> None:
         self._front = front
         self._peer = Peer(front.hello, front.room)
         self._transport: asyncio.Transport | None = None
         self._full = False
         self._reading = False
-        self.flows: dict[int, Flow] = {}
+        self.flows: dict[int, Going] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -344,7 +381,9 @@ class Line(asyncio.Protocol):
         self._reading = False
         self._flush()
 
-    def answer(self, stream: int, outcome: Answer | Failure, told: Sequence[frames.Told] = ()) -> None:
+    def answer(
+        self, stream: int, outcome: Answer | InvocationError | Failure, told: Sequence[frames.Told] = ()
+    ) -> None:
         self._peer.answer(stream, outcome, told)
         if not self._reading:
             self._flush()
@@ -409,6 +448,9 @@ class Front:
         self.has_several = len(spec.containers) > 1
         self.lines: set[Line] = set()
         self._places: list[Place] = []
+        self._explainer: Single | None = None
+        self._joining: asyncio.Task[None] | None = None
+        """The explainer's own connection, as it becomes a line."""
         self._held_bytes = 0
         self._count = 0
         self._stopping = False
@@ -424,6 +466,8 @@ class Front:
         for number, handler in ((signal.SIGTERM, self._stop), (signal.SIGCHLD, self._reap)):
             self._loop.add_signal_handler(number, handler)
         self._places = [self._place(at, each) for at, each in enumerate(self._spec.parts)]
+        if self._spec.explainer:
+            self._explainer = self._explaining()
         try:
             entrance = await self._start()
         except NotStarted as error:
@@ -451,9 +495,10 @@ class Front:
 
     async def _start(self) -> Entrance | None:
         """The door, once every container is loaded; None when it is to stop before that. Raises NotStarted."""
-        for each in self._places:
+        places = self._every_place()
+        for each in places:
             each.start()
-        while not all(each.is_ready for each in self._places):
+        while not all(each.is_ready for each in places):
             if self._problem is not None:
                 raise NotStarted(self._problem)
             if self._stopping:
@@ -478,7 +523,7 @@ class Front:
             line.close()
 
     async def _end_parts(self) -> None:
-        for each in self._places:
+        for each in self._every_place():
             each.stop()
         waiting = [part.gone for part in self._parts() if not part.gone.done()]
         if waiting:
@@ -519,8 +564,35 @@ class Front:
         """An own server alone is only where others go on meanwhile; nobody here can bring back a container."""
         return container.runtime == images.SERVER and len(self._spec.parts) > 1
 
+    def _explaining(self) -> Single:
+        """The explainer, which has a connection of its own to ask on."""
+        from kedge.serving.explaining import process
+
+        name = "explainer"
+        spec = part_spec(self._spec, ContainerSpec(name, "", ""))
+        instance = self._spec.id
+
+        def main(spec: WorkerSpec, status: Status, entrance: Entrance, asks: socket.socket | None) -> int:
+            assert asks is not None
+            return process.serve(spec, status, entrance, asks, instance)
+
+        def begin(ready: Callable[[], None]) -> Running:
+            ours, theirs = socket.socketpair()
+            part = Part(spec, ready, lambda: None, main, theirs)
+            ours.setblocking(False)
+            self._joining = self._loop.create_task(self._take_line(ours))
+            return part
+
+        return Single(name, begin, self._changed.set, self._fail)
+
+    async def _take_line(self, connection: socket.socket) -> None:
+        await self._loop.create_unix_connection(lambda: Line(self), sock=connection)
+
+    def _every_place(self) -> list[Place]:
+        return [*self._places, self._explainer] if self._explainer is not None else self._places
+
     def _parts(self) -> list[Running]:
-        return [part for place in self._places for part in place.parts()]
+        return [part for place in self._every_place() for part in place.parts()]
 
     def _beside(self, place: Place) -> int:
         """Bytes that the other containers take."""
@@ -551,12 +623,15 @@ class Front:
 
     def begin(self, line: Line, arrived: Arrived) -> None:
         route: list[Place] = self._places
-        if self._spec.direct:
+        is_own = arrived.container == EXPLAINED
+        if self._explainer is not None and not is_own:
+            route = [self._explainer]
+        elif self._spec.direct:
             route = [each for each in self._places if each.name == arrived.container]
         if not route:
             line.answer(arrived.stream, Failure(400, f"There is no container {arrived.container[:64]}.", "target"))
             return
-        if self._count >= MAX_REQUESTS:
+        if self._count >= MAX_REQUESTS and not is_own:  # an explanation that has begun goes on
             busy = Failure(Busy.status, "The instance holds as many requests as it can.", Busy.kind)
             line.answer(arrived.stream, busy)
             return

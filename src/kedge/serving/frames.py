@@ -78,6 +78,8 @@ VARIES = 4
 
 Told = tuple[str, str, float]
 """(container, metric, value)"""
+EXPLANATIONS = "enable_explanations"
+"""What a REQUEST says of which records are to be explained, for an instance with an explainer."""
 NEW_SESSION, CLOSED_SESSION = "new_session", "closed_session"
 Session = Sequence[tuple[str, str]]
 """What a model says of a session: by NEW_SESSION an id with its end, by CLOSED_SESSION an id."""

@@ -37,6 +37,7 @@ _FIELDS = (
     ("accept", "accept", 0, 1024),
     ("custom_attributes", "customAttributes", 0, MAX_ATTRIBUTES_CHARS),
     ("inference_id", "inferenceId", 1, 64),
+    (frames.EXPLANATIONS, "enableExplanations", 1, 64),
 )
 _SESSION = f"{_PREFIX}session-id"
 _TARGET_VARIANT = f"{_PREFIX}target-variant"
@@ -45,22 +46,18 @@ _TARGET_CONTAINER = f"{_PREFIX}target-container-hostname"
 _MAX_TARGET_CHARS = 1024
 _PREFIX_ID = f"{_PREFIX}prefix-aware-id"
 _MAX_PREFIX_ID_CHARS = 64
-_REFUSED = {
-    f"{_PREFIX}enable-explanations": ("EnableExplanations", "it has no explainer"),
-}
-"""What changes an answer's meaning is refused where it cannot be done, not ignored."""
+_EXPLANATIONS = f"{_PREFIX}enable-explanations"
 
 
-def fields_of(headers: Mapping[str, str], endpoint: str) -> tuple[tuple[str, str], ...]:
-    """What the worker is told besides the body. Raises RuntimeValidationError."""
-    if not _REFUSED.keys().isdisjoint(headers):
-        for name, (member, reason) in _REFUSED.items():
-            if name in headers:
-                raise errors.RuntimeValidationError(
-                    f'{member} is "{headers[name][:64]}", but endpoint {endpoint} cannot take it: {reason}.'
-                )
+def fields_of(headers: Mapping[str, str], endpoint: str, *, explains: bool = False) -> tuple[tuple[str, str], ...]:
+    """What the worker is told besides the body. explains: it has an explainer. Raises RuntimeValidationError."""
     get = headers.get
-    return _fields(get("content-type"), get("accept"), get(_CUSTOM_ATTRIBUTES), get(_INFERENCE_ID))
+    enable = get(_EXPLANATIONS)
+    if enable is not None and not explains:  # it changes the answer's meaning, so it is not just ignored
+        raise errors.RuntimeValidationError(
+            f'EnableExplanations is "{enable[:64]}", but endpoint {endpoint} cannot take it: it has no explainer.'
+        )
+    return _fields(get("content-type"), get("accept"), get(_CUSTOM_ATTRIBUTES), get(_INFERENCE_ID), enable)
 
 
 @lru_cache(1024)
@@ -248,7 +245,7 @@ class Invocation:
             raise answers.too_large(endpoint.body_limit_bytes)
         pool = self._choose()
         headers = self._inbound.headers
-        self._fields = fields_of(headers, endpoint.name)
+        self._fields = fields_of(headers, endpoint.name, explains=pool.variant.explains)
         if self._session_id:
             self._fields += (("session_id", self._session.id if self._session is not None else self._session_id),)
         variant = pool.variant

@@ -31,18 +31,31 @@ from kedge.serving.worker_setup import Entrance, Status, WorkerSpec
 
 log = logging.getLogger(__name__)
 
-_CONNECTION, _STATUS = 3, 4
+_CONNECTION, _STATUS, _BESIDE = 3, 4, 5
 _LAST_WORDS_S = 2.0
 """How long a process that has closed its connection may take to say why, and end."""
 _STOP_S = 5.0
 _HELD = {signal.SIGTERM, signal.SIGCHLD}
 
 
+Main = Callable[[WorkerSpec, Status, Entrance, "socket.socket | None"], int]
+"""What a process runs, with its connection and the one beside it. Returns its exit code."""
+
+
 class Part:
     """Started when it is made. It is `gone` when the process has ended; those who wait are told by its connection."""
 
-    def __init__(self, spec: WorkerSpec, on_ready: Callable[[], None], on_ending: Callable[[], None]) -> None:
-        """on_ready: the model is loaded. on_ending: it takes no more requests. Raises OSError."""
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        on_ready: Callable[[], None],
+        on_ending: Callable[[], None],
+        main: Main | None = None,
+        beside: socket.socket | None = None,
+    ) -> None:
+        """on_ready: the model is loaded. on_ending: it takes no more requests. main: what it runs, a model if None.
+        beside: a further connection for `main`, which is closed here. Raises OSError.
+        """
         self.instance_id = spec.id
         self.ready = False
         self.stopping = False
@@ -59,7 +72,7 @@ class Part:
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
         self._said = b""
-        self.pid, connection, self._status = _fork(spec)
+        self.pid, connection, self._status = _fork(spec, main or _model, beside)
         self._loop.add_reader(self._status, self._hear)
         self._connecting = self._loop.create_task(self._connect(connection))
 
@@ -181,7 +194,11 @@ class Part:
         self.gone.set_result(None)
 
 
-def _fork(spec: WorkerSpec) -> tuple[int, socket.socket, int]:
+def _model(spec: WorkerSpec, status: Status, entrance: Entrance, beside: socket.socket | None) -> int:
+    return worker.serve_model(spec, status, lambda: entrance)
+
+
+def _fork(spec: WorkerSpec, main: Main, beside: socket.socket | None) -> tuple[int, socket.socket, int]:
     """(pid, our end of its connection, the end of its status pipe that is read). Raises OSError."""
     ours, theirs = socket.socketpair()
     read_end, write_end = os.pipe()
@@ -192,7 +209,7 @@ def _fork(spec: WorkerSpec) -> tuple[int, socket.socket, int]:
     try:
         pid = os.fork()
         if not pid:
-            _become(spec, theirs.detach(), write_end, parent, before)
+            _become(spec, main, (theirs.detach(), write_end, beside.detach() if beside else -1), parent, before)
     except OSError:
         ours.close()
         os.close(read_end)
@@ -201,18 +218,24 @@ def _fork(spec: WorkerSpec) -> tuple[int, socket.socket, int]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         os.close(write_end)
+        if beside is not None:
+            beside.close()
     ours.setblocking(False)
     os.set_blocking(read_end, False)
     return pid, ours, read_end
 
 
-def _become(spec: WorkerSpec, connection: int, status: int, parent: int, mask: set[int | signal.Signals]) -> NoReturn:
+def _become(
+    spec: WorkerSpec, main: Main, own: tuple[int, int, int], parent: int, mask: set[int | signal.Signals]
+) -> NoReturn:
+    """own: descriptors of the connection, of the status pipe, and of the connection beside; -1 for none."""
     code = 1
     try:
-        _leave_behind(spec, connection, status, parent)
+        _leave_behind(own, parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         entrance = Entrance(socket.socket(fileno=_CONNECTION), lambda: None)
-        code = worker.serve_model(spec, Status(spec.state_file, _STATUS), lambda: entrance)
+        beside = socket.socket(fileno=_BESIDE) if own[2] >= 0 else None
+        code = main(spec, Status(spec.state_file, _STATUS), entrance, beside)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:  # noqa: BLE001 (the last frame: it goes to the output, which ends up in FailureReason)
@@ -223,7 +246,7 @@ def _become(spec: WorkerSpec, connection: int, status: int, parent: int, mask: s
     os._exit(code)
 
 
-def _leave_behind(spec: WorkerSpec, connection: int, status: int, parent: int) -> None:
+def _leave_behind(own: tuple[int, int, int], parent: int) -> None:
     """Nothing of the parent's loop, descriptors and draws. Its objects stay referenced by the frames below this one:
     none of them is ever collected, so none closes a number that means another file here."""
     gc.freeze()
@@ -232,10 +255,10 @@ def _leave_behind(spec: WorkerSpec, connection: int, status: int, parent: int) -
     signal.set_wakeup_fd(-1)
     for number in _HELD:
         signal.signal(number, signal.SIG_DFL)
-    connection, status = (fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _STATUS + 1) for each in (connection, status))
-    os.dup2(connection, _CONNECTION, inheritable=False)
-    os.dup2(status, _STATUS, inheritable=False)
-    os.closerange(_STATUS + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    kept = [(fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _BESIDE + 1), to) for to, each in enumerate(own, 3) if each >= 0]
+    for each, to in kept:
+        os.dup2(each, to, inheritable=False)
+    os.closerange(kept[-1][1] + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     asyncio.events._set_running_loop(None)
     asyncio.set_event_loop(None)
     tempfile.tempdir = None

@@ -25,7 +25,10 @@ MAX_PARTIAL = 1024
 MAX_MESSAGE_CHARACTERS = 2048
 """AWS's limit of a ModelError's message."""
 _CREDIT_STEP_BYTES = frames.WINDOW_BYTES // 4
-_FIELDS = ("content_type", "accept", "custom_attributes", "inference_id", "target_model", "request_id")
+_FIELDS = (
+    *("content_type", "accept", "custom_attributes", "inference_id", "target_model", "request_id"),
+    frames.EXPLANATIONS,
+)
 _CONTAINER = "target_container"
 _ANSWER = "answer"
 _TEXTS = frozenset((*_FIELDS, _CONTAINER, _ANSWER))
@@ -354,6 +357,7 @@ class Peer:
             get("target_model", ""),
             get("request_id", ""),
             get("session_id", ""),
+            get(frames.EXPLANATIONS, ""),
         )
         in_parts = get(_ANSWER) == frames.IN_PARTS
         if in_parts:

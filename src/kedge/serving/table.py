@@ -52,6 +52,8 @@ class Variant:
     """PREFIX_AWARE: requests whose bodies begin with the same so many bytes go to the same instance; 0 for others."""
     prefix_threshold: int = 0
     """Unanswered requests of an instance from which they go to another."""
+    explains: bool = False
+    """Each of its instances has an explainer."""
 
     @property
     def every_instance(self) -> tuple[Instance, ...]:
@@ -153,6 +155,8 @@ def encode(table: RoutingTable) -> bytes:
                 del variant["most_concurrent"], variant["provisioned"]
             if not variant.get("prefix_bytes", True):
                 del variant["prefix_bytes"], variant["prefix_threshold"]
+            if not variant.get("explains", True):
+                del variant["explains"]
         if endpoint["shadow"] is None:
             del endpoint["shadow"]
     principals = {id_: vars(each) for id_, each in table.directory.principals.items()}

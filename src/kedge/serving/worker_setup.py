@@ -74,6 +74,8 @@ class WorkerSpec:
     """A request names the container that it is for; otherwise it goes through all of them in turn."""
     compiled: str = ""
     """File with what was compiled of the model, or where that will lie; "" where nothing is compiled."""
+    explainer: Mapping[str, Any] = field(default_factory=dict)
+    """A ClarifyExplainerConfig: an explainer answers in the containers' place, and asks them. Only with containers."""
     models_dir: str = ""
     """Where models appear that are asked for on the status pipe."""
 

@@ -22,6 +22,8 @@ class Invocation(NamedTuple):
     request_id: str = ""
     session_id: str = ""
     """NEW_SESSION where one is to be opened."""
+    enable_explanations: str = ""
+    """Which records of the answer are to be explained, where an explainer is beside the model."""
 
 
 class Answer(NamedTuple):

@@ -1,0 +1,1 @@
+"""Explanations of single answers while an endpoint serves: an explainer beside the model of each instance."""
