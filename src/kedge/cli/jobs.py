@@ -34,7 +34,7 @@ def jobs(lines: int, data: Path | None, as_json: bool) -> None:
     if not found:
         click.echo("There are no jobs.")
         return
-    rows = [(each["kind"], each["name"], each["status"], each["created"], _brief(each["reason"])) for each in found]
+    rows = [(each["kind"], each["name"], each["status"], each["created"], brief(each["reason"])) for each in found]
     click.echo(table(["KIND", "NAME", "STATUS", "CREATED", "REASON"], rows))
 
 
@@ -60,7 +60,7 @@ def _listed(sagemaker: Any, kind: str, lines: int) -> list[dict[str, str]]:
     return found
 
 
-def _brief(reason: str) -> str:
+def brief(reason: str) -> str:
     """All of it stands in --json."""
     line = " ".join(reason.split())
     return line if len(line) <= _REASON_CHARS else line[: _REASON_CHARS - 3] + "..."

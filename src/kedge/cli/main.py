@@ -24,6 +24,7 @@ _WHERE = {
     "history": "deployment",
     "logs": "logs",
     "jobs": "jobs",
+    "monitor": "monitor",
     "metrics": "metrics",
     "shadow": "shadow",
     "experiment": "experiment",

@@ -22,7 +22,7 @@ from kedge.jobs.records import Status as JobStatus
 from kedge.monitors import course, finding, plan
 from kedge.monitors.alerting import over
 from kedge.monitors.describing import announce
-from kedge.monitors.finding import Impossible, Unready
+from kedge.monitors.finding import Impossible, Place, Unready
 from kedge.monitors.monitor import Monitor
 from kedge.monitors.plan import ANALYSIS, MERGE
 from kedge.monitors.records import SCHEDULE, Execution, Schedule, Status
@@ -89,29 +89,36 @@ class Driving:
         monitor, scope, window = Monitor(**execution.monitor), resource.scope, execution.window
         objects = AccountObjects(self._objects, scope.account)
         baseline = await asyncio.to_thread(finding.baseline, self._store, scope, monitor)
-        longest_s = self._longest_s(monitor, execution)
         if not monitor.endpoint:
             sources, uri = await finding.transformed(objects, monitor, window), ""
         else:
             place = await asyncio.to_thread(finding.captures, self._store, scope, monitor)
             uri = place.uri
-            if monitor.of.merges and not execution.is_again:
-                now, since = self._clock.now(), window.start - monitor.late
-                if not await finding.captured(objects, place, window.hours):
-                    raise Impossible(course.NO_DATA, has_data=False)
-                truth = await finding.labels(objects, monitor, scope, place.endpoint, since, now)
-                captured = await finding.captured(objects, place, hours(since, window.end))
-                request = plan.merge_job(monitor, execution, captured, truth, longest_s)
-                await asyncio.to_thread(self._run, resource, execution, MERGE, request, held)
-                return
-            if monitor.of.merges:
+            if monitor.of.merges and execution.is_again:
                 sources = await finding.merged(objects, monitor, place.endpoint, window.hours)
             else:
                 sources = await finding.captured(objects, place, window.hours)
-            if not sources:
-                raise Impossible(course.NO_DATA, has_data=False)
-        request = plan.analysis_job(monitor, execution, sources, baseline, uri, longest_s)
+        if not sources:
+            raise Impossible(course.NO_DATA, has_data=False)
+        if monitor.of.merges and not execution.is_again:
+            await self._merge(resource, execution, monitor, place, held)
+            return
+        schedule = await asyncio.to_thread(self._own, self._store, scope, execution)
+        seen = Schedule.of(schedule.document) if schedule is not None else None
+        baseline = baseline._replace(state=await finding.state(objects, monitor, seen, execution.scheduled_s))
+        request = plan.analysis_job(monitor, execution, sources, baseline, uri, self._longest_s(monitor, execution))
         await asyncio.to_thread(self._run, resource, execution, ANALYSIS, request, held)
+
+    async def _merge(
+        self, resource: Resource, execution: Execution, monitor: Monitor, place: Place, held: Held
+    ) -> None:
+        """Of the window, and of the time before for which labels may have come meanwhile. Raises Impossible."""
+        objects = AccountObjects(self._objects, resource.scope.account)
+        since, end = execution.window.start - monitor.late, execution.window.end
+        truth = await finding.labels(objects, monitor, resource.scope, place.endpoint, since, self._clock.now())
+        captured = await finding.captured(objects, place, hours(since, end))
+        request = plan.merge_job(monitor, execution, captured, truth, self._longest_s(monitor, execution))
+        await asyncio.to_thread(self._run, resource, execution, MERGE, request, held)
 
     async def _second(self, resource: Resource, execution: Execution, held: Held) -> None:
         """The analysis of what was merged; windows before, for which labels came only now, come after it."""
@@ -183,9 +190,9 @@ class Driving:
                 after = over(tx, found, schedule, execution, status, self._clock.now(), counts=counts)
                 announce(tx, tx.observe(found, after.document()))
 
-    def _own(self, tx: Transaction, scope: Scope, execution: Execution) -> Resource | None:
+    def _own(self, store: Store | Transaction, scope: Scope, execution: Execution) -> Resource | None:
         """The execution's schedule; None when it is gone, or another one has its name."""
-        found = tx.get(scope, SCHEDULE, execution.schedule.lower())
+        found = store.get(scope, SCHEDULE, execution.schedule.lower())
         return found if found is not None and found.document["uid"] == execution.schedule_uid else None
 
     def _longest_s(self, monitor: Monitor, execution: Execution) -> int:

@@ -16,13 +16,17 @@ from kedge.jobs.records import Status as JobStatus
 from kedge.labels.records import prefix_of as labels_of
 from kedge.monitors import plan
 from kedge.monitors.course import NO_DATA
+from kedge.monitors.kinds import DATA_QUALITY
 from kedge.monitors.monitor import Monitor
 from kedge.monitors.plan import Baseline, Source
+from kedge.monitors.records import Schedule, Status, time
 from kedge.monitors.windows import Window, folder, hours, text
 from kedge.objects import address
 from kedge.objects.of_account import AccountObjects
 from kedge.store.records import Scope
 from kedge.store.store import Store
+
+LOOKED = (Status.COMPLETED, Status.VIOLATED)
 
 
 class Unready(Exception):
@@ -85,6 +89,17 @@ def baseline(store: Store, scope: Scope, monitor: Monitor) -> Baseline:
     return Baseline(address.below(at, monitor.of.constraints), monitor.statistics or statistics)
 
 
+async def state(objects: AccountObjects, monitor: Monitor, schedule: Schedule | None, scheduled_s: float) -> str:
+    """What the last execution before that looked at its window has left for the next; "" where there is nothing."""
+    if schedule is None or monitor.kind != DATA_QUALITY.type:
+        return ""
+    done = [each for each in schedule.seen if each.status in LOOKED and each.scheduled_s < scheduled_s]
+    if not done:
+        return ""
+    at = address.below(plan.report_uri(monitor, schedule.name, time(done[-1].scheduled_s)), plan.DRIFT_STATE)
+    return at if await objects.head(at) is not None else ""
+
+
 async def captured(objects: AccountObjects, place: Place, times: Sequence[datetime]) -> list[Source]:
     """Of all variants, hour by hour."""
     variants = await objects.folders(address.below(place.uri, place.endpoint))
@@ -111,15 +126,13 @@ async def labels(
 
 
 async def transformed(objects: AccountObjects, monitor: Monitor, window: Window) -> list[Source]:
-    """What batch transforms took in: the manifests that their data capture left. Raises Impossible."""
+    """What batch transforms took in: the manifests that their data capture left."""
     uri = monitor.input["DataCapturedDestinationS3Uri"]
     bucket, _ = address.parse(uri)
     found: list[Source] = []
     for hour in window.hours:
         for key in await objects.keys(f"{address.below(uri, 'input', folder(hour))}/"):
             found.append(Source(f"s3://{bucket}/{key}", f"{folder(hour)}/{len(found)}", manifest=True))
-    if not found:
-        raise Impossible(NO_DATA, has_data=False)
     return found
 
 

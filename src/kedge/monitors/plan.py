@@ -28,6 +28,9 @@ _BASELINE_AT, _SCRIPTS_AT = "/opt/ml/processing/baseline", "/opt/ml/processing/c
 _CONFIG_AT = "/opt/ml/processing/input/config"
 _PUBLISH = "publish_cloudwatch_metrics"
 _MOST_SECONDS = 3600
+_LONGEST_NAME = 63
+DRIFT_STATE = "kedge_drift_state.json"
+"""What a data quality job leaves for the next one of its schedule, among its reports."""
 _ATTRIBUTES = {
     "FeaturesAttribute": "features_attribute",
     "InferenceAttribute": "inference_attribute",
@@ -52,12 +55,14 @@ class Baseline(NamedTuple):
 
     constraints: str = ""
     statistics: str = ""
+    state: str = ""
+    """What the execution before has left."""
 
 
 def job_name(execution: Execution, stage: str, prefix: str) -> str:
     """The same for the same stage of the same execution."""
     tail = hashlib.sha256(f"{execution.uid}/{stage}".encode()).hexdigest()[:24]
-    return f"{prefix}-{execution.scheduled:%Y%m%d%H%M}-{tail}"
+    return f"{prefix}-{execution.scheduled:%Y%m%d%H%M}-{tail}"[:_LONGEST_NAME]
 
 
 def merge_job(
@@ -106,6 +111,7 @@ def analysis_job(
     brought = {
         "baseline_constraints": ("constraints", baseline.constraints, f"{_BASELINE_AT}/constraints"),
         "baseline_statistics": ("baseline", baseline.statistics, f"{_BASELINE_AT}/stats"),
+        "kedge_drift_state": ("drift_state", baseline.state, "/opt/ml/processing/input/drift_state"),
         "record_preprocessor_script": (
             "record_preprocessor_script_input", monitor.preprocessor, f"{_SCRIPTS_AT}/preprocessing",
         ),
