@@ -1,4 +1,4 @@
-"""SageMaker Python SDK, 2 and 3: deploy, predict, update and delete."""
+"""SageMaker Python SDK, 2 and 3: deploy, predict, update and delete; jobs; monitors."""
 
 from __future__ import annotations
 
@@ -19,3 +19,9 @@ def test_sdk_2(machine, artifacts, what):
 @pytest.mark.parametrize("what", ["core", "builder", "processing", "trainer"])
 def test_sdk_3(machine, artifacts, what):
     machine.program("sagemaker-3", "sdk3", what, artifacts)
+
+
+@pytest.mark.parametrize("sdk", ["2", "3"])
+def test_monitors(machine, sdk):
+    """All four over http. Over https the one that a user begins with: the SDK waits five seconds between two looks."""
+    machine.program(f"sagemaker-{sdk}", "monitors", sdk, "all" if machine.scheme == "http" else "data")

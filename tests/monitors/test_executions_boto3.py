@@ -6,7 +6,9 @@ import json
 from datetime import UTC, timedelta
 
 import pytest
+from click.testing import CliRunner
 
+from kedge.cli.main import commands
 from tests.async_inference.conftest import until
 from tests.jobs.programs import Programs
 from tests.monitors.conftest import AT, Monitors, back
@@ -184,3 +186,25 @@ def test_a_window_without_labels_fails_and_says_where_they_were_looked_for(watch
     found = watched.ended("unlabelled")
     assert found["MonitoringExecutionStatus"] == "Failed"
     assert f"no label was found below {watched.uri('nowhere')}" in found["FailureReason"]
+
+
+def kedge(watched: Monitors, *words: str, code: int = 0) -> str:
+    """What the command says; in this process, since starting another takes longer than what it does."""
+    done = CliRunner().invoke(commands, ["monitor", *words], env={"KEDGE_DATA_DIR": str(watched.kedge.data_dir)})
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def test_the_command_shows_what_monitors_found_and_begins_an_execution(watched: Monitors):
+    """After the tests before: "clean" found nothing, "bad" did."""
+    listed = kedge(watched, "list")
+    assert next(line for line in listed.splitlines() if line.startswith("bad")).endswith("▲")
+    told = kedge(watched, "run", "clean")
+    assert told.startswith("Completed, 0 violations; its job is model-monitoring-")
+    shown = json.loads(kedge(watched, "status", "clean", "--json"))
+    assert [each["status"] for each in shown["executions"]] == ["Completed", "Completed"]
+    found = kedge(watched, "status", "bad")
+    assert "Violations at" in found
+    assert "data_type_check" in found
+    assert "Could not find monitoring schedule" in kedge(watched, "run", "none", code=1)
+    assert "Job inputs had no data" in kedge(watched, "run", "empty", code=1)

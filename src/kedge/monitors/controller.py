@@ -89,25 +89,17 @@ class Controller:
     def _schedule(self, resource: Resource, held: Held) -> float | None:
         now, status = self._clock.now(), ScheduleStatus(resource.status)
         schedule = Schedule.of(resource.document)
-        if status is ScheduleStatus.PENDING or (status is ScheduleStatus.SCHEDULED and course.is_over(schedule, now)):
-            self._settle(resource, schedule, held, now)
-            return 0.0
         action = course.step(schedule, status, now)
         if isinstance(action, Wait):
             return action.seconds
         if isinstance(action, Begin):
             self._begin(resource, action, held, now)
             return 0.0
+        after, becomes = course.settled(schedule, now)
+        if status is ScheduleStatus.SCHEDULED and not schedule.current and becomes is not status:
+            with self._store.transaction(self._author(), lease=held) as tx:
+                announce(tx, tx.update(resource, after.document(), becomes))
         return None
-
-    def _settle(self, resource: Resource, schedule: Schedule, held: Held, now: datetime) -> None:
-        """It is Scheduled from now on; or Failed, where it will never be due (again)."""
-        with self._store.transaction(self._author(), lease=held) as tx:
-            if course.is_over(schedule, now):
-                failed = replace(schedule, failure_reason=course.NO_MORE_TIMES)
-                announce(tx, tx.update(resource, failed.document(), ScheduleStatus.FAILED))
-            else:
-                announce(tx, tx.update(resource, resource.document, ScheduleStatus.SCHEDULED))
 
     def _begin(self, resource: Resource, begin: Begin, held: Held, now: datetime) -> None:
         """Its execution is Pending, or has failed at once."""

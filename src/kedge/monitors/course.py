@@ -39,7 +39,7 @@ class Wait:
 
 def step(schedule: Schedule, status: ScheduleStatus, now: datetime) -> Begin | Wait | None:
     """None: nothing happens until somebody asks. One execution at a time: what is due meanwhile waits its turn."""
-    if schedule.current or status in (ScheduleStatus.PENDING, ScheduleStatus.FAILED):
+    if schedule.current or status is ScheduleStatus.FAILED:
         return None
     if schedule.again and status is ScheduleStatus.SCHEDULED:
         first, *rest = schedule.again
@@ -66,10 +66,12 @@ def _begin(schedule: Schedule, scheduled: datetime, now: datetime, *, asked: boo
     return Wait((settled - now).total_seconds()) if settled > now else Begin(schedule, scheduled, found)
 
 
-def is_over(schedule: Schedule, now: datetime) -> bool:
-    """Whether a time of the schedule will never come again."""
+def settled(schedule: Schedule, now: datetime) -> tuple[Schedule, ScheduleStatus]:
+    """One that may begin executions: Scheduled, or Failed where no time of it will ever come (again)."""
     times = schedule.timetable
-    return not times.is_once and times.following(max(time(schedule.seen_to_s), now)) is None
+    if times.is_once or times.following(max(time(schedule.seen_to_s), now)) is not None:
+        return replace(schedule, failure_reason=""), ScheduleStatus.SCHEDULED
+    return replace(schedule, failure_reason=NO_MORE_TIMES), ScheduleStatus.FAILED
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ OFFSETS = ("StartTimeOffset", "EndTimeOffset")
 
 
 class ScheduleStatus(StrEnum):
-    PENDING = "Pending"
+    """Never Pending: nothing has to be made ready."""
+
     SCHEDULED = "Scheduled"
     STOPPED = "Stopped"
     FAILED = "Failed"

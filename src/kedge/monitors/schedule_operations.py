@@ -18,7 +18,7 @@ from kedge.endpoints.records import KIND as ENDPOINT
 from kedge.endpoints.records import Endpoint
 from kedge.errors import ResourceInUse, ResourceNotFound, ValidationFailed
 from kedge.jobs.machine import JobMachine
-from kedge.monitors import monitor, timetable
+from kedge.monitors import course, monitor, timetable
 from kedge.monitors.defining import monitor_of
 from kedge.monitors.definition_operations import check_runs
 from kedge.monitors.describing import announce, arn_of, description, summary
@@ -42,7 +42,8 @@ def create_monitoring_schedule(machine: JobMachine, call: Call, request: Mapping
     try:
         with _transaction(call) as tx:
             schedule = _configured(machine, call, tx, schedule, config)
-            made = tx.insert(call.scope, SCHEDULE, name.lower(), schedule.document(), ScheduleStatus.PENDING)
+            schedule, status = course.settled(schedule, call.now)
+            made = tx.insert(call.scope, SCHEDULE, name.lower(), schedule.document(), status)
             attach(tx, call.scope, own_arn, request.get("Tags", ()))
             announce(tx, made)
     except AlreadyExists:
@@ -61,8 +62,9 @@ def update_monitoring_schedule(machine: JobMachine, call: Call, request: Mapping
             seen_to_s=max(before.seen_to_s, call.now.timestamp()),
         )  # fmt: skip
         after = _configured(machine, call, tx, fresh, config)
-        stays = found.status == ScheduleStatus.STOPPED
-        status = ScheduleStatus.STOPPED if stays else ScheduleStatus.PENDING
+        after, status = course.settled(after, call.now)
+        if found.status == ScheduleStatus.STOPPED:
+            status = ScheduleStatus.STOPPED
         announce(tx, tx.update(found, after.document(), status))
     return {"MonitoringScheduleArn": arn_of(call.scope, before.name)}
 
@@ -90,11 +92,12 @@ def start_monitoring_schedule(call: Call, request: Mapping[str, Any]) -> Answer:
     with _transaction(call) as tx:
         found = _found(call, tx, request["MonitoringScheduleName"])
         schedule = Schedule.of(found.document)
-        if found.status not in (ScheduleStatus.SCHEDULED, ScheduleStatus.PENDING):
+        if found.status != ScheduleStatus.SCHEDULED:
             at_s = call.now.timestamp()
             asked_s = at_s if schedule.timetable.is_once else None
-            fresh = replace(schedule, seen_to_s=max(schedule.seen_to_s, at_s), asked_s=asked_s, failure_reason="")
-            announce(tx, tx.update(found, fresh.document(), ScheduleStatus.PENDING))
+            fresh = replace(schedule, seen_to_s=max(schedule.seen_to_s, at_s), asked_s=asked_s)
+            fresh, status = course.settled(fresh, call.now)
+            announce(tx, tx.update(found, fresh.document(), status))
     return {}
 
 

@@ -1,0 +1,218 @@
+"""Monitors by the SageMaker Python SDK: baseline, schedule, execution, violations. Arguments: 2 or 3; "data" or "all".
+
+What an endpoint captured in hours before is put where capture puts it, so that nothing waits for an hour to pass.
+"""
+
+import datetime
+import io
+import json
+import os
+import sys
+import tarfile
+import time
+
+SDK, WHAT = sys.argv[1:]
+if SDK == "2":
+    from sagemaker import Session, clarify
+    from sagemaker import model_monitor as monitors
+else:
+    from sagemaker.core import clarify
+    from sagemaker.core import model_monitor as monitors
+    from sagemaker.core.helper.session_helper import Session
+
+ROLE = os.environ["SAGEMAKER_ROLE_ARN"]
+SCRIPT = """
+def model_fn(model_dir):
+    return None
+def transform_fn(model, data, content_type, accept):
+    rows = [line.split(",") for line in (data if isinstance(data, str) else data.decode()).strip().splitlines()]
+    return "\\n".join("0.9" if float(row[0]) > 4 else "0.1" for row in rows), "text/csv"
+"""
+session = Session()
+client = session.sagemaker_client
+bucket = session.default_bucket()
+name = f"watched-{SDK}-{client.meta.endpoint_url.split(':')[0]}"
+machine = {
+    "role": ROLE, "instance_count": 1, "instance_type": "ml.m5.large", "volume_size_in_gb": 1,
+    "max_runtime_in_seconds": 600, "sagemaker_session": session,
+}  # fmt: skip
+once = {
+    "schedule_cron_expression": monitors.CronExpressionGenerator.now(),
+    "data_analysis_start_time": "-PT4H",
+    "data_analysis_end_time": "-PT3H",
+}
+hour = datetime.datetime.now(datetime.UTC).replace(minute=0, second=0, microsecond=0) - datetime.timedelta(hours=3)
+rows = [(number % 9, number % 5, int(number % 9 > 4)) for number in range(240)]
+
+
+def put(key, text):
+    return session.upload_string_as_file_body(text, bucket, f"{name}/{key}")
+
+
+def serve():
+    """An endpoint that captures, and an hour of what it was asked: the first column is not as it was in training."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        member = tarfile.TarInfo("code/inference.py")
+        member.size = len(SCRIPT.encode())
+        archive.addfile(member, io.BytesIO(SCRIPT.encode()))
+    session.boto_session.client("s3").put_object(Bucket=bucket, Key=f"{name}/model.tar.gz", Body=buffer.getvalue())
+    container = {"Image": "kedge/script:1", "ModelDataUrl": f"s3://{bucket}/{name}/model.tar.gz"}
+    client.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    variant = {"VariantName": "AllTraffic", "ModelName": name, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    capture = monitors.DataCaptureConfig(True, 100, f"s3://{bucket}/{name}/captured", sagemaker_session=session)
+    client.create_endpoint_config(
+        EndpointConfigName=name, ProductionVariants=[variant], DataCaptureConfig=capture._to_request_dict()
+    )
+    client.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    client.get_waiter("endpoint_in_service").wait(EndpointName=name, WaiterConfig={"Delay": 1})
+    captured, labels = [], []
+    for number, (first, second, label) in enumerate(rows):
+        sides = {
+            "endpointInput": {"observedContentType": "text/csv", "mode": "INPUT", "data": f"{first}.5,{second}"},
+            "endpointOutput": {"observedContentType": "text/csv", "mode": "OUTPUT", "data": "0.9" if label else "0.1"},
+        }
+        meta = {"eventId": f"{number}", "inferenceTime": f"{hour:%Y-%m-%dT%H:%M:%SZ}"}
+        data = {side: {**told, "encoding": "CSV"} for side, told in sides.items()}
+        captured.append(json.dumps({"captureData": data, "eventMetadata": meta, "eventVersion": "0"}))
+        truth = {"data": str(1 - label if first == 8 else label), "encoding": "CSV"}
+        labels.append(json.dumps({"groundTruthData": truth, "eventMetadata": {"eventId": f"{number}"}}))
+    put(f"captured/{name}/AllTraffic/{hour:%Y/%m/%d/%H}/a.jsonl", "\n".join(captured))
+    put(f"truth/{hour:%Y/%m/%d/%H}/a.jsonl", "\n".join(labels))
+
+
+def ended(monitor):
+    """The one execution of the schedule, once it is over."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        if executions := monitor.list_executions():
+            described = executions[-1].describe()
+            if described["ProcessingJobStatus"] != "InProgress" and "merge" not in described["ProcessingJobName"]:
+                assert described["ProcessingJobStatus"] == "Completed", described
+                return executions[-1]
+        time.sleep(0.5)
+    raise AssertionError(monitor.describe_schedule())
+
+
+def found(monitor):
+    """Its violations, by what the SDK reads; then schedule and job definition go."""
+    ended(monitor)
+    violations = monitor.latest_monitoring_constraint_violations().body_dict["violations"]
+    summary = monitor.describe_schedule()["LastMonitoringExecutionSummary"]
+    assert summary["MonitoringExecutionStatus"] == ("CompletedWithViolations" if violations else "Completed"), summary
+    monitor.stop_monitoring_schedule()
+    monitor.delete_monitoring_schedule()
+    return violations
+
+
+def data():
+    monitor = monitors.DefaultModelMonitor(**machine)
+    training = "".join(f"{0.9 if label else 0.1},{first},{second}\n" for first, second, label in rows)
+    monitor.suggest_baseline(
+        baseline_dataset=put("training.csv", "answer,first,second\n" + training),
+        dataset_format=monitors.DatasetFormat.csv(header=True),
+        output_s3_uri=f"s3://{bucket}/{name}/data",
+        wait=True,
+        logs=False,
+    )
+    assert monitor.suggested_constraints().body_dict["features"][1]["inferred_type"] == "Integral"
+    monitor.create_monitoring_schedule(
+        endpoint_input=name,
+        output_s3_uri=f"s3://{bucket}/{name}/reports",
+        statistics=monitor.baseline_statistics(),
+        constraints=monitor.suggested_constraints(),
+        monitor_schedule_name=f"{name}-data",
+        **once,
+    )
+    attached = monitors.DefaultModelMonitor.attach(f"{name}-data", sagemaker_session=session)
+    assert attached.monitoring_schedule_name == f"{name}-data"
+    ended(monitor)
+    assert monitor.latest_monitoring_statistics().body_dict["dataset"]["item_count"] == len(rows)
+    (alert,) = monitor.list_monitoring_alerts()[0]
+    assert alert.alert_status == "InAlert", alert
+    assert {"data_type_check"} <= {each["constraint_check_type"] for each in found(monitor)}
+
+
+def quality():
+    monitor = monitors.ModelQualityMonitor(**machine)
+    held = "".join(f"{0.9 if label else 0.1},{label},{label}\n" for _, _, label in rows)
+    monitor.suggest_baseline(
+        baseline_dataset=put("validation.csv", "probability,prediction,label\n" + held),
+        dataset_format=monitors.DatasetFormat.csv(header=True),
+        problem_type="BinaryClassification",
+        inference_attribute="prediction",
+        probability_attribute="probability",
+        ground_truth_attribute="label",
+        output_s3_uri=f"s3://{bucket}/{name}/quality",
+        wait=True,
+        logs=False,
+    )
+    answers = monitors.EndpointInput(
+        name, "/opt/ml/processing/input_data", probability_attribute="0", probability_threshold_attribute=0.5
+    )
+    monitor.create_monitoring_schedule(
+        endpoint_input=answers,
+        ground_truth_input=f"s3://{bucket}/{name}/truth",
+        problem_type="BinaryClassification",
+        output_s3_uri=f"s3://{bucket}/{name}/reports",
+        constraints=monitor.suggested_constraints(),
+        monitor_schedule_name=f"{name}-quality",
+        **once,
+    )
+    assert "accuracy" in {each["metric_name"] for each in found(monitor)}
+
+
+def clarified(kind, config, **more):
+    """Of the two Clarify monitors: the constraints are what their baselining job has found."""
+    monitor = kind(**machine)
+    given = put("clarify.csv", "".join(f"{first},{second},{label}\n" for first, second, label in rows))
+    monitor.suggest_baseline(
+        data_config=clarify.DataConfig(
+            s3_data_input_path=given,
+            s3_output_path=f"s3://{bucket}/{name}/{kind.__name__}",
+            label="label",
+            headers=["first", "second", "label"],
+            dataset_type="text/csv",
+        ),
+        model_config=clarify.ModelConfig(
+            model_name=name,
+            instance_count=1,
+            instance_type="ml.m5.large",
+            content_type="text/csv",
+            accept_type="text/csv",
+        ),
+        **config,
+    )
+    answers = monitors.EndpointInput(
+        name, "/opt/ml/processing/input/endpoint", probability_attribute="0", probability_threshold_attribute=0.5
+    )
+    monitor.create_monitoring_schedule(
+        endpoint_input=answers,
+        output_s3_uri=f"s3://{bucket}/{name}/reports",
+        monitor_schedule_name=f"{name}-{kind.__name__}",
+        **more,
+        **once,
+    )
+    return found(monitor)
+
+
+def bias():
+    facets = clarify.BiasConfig(label_values_or_threshold=[1], facet_name="second", facet_values_or_threshold=[2])
+    config = {
+        "bias_config": facets,
+        "model_predicted_label_config": clarify.ModelPredictedLabelConfig(probability=0, probability_threshold=0.5),
+    }
+    truth = {"ground_truth_input": f"s3://{bucket}/{name}/truth"}
+    assert isinstance(clarified(monitors.ModelBiasMonitor, config, **truth), list)
+
+
+def reasons():
+    shap = clarify.SHAPConfig(baseline=[[0, 0]], num_samples=8, agg_method="mean_abs")
+    assert clarified(monitors.ModelExplainabilityMonitor, {"explainability_config": shap}) == []
+
+
+serve()
+for scenario in (data,) if WHAT == "data" else (data, quality, bias, reasons):
+    print(scenario.__name__, flush=True)
+    scenario()
+client.delete_endpoint(EndpointName=name)
