@@ -188,6 +188,35 @@ def test_a_window_without_labels_fails_and_says_where_they_were_looked_for(watch
     assert f"no label was found below {watched.uri('nowhere')}" in found["FailureReason"]
 
 
+def test_a_batch_transform_is_watched_by_the_manifests_of_its_capture(watched: Monitors):
+    watched.put("batches/rows.csv", b"a,b\n1,2\n3,x\n")
+    manifest = [{"prefix": watched.uri("batches/")}, "rows.csv"]
+    watched.put(f"transformed/input/{back(3):%Y/%m/%d/%H}/m.json", json.dumps(manifest).encode())
+    source = {
+        "DataCapturedDestinationS3Uri": watched.uri("transformed"),
+        "DatasetFormat": {"Csv": {"Header": True}},
+        "LocalPath": "/opt/ml/processing/input",
+    }
+    given = watched.definition("DataQuality", "batch")
+    given["DataQualityJobInput"] = {"BatchTransformInput": source}
+    watched.sagemaker.create_data_quality_job_definition(**given)
+    watched.schedule("DataQuality", "batch", hours=(4, 3))
+    found = watched.ended("batch")
+    assert found["MonitoringExecutionStatus"] == "Completed", found
+    assert "EndpointName" not in found
+    features = watched.report(found, "statistics.json")["features"]
+    assert [(each["name"], each["inferred_type"]) for each in features] == [("a", "Integral"), ("b", "String")]
+
+
+def test_what_s3_refuses_is_a_failure_that_names_it(watched: Monitors):
+    watched.define(
+        "ModelQuality", "bucketless", job={"GroundTruthS3Input": {"S3Uri": "s3://no-such-bucket/x"}},
+        app={"ProblemType": "Regression"}, source={"InferenceAttribute": "0"},
+    )  # fmt: skip
+    watched.schedule("ModelQuality", "bucketless", hours=(4, 3))
+    assert 'bucket does not exist: "no-such-bucket"' in watched.ended("bucketless")["FailureReason"]
+
+
 def kedge(watched: Monitors, *words: str, code: int = 0) -> str:
     """What the command says; in this process, since starting another takes longer than what it does."""
     done = CliRunner().invoke(commands, ["monitor", *words], env={"KEDGE_DATA_DIR": str(watched.kedge.data_dir)})

@@ -37,7 +37,7 @@ from kedge.monitors.records import (
 )
 from kedge.monitors.windows import Window
 from kedge.objects.files import Objects
-from kedge.store.records import Author, Resource
+from kedge.store.records import Author, LeaseLost, Resource
 from kedge.store.store import Store
 
 RETRY_S = 1.0
@@ -68,6 +68,11 @@ class Controller:
             except _FAULTS as error:
                 log.warning("execution %s: %s; it goes on in %g s", resource.name, error, RETRY_S)
                 due_s.append(RETRY_S)
+            except LeaseLost:
+                raise
+            except Exception:
+                log.exception("execution %s failed", resource.name)
+                await self._driving.give_up(resource, held)
         due_s += await asyncio.to_thread(self._schedules, held)
         await asyncio.to_thread(self._prune, held)
         return min(due_s)
@@ -84,6 +89,10 @@ class Controller:
                     found.append(due_s)
             except ConcurrentChange:
                 found.append(0.0)
+            except LeaseLost:
+                raise
+            except Exception:
+                log.exception("monitoring schedule %s: what it does next cannot be told", resource.name)
         return found
 
     def _schedule(self, resource: Resource, held: Held) -> float | None:

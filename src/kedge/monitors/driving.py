@@ -14,7 +14,7 @@ from typing import Any
 
 from kedge.clock import Clock
 from kedge.endpoints.records import shortened
-from kedge.errors import ResourceLimitExceeded, ValidationFailed
+from kedge.errors import ConcurrentChange, ServiceError
 from kedge.jobs import creating, processing_plan
 from kedge.jobs.machine import JobMachine
 from kedge.jobs.program_records import PROCESSING, ProgramJob
@@ -37,6 +37,8 @@ Held = tuple[str, int]
 """What guards a transaction."""
 Step = Callable[[Resource, Execution, Held], Awaitable[None]]
 _FOLDER = len("yyyy/mm/dd/hh")
+_SERVERS_FAULT = 500
+"""Statuses from here on may be others the next time."""
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,11 @@ def author(now: datetime) -> Author:
 class Driving:
     def __init__(self, store: Store, objects: Objects, clock: Clock, machine: JobMachine) -> None:
         self._store, self._objects, self._clock, self._machine = store, objects, clock, machine
+
+    async def give_up(self, resource: Resource, held: Held) -> None:
+        """What nobody foresaw went wrong, and is in the server's log."""
+        reason = "InternalServerError: an internal failure; the server's log has it."
+        await self._end(resource, Execution.of(resource.document), held, Status.FAILED, reason)
 
     async def advance(self, resource: Resource, held: Held) -> None:
         execution, status = Execution.of(resource.document), Status(resource.status)
@@ -81,7 +88,9 @@ class Driving:
             log.debug("execution %s: %s", resource.name, waits)
         except Impossible as problem:
             await self._end(resource, execution, held, Status.FAILED, str(problem), counts=problem.has_data)
-        except (ValidationFailed, ResourceLimitExceeded) as error:
+        except ServiceError as error:
+            if isinstance(error, ConcurrentChange) or error.status >= _SERVERS_FAULT:
+                raise
             await self._end(resource, execution, held, Status.FAILED, f"ClientError: {error.message}")
 
     async def _first(self, resource: Resource, execution: Execution, held: Held) -> None:
