@@ -76,14 +76,29 @@ def test_what_was_read_becomes_lines():
         ["N", "gone"],
     ]
     picture = read(widget(metrics=rows), NOW_S)
-    one, other = Found("a", {60: 2.0, 0: 1.0, 120: 1e300}, 60), Found("b", {0: 3.0}, 60)
+    one, other = Found("M", {60: 2.0, 0: 1.0, 120: 1e300}, 60), Found("b", {0: 3.0}, 60)
     upper, lower = Found("M High", {0: 9.0}, 60), Found("M Low", {0: 4.0}, 60)
     assert pictures.lines(picture, [[one], [one, other], [upper, lower], []]) == [
-        Line("a", [(0, 1.0), (60, 2.0)], 60, RED, "right"),
-        Line("a", [(0, 1.0), (60, 2.0)], 60, GREEN),
+        Line("M", [(0, 1.0), (60, 2.0)], 60, RED, "right"),
+        Line("M", [(0, 1.0), (60, 2.0)], 60, GREEN),
         Line("b", [(0, 3.0)], 60),
         Line("M (expected)", [(0, 9.0)], 60, lower=[(0, 4.0)]),
     ]
+
+
+def test_lines_of_one_metric_are_called_by_what_tells_them_apart():
+    rows = [
+        ["N", "M", "Zone", "a", "Host", "x"],
+        ["...", "y"],
+        ["...", {"stat": "p99"}],
+        ["...", {"label": "mine"}],
+        ["N", "other", {"stat": "p99"}],
+        ["N", "M", {"visible": False}],
+    ]
+    labels = ("M", "M (Bytes)", "M", "mine", "other")
+    found = [[Found(label, {0: 1.0}, 60)] for label in labels]
+    drawn = pictures.lines(read(widget(metrics=rows), NOW_S), [*found, []])
+    assert [line.label for line in drawn] == ["M x Average", "M y Average (Bytes)", "M y p99", "mine", "other"]
 
 
 ALARM = {

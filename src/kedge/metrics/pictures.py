@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, timezone
 from typing import Any, NamedTuple
 
-from kedge.metrics import documents, labels, rows, widgets
+from kedge.metrics import documents, labels, row_names, rows, widgets
 from kedge.metrics.documents import Members
 from kedge.metrics.rows import Row
 from kedge.metrics.series import DAY_S, HOUR_S
@@ -210,7 +210,8 @@ class Found(NamedTuple):
 def lines(picture: Picture, found: Sequence[Sequence[Found]]) -> list[Line]:
     """found: for each row of the picture the series that it gave, in order. The two of a band become one line."""
     drawn = []
-    for row, series in zip(picture.rows, found, strict=True):
+    names = row_names.names(picture.rows, picture.stat)
+    for row, name, series in zip(picture.rows, names, found, strict=True):
         axis = row.options.get("yAxis", "left")
         if _is_band(row) and len(series) == 2:
             upper, lower = series
@@ -219,7 +220,9 @@ def lines(picture: Picture, found: Sequence[Sequence[Found]]) -> list[Line]:
             drawn.append(replace(_line(upper, colour, axis), label=label, lower=_drawable(lower.points)))
             continue
         for place, each in enumerate(series):
-            drawn.append(_line(each, row.options.get("color", "") if place == 0 else "", axis))
+            line = _line(each, row.options.get("color", "") if place == 0 else "", axis)
+            # Of a metric with several units each line is called by its unit, behind the metric's name.
+            drawn.append(replace(line, label=name + each.label.removeprefix(row.name)) if name else line)
     return drawn
 
 
