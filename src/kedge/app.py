@@ -340,10 +340,10 @@ class App:
         return _json(200, credentials.as_sdk_reads(found.access_key_id, found.secret, found.token, found.expires_at))
 
     async def deployment(self, request: Request) -> Response:
-        """What goes on in an endpoint, and what went on."""
+        """What goes on in an endpoint or an inference component, and what went on."""
         ready = frozenset(task.id for task in await self.engine.observe() if task.state is TaskState.READY)
-        name = dict(parse_qsl(request.query)).get("EndpointName", "")
-        return _json(200, await asyncio.to_thread(steering.picture, self.signed(request), name, ready))
+        asked = dict(parse_qsl(request.query))
+        return _json(200, await asyncio.to_thread(steering.picture, self.signed(request), asked, ready))
 
     async def steer(self, request: Request) -> Response:
         return _json(200, await asyncio.to_thread(steering.steer, self.signed(request), request.body))

@@ -23,7 +23,7 @@ def steer(world: World, action: str, name: str = "e") -> None:
 
 def picture(world: World) -> dict[str, Any]:
     ready = frozenset(id_ for id_, task in world.engine.tasks.items() if task.state is TaskState.READY)
-    found = steering.picture(world.call(), "E", ready)
+    found = steering.picture(world.call(), {"EndpointName": "E"}, ready)
     json.dumps(found)
     return found
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from click.testing import CliRunner, Result
 
+from kedge.cli.main import commands
 from kedge.node.report import status as node_status
 from tests.inference_components.fleet import Fleet, soon
 
@@ -341,6 +343,17 @@ def test_what_a_copy_prints_is_a_stream_of_its_components_log(fleet: Fleet):
     with pytest.raises(ClientError) as failed:
         fleet.invoke("talks")
     assert f"log-group:{group}:log-stream:v/i-" in failed.value.response["LogStreamArn"]
+    assert "hello from the copy" in kedge(fleet, "logs", "talks", "--component").output
+    assert "kedge logs --component talks" in kedge(fleet, "logs", "talks").output
+    assert "no inference component" in kedge(fleet, "logs", "nobody", "--component").output
+    shown = kedge(fleet, "deployment", "talks", "--component").output
+    assert "talks: InService" in shown
+    assert [line.split()[:2] for line in shown.splitlines()[-1:]] == [["talks", "v"]]
+    assert 'No deployment of "talks" is under way' in kedge(fleet, "rollback", "talks", "--component").output
+
+
+def kedge(fleet: Fleet, *arguments: str) -> Result:
+    return CliRunner().invoke(commands, [*arguments, "--data", str(fleet.kedge.data_dir)])
 
 
 def test_an_instance_is_added_for_a_copy_and_a_request_waits_for_it(fleet: Fleet):

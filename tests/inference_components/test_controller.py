@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from kedge.compute import instance_types
 from kedge.compute.base import TaskState
-from kedge.endpoints import zoning
+from kedge.endpoints import steering, zoning
 from kedge.endpoints.fleets import Kinds
 from kedge.errors import ValidationFailed
 from kedge.inference_components.operations import operations
@@ -249,6 +250,28 @@ async def test_a_rolling_update_follows_its_policy(hosted: Hosted):
     assert hosted.state() == ("InService", 2)
     assert hosted.describe()["LastDeploymentConfig"] == ROLLING
     assert hosted.describe()["Specification"]["ModelName"] == "n"
+
+
+@pytest.mark.parametrize(("action", "model"), [("Promote", "n"), ("RollBack", "m")])
+async def test_a_rolling_update_is_looked_at_and_steered(hosted: Hosted, action: str, model: str):
+    await roll(hosted)
+    call, named = hosted.world.call(), {"InferenceComponentName": "x"}
+    ready = frozenset(hosted.world.engine.tasks)
+    found = steering.picture(call, named, ready)
+    assert (found["InferenceComponentName"], found["InferenceComponentStatus"]) == ("x", "Updating")
+    shares = {each["Variants"][0]["ModelName"]: each["Variants"][0]["Share"] for each in found["Fleets"]}
+    assert shares == pytest.approx({"m": 2 / 3, "n": 1 / 3})
+    assert found["Deployment"]["Kind"] == "ROLLING"
+    assert [each["AlarmName"] for each in found["Alarms"]] == ["errors"]
+    steering.steer(call, json.dumps({**named, "Action": action}).encode())
+    for _ in range(4):
+        await hosted.up()
+    assert hosted.state() == ("InService", 2)
+    assert hosted.describe()["Specification"]["ModelName"] == model
+    with pytest.raises(ValidationFailed, match='No deployment of "x" is under way'):
+        steering.steer(call, json.dumps({**named, "Action": action}).encode())
+    with pytest.raises(ValidationFailed, match="Exactly one of EndpointName and InferenceComponentName"):
+        steering.picture(call, {**named, "EndpointName": "x"}, ready)
 
 
 @pytest.mark.parametrize("batches", [0, 1])

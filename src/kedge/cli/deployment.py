@@ -19,19 +19,22 @@ from kedge.endpoints.steering import PATH, PROMOTE, ROLL_BACK
 
 _EVERY_S = 0.5
 _CLEAR = "\x1b[H\x1b[2J"
+_MEMBERS = {False: "EndpointName", True: "InferenceComponentName"}
+component_option = click.option("--component", is_flag=True, help="NAME is an inference component.")
 
 
 @click.command(short_help="What a deployment is doing.")
 @click.argument("name")
 @click.option("--watch", is_flag=True, help="Draw it anew in a terminal until it is over.")
+@component_option
 @data_option
 @json_option
-def deployment(name: str, watch: bool, data: Path | None, as_json: bool) -> None:
+def deployment(name: str, watch: bool, component: bool, data: Path | None, as_json: bool) -> None:
     """Show the fleets of the endpoint NAME, their instances, their part of the traffic, the alarms and the phase."""
     server = find(data)
     live = watch and not as_json and sys.stdout.isatty()
     while True:
-        found = _picture(server, name)
+        found = _picture(server, name, component=component)
         if as_json:
             click.echo(json.dumps(found, indent=2))
             return
@@ -44,28 +47,38 @@ def deployment(name: str, watch: bool, data: Path | None, as_json: bool) -> None
 
 @click.command(short_help="Go on with a deployment now.")
 @click.argument("name")
+@component_option
 @data_option
-def promote(name: str, data: Path | None) -> None:
+def promote(name: str, component: bool, data: Path | None) -> None:
     """Skip what the deployment of the endpoint NAME has left to bake, and wait until it is over.
 
     Its steps are taken one after another all the same, and its alarms still take it back.
     """
     server = find(data)
-    to = _picture(server, name).get("Deployment", {}).get("To", "")
-    server.ask("POST", PATH, body={"EndpointName": name, "Action": PROMOTE})
-    _wait_for(server, name, to)
+    to = _picture(server, name, component=component).get("Deployment", {}).get("To", "")
+    server.ask("POST", PATH, body={_MEMBERS[component]: name, "Action": PROMOTE})
+    if component:
+        _wait_for_component(server, name)
+    else:
+        _wait_for(server, name, to)
 
 
 @click.command(short_help="Take an endpoint back to what it served before.")
 @click.argument("name")
+@component_option
 @data_option
-def rollback(name: str, data: Path | None) -> None:
+def rollback(name: str, component: bool, data: Path | None) -> None:
     """Take the endpoint NAME back, and wait until it is there.
 
     While a deployment is under way, all traffic goes back to the old fleet at once. After it, the endpoint is updated
-    to the configuration that it had before: all at once, as soon as its instances are ready.
+    to the configuration that it had before: all at once, as soon as its instances are ready. What an inference
+    component served before is not known after its deployment.
     """
     server = find(data)
+    if component:
+        server.ask("POST", PATH, body={_MEMBERS[component]: name, "Action": ROLL_BACK})
+        _wait_for_component(server, name)
+        return
     found = _picture(server, name)
     if "Deployment" in found and found["EndpointStatus"] == "Updating":
         server.ask("POST", PATH, body={"EndpointName": name, "Action": ROLL_BACK})
@@ -93,8 +106,29 @@ def history(name: str, data: Path | None, as_json: bool) -> None:
     click.echo(json.dumps(lines, indent=2) if as_json else past_table(lines, time.time()))
 
 
-def _picture(server: Server, name: str) -> dict[str, Any]:
-    return server.ask("GET", PATH, {"EndpointName": name})
+def _picture(server: Server, name: str, *, component: bool = False) -> dict[str, Any]:
+    return server.ask("GET", PATH, {_MEMBERS[component]: name})
+
+
+def _wait_for_component(server: Server, name: str) -> None:
+    """Says which model it serves at the end. Raises Failed when it is not in service then."""
+    say, end_s = progress(), time.monotonic() + SETTLE_S
+    before = ""
+    while time.monotonic() < end_s:
+        found = _picture(server, name, component=True)
+        status = found["InferenceComponentStatus"]
+        if status != before:
+            before = status
+            say(f"{name}: {status}")
+        if status == "InService":
+            (serves,) = (each["Variants"][0]["ModelName"] for each in found["Fleets"] if not each["IsPending"])
+            reason = f" {found['FailureReason']}" if found["FailureReason"] else ""
+            click.echo(f"In service: {name} with model {serves}.{reason}")
+            return
+        if status == "Failed":
+            raise Failed(f"{name} is Failed: {found['FailureReason'] or 'no reason was given'}")
+        time.sleep(_EVERY_S)
+    raise Failed(f"{name} is still {before} after {SETTLE_S:.0f} s; look at `kedge logs --component {name}`.")
 
 
 def _wait_for(server: Server, name: str, config: str) -> None:

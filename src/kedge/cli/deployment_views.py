@@ -8,7 +8,7 @@ from typing import Any
 
 from kedge.cli.tables import table
 
-_HEAD = ["FLEET", "CONFIG", "VARIANT", "READY", "WANTED", "TRAFFIC", "STATUS"]
+_HEAD = ["FLEET", "{of}", "VARIANT", "READY", "WANTED", "TRAFFIC", "STATUS"]
 _PAST = ["BEGAN", "TOOK", "FROM", "TO", "HOW", "OUTCOME", "WHY"]
 _WHY_CHARS = 160
 """Of a reason in the table, which stays readable so; `--json` has all of it."""
@@ -20,7 +20,12 @@ def picture_text(found: Mapping[str, Any], now_s: float) -> str:
 
 
 def _picture(found: Mapping[str, Any], now_s: float) -> Iterator[str]:
-    yield f"{found['EndpointName']}: {found['EndpointStatus']}"
+    component = found.get("InferenceComponentName")
+    yield (
+        f"{component}: {found['InferenceComponentStatus']}"
+        if component
+        else (f"{found['EndpointName']}: {found['EndpointStatus']}")
+    )
     if going := found.get("Deployment"):
         yield _phase(going, now_s)
         if going.get("Trial"):
@@ -29,7 +34,7 @@ def _picture(found: Mapping[str, Any], now_s: float) -> Iterator[str]:
     rows = [
         (
             "new" if fleet["IsPending"] else "old" if going else "",
-            fleet["EndpointConfigName"],
+            each["ModelName"] if component else fleet["EndpointConfigName"],
             each["VariantName"],
             each["ReadyInstanceCount"],
             each["WantedInstanceCount"],
@@ -39,7 +44,7 @@ def _picture(found: Mapping[str, Any], now_s: float) -> Iterator[str]:
         for fleet in found["Fleets"]
         for each in fleet["Variants"]
     ]
-    yield table(_HEAD, rows)
+    yield table([each.format(of="MODEL" if component else "CONFIG") for each in _HEAD], rows)
     if found["Alarms"]:
         yield ""
         yield table(["ALARM", "STATE"], [(each["AlarmName"], each["StateValue"]) for each in found["Alarms"]])

@@ -1,4 +1,4 @@
-"""`kedge logs`: what the instances of an endpoint wrote, by the API of CloudWatch Logs."""
+"""`kedge logs`: what the instances of an endpoint or the copies of a component wrote, by the API of CloudWatch Logs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from kedge.cli.deploy import describe
+from kedge.cli.deployment import component_option
 from kedge.cli.failures import Failed
 from kedge.cli.lifecycle import data_option, json_option
 from kedge.cli.server import Server, find
-from kedge.logs.names import endpoint_group
+from kedge.logs.names import component_group, endpoint_group
 
 _LOOK_EVERY_S = 0.5
 _LATE_MS = 10_000
@@ -27,47 +28,49 @@ _MOST_INSTANCES = 50
 @click.option("-n", "--lines", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Of each instance.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what they write from now on, until Ctrl-C.")
 @click.option("--filter", "pattern", default="", help='Only lines with all of these terms: "ERROR timeout".')
+@component_option
 @data_option
 @json_option
-def logs(name: str, lines: int, follow: bool, pattern: str, data: Path | None, as_json: bool) -> None:
+def logs(name: str, lines: int, follow: bool, pattern: str, component: bool, data: Path | None, as_json: bool) -> None:
     """The last lines that each instance of the endpoint NAME wrote. They stay when the endpoint is deleted."""
     server = find(data)
     client = server.client("logs")
+    group = component_group(name) if component else endpoint_group(name)
     try:
-        streams = _streams(client, name)
+        streams = _streams(client, group)
     except client.exceptions.ResourceNotFoundException:
-        _check_there(server, name)
+        _check_there(server, name, component=component)
         streams = []
     begun_ms = int(time.time() * 1000)
     shown: dict[str, int] = {}
     if follow:  # what is there already and is not among the last lines is not new
-        shown = {e["eventId"]: e["timestamp"] for page in _pages(client, name, pattern, begun_ms) for e in page}
+        shown = {e["eventId"]: e["timestamp"] for page in _pages(client, group, pattern, begun_ms) for e in page}
     for stream in streams:
-        last = _last(client, name, stream["logStreamName"], lines, pattern)
+        last = _last(client, group, stream["logStreamName"], lines, pattern)
         shown |= {event["eventId"]: event["timestamp"] for event in last}
         if not as_json:
             click.echo(f"==> {stream['logStreamName'].replace('/', ' ')} <==")
         _show(last, as_json=as_json, named=False)
     if follow:
-        for events in _new(client, name, pattern, begun_ms, shown):
+        for events in _new(client, group, pattern, begun_ms, shown):
             _show(events, as_json=as_json, named=True)
 
 
-def _streams(client: Any, name: str) -> list[Any]:
+def _streams(client: Any, group: str) -> list[Any]:
     """Of the instances that wrote last, the newest one at the end."""
     found = client.describe_log_streams(
-        logGroupName=endpoint_group(name), orderBy="LastEventTime", descending=True, limit=_MOST_INSTANCES
+        logGroupName=group, orderBy="LastEventTime", descending=True, limit=_MOST_INSTANCES
     )
     return list(reversed(found["logStreams"]))
 
 
-def _last(client: Any, name: str, stream: str, lines: int, pattern: str) -> list[Any]:
+def _last(client: Any, group: str, stream: str, lines: int, pattern: str) -> list[Any]:
     asked = {"filterPattern": pattern} if pattern else {}
     found: list[Any] = []
     token: dict[str, str] = {}
     while len(found) < lines:
         page = client.filter_log_events(
-            logGroupName=endpoint_group(name), logStreamNames=[stream], startFromHead=False,
+            logGroupName=group, logStreamNames=[stream], startFromHead=False,
             startTime=1_704_067_200_000, limit=lines - len(found), **asked, **token,
         )  # fmt: skip
         found += page["events"]
@@ -77,11 +80,11 @@ def _last(client: Any, name: str, stream: str, lines: int, pattern: str) -> list
     return found[::-1]
 
 
-def _new(client: Any, name: str, pattern: str, begun_ms: int, shown: dict[str, int]) -> Iterator[list[Any]]:
+def _new(client: Any, group: str, pattern: str, begun_ms: int, shown: dict[str, int]) -> Iterator[list[Any]]:
     """What is written from begun_ms on, for ever. shown: time of each event that was shown already, by id."""
     newest_ms = begun_ms
     while True:
-        for page in _pages(client, name, pattern, newest_ms):
+        for page in _pages(client, group, pattern, newest_ms):
             new = [event for event in page if event["eventId"] not in shown]
             shown |= {event["eventId"]: event["timestamp"] for event in new}
             newest_ms = max([newest_ms, *(event["timestamp"] for event in new)])
@@ -91,12 +94,12 @@ def _new(client: Any, name: str, pattern: str, begun_ms: int, shown: dict[str, i
         time.sleep(_LOOK_EVERY_S)
 
 
-def _pages(client: Any, name: str, pattern: str, newest_ms: int) -> Iterator[list[Any]]:
+def _pages(client: Any, group: str, pattern: str, newest_ms: int) -> Iterator[list[Any]]:
     """Events of all instances since somewhat before that time; none as long as nobody has written anything."""
     asked = {"filterPattern": pattern} if pattern else {}
     pages = client.get_paginator("filter_log_events")
     try:
-        for page in pages.paginate(logGroupName=endpoint_group(name), startTime=newest_ms - _LATE_MS, **asked):
+        for page in pages.paginate(logGroupName=group, startTime=newest_ms - _LATE_MS, **asked):
             yield page["events"]
     except client.exceptions.ResourceNotFoundException:
         return
@@ -110,7 +113,25 @@ def _show(events: list[Any], *, as_json: bool, named: bool) -> None:
             click.echo(f"{event['logStreamName']}  {event['message']}" if named else event["message"])
 
 
-def _check_there(server: Server, name: str) -> None:
-    if describe(server.client("sagemaker"), name) is None:
-        raise Failed(f'There is no endpoint "{name}", and no log of one; `kedge status` lists those that there are.')
+def _check_there(server: Server, name: str, *, component: bool) -> None:
+    """Raises Failed."""
+    sagemaker = server.client("sagemaker")
+    is_component = _is_component(sagemaker, name)
+    if component:
+        if not is_component:
+            raise Failed(f'There is no inference component "{name}", and no log of one.')
+        click.echo(f'No copy of the inference component "{name}" has written anything yet.', err=True)
+        return
+    if describe(sagemaker, name) is None:
+        hint = (
+            f"`kedge logs --component {name}` shows that of the inference component."
+            if is_component
+            else ("`kedge status` lists those that there are.")
+        )
+        raise Failed(f'There is no endpoint "{name}", and no log of one; {hint}')
     click.echo(f'No instance of the endpoint "{name}" has written anything yet.', err=True)
+
+
+def _is_component(sagemaker: Any, name: str) -> bool:
+    found = sagemaker.list_inference_components(NameContains=name, MaxResults=100)["InferenceComponents"]
+    return any(each["InferenceComponentName"] == name for each in found)

@@ -1,4 +1,6 @@
-"""Kedge's own way into a deployment: look at it, hurry it, call it back. AWS has no such calls.
+"""Kedge's own way into a deployment, of an endpoint or of an inference component: look at it, hurry it, call it back.
+
+AWS has no such calls.
 
 A call writes what is asked into the endpoint's record, as every operation does; the plan follows it.
 """
@@ -7,15 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from kedge import arn
 from kedge.call import Call
 from kedge.endpoints import guards, past, shifting
-from kedge.endpoints.descriptions import arn_of, description
+from kedge.endpoints.descriptions import description
 from kedge.endpoints.events import announce_deployment
 from kedge.endpoints.mixing import mixed
-from kedge.endpoints.records import KIND, Endpoint, Fleet, Status
+from kedge.endpoints.records import COMPONENT, KIND, Endpoint, Fleet, Status
 from kedge.errors import ValidationFailed
 from kedge.store.store import Author, Resource, Store, Transaction
 
@@ -23,6 +27,10 @@ PATH = "/kedge/deployment"
 PROMOTE, ROLL_BACK = "Promote", "RollBack"
 
 Answer = dict[str, Any]
+_MEMBERS = {KIND: "EndpointName", COMPONENT: "InferenceComponentName"}
+"""What names a thing of each kind."""
+_ACTIONS = {KIND: "Endpoint", COMPONENT: "InferenceComponent"}
+_TITLES = {KIND: "endpoint", COMPONENT: "inference component"}
 _GONE: Mapping[str, Any] = {
     "EndpointStatus": "Deleted",
     "EndpointConfigName": "",
@@ -34,16 +42,38 @@ _GONE: Mapping[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class _Named:
+    """What is looked at or steered."""
+
+    kind: str
+    name: str
+
+    def arn(self, call: Call) -> str:
+        return arn.sagemaker(call.scope.region, call.scope.account, self.kind, self.name)
+
+    def require(self, call: Call, verb: str) -> None:
+        """Raises AccessDenied."""
+        call.require(call, f"sagemaker:{verb}{_ACTIONS[self.kind]}", self.arn(call), {})
+
+    def found(self, store: Store | Transaction, call: Call) -> Resource:
+        """Raises ValidationFailed."""
+        resource = store.get(call.scope, self.kind, self.name.lower())
+        if resource is None:
+            raise ValidationFailed(f'Could not find {_TITLES[self.kind]} "{self.arn(call)}".')
+        return resource
+
+
 def steer(call: Call, body: bytes) -> Answer:
     """body: JSON, {"EndpointName": ..., "Action": "Promote" or "RollBack"}. Needs sagemaker:UpdateEndpoint.
 
-    Raises ValidationFailed for what is not asked so, and where no deployment is under way for which it makes sense.
+    Or InferenceComponentName, and sagemaker:UpdateInferenceComponent. Raises ValidationFailed for what is not asked so,
+    and where no deployment is under way for which it makes sense.
     """
-    name, action = _asked(body)
-    endpoint_arn = arn_of(call.scope.region, call.scope.account, name)
-    call.require(call, "sagemaker:UpdateEndpoint", endpoint_arn, {})
+    named, action = _asked(body)
+    named.require(call, "Update")
     with call.store.transaction(Author(call.caller.arn, call.request_id, call.now)) as tx:
-        resource = _found(tx, call, name)
+        resource = named.found(tx, call)
         endpoint = Endpoint.of(resource.document)
         _check(endpoint, resource, action)
         if action == PROMOTE:
@@ -52,27 +82,31 @@ def steer(call: Call, body: bytes) -> Answer:
             reason = f"{call.caller.arn} asked to take the deployment back."
             changed = shifting.recalled(endpoint, reason, call.now.timestamp())
         if changed != endpoint:
-            announce_deployment(tx, tx.update(resource, changed.document()))
-    return {"EndpointArn": endpoint_arn}
+            updated = tx.update(resource, changed.document())
+            if named.kind == KIND:  # AWS has no events of inference components
+                announce_deployment(tx, updated)
+    return {f"{_ACTIONS[named.kind]}Arn": named.arn(call)}
 
 
-def picture(call: Call, name: str, ready: frozenset[str]) -> Answer:
+def picture(call: Call, asked: Mapping[str, str], ready: frozenset[str]) -> Answer:
     """How the endpoint's fleets, alarms and deployments are now; of a deleted one, what is known of its deployments.
 
-    Needs sagemaker:DescribeEndpoint.
+    asked: EndpointName, and sagemaker:DescribeEndpoint is needed; or InferenceComponentName, of which nothing is kept
+    once a deployment is over.
 
     ready: ids of the instances that could answer. Times are seconds since 1970; TrafficSince is when the traffic began
     to be divided as it is. Raises ValidationFailed.
     """
-    call.require(call, "sagemaker:DescribeEndpoint", arn_of(call.scope.region, call.scope.account, name), {})
-    lines = past.lines(call.store, call.scope, name.lower())
-    if lines and call.store.get(call.scope, KIND, name.lower()) is None:
-        return {**_GONE, "EndpointName": name, "Deployments": lines}
-    resource = _found(call.store, call, name)
+    named = _named(asked)
+    named.require(call, "Describe")
+    lines = past.lines(call.store, call.scope, named.name.lower()) if named.kind == KIND else []
+    if lines and call.store.get(call.scope, KIND, named.name.lower()) is None:
+        return {**_GONE, "EndpointName": named.name, "Deployments": lines}
+    resource = named.found(call.store, call)
     endpoint = Endpoint.of(resource.document)
     shown: Answer = {
-        "EndpointName": endpoint.name,
-        "EndpointStatus": resource.status,
+        _MEMBERS[named.kind]: endpoint.name,
+        f"{_ACTIONS[named.kind]}Status": resource.status,
         "EndpointConfigName": endpoint.config,
         "FailureReason": endpoint.failure_reason,
         "Fleets": _fleets(endpoint, resource, ready),
@@ -94,17 +128,27 @@ def picture(call: Call, name: str, ready: frozenset[str]) -> Answer:
     return shown
 
 
-def _asked(body: bytes) -> tuple[str, str]:
+def _asked(body: bytes) -> tuple[_Named, str]:
     try:
         given = json.loads(body)
-        name, action = given["EndpointName"], given["Action"]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        action = given["Action"]
+        named = _named(given)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ValidationFailed('The body has to be {"EndpointName": NAME, "Action": ACTION}.') from None
-    if not isinstance(name, str):
-        raise ValidationFailed(f"EndpointName is {json.dumps(name)}; it has to be a text.")
     if action not in (PROMOTE, ROLL_BACK):
         raise ValidationFailed(f'Action is {json.dumps(action)}; it has to be "{PROMOTE}" or "{ROLL_BACK}".')
-    return name, action
+    return named, action
+
+
+def _named(given: Mapping[str, Any]) -> _Named:
+    """Raises ValidationFailed."""
+    found = [(kind, given[member]) for kind, member in _MEMBERS.items() if given.get(member)]
+    if len(found) != 1:
+        raise ValidationFailed(f"Exactly one of {' and '.join(_MEMBERS.values())} has to be given.")
+    (kind, name) = found[0]
+    if not isinstance(name, str):
+        raise ValidationFailed(f"{_MEMBERS[kind]} is {json.dumps(name)}; it has to be a text.")
+    return _Named(kind, name)
 
 
 def _check(endpoint: Endpoint, resource: Resource, action: str) -> None:
@@ -130,6 +174,7 @@ def _fleets(endpoint: Endpoint, resource: Resource, ready: frozenset[str]) -> li
             "Variants": [
                 {
                     "VariantName": variant.name,
+                    "ModelName": variant.model,
                     "ReadyInstanceCount": _ready(endpoint, fleet, variant.name, ready),
                     "WantedInstanceCount": variant.wanted_count,
                     "DesiredInstanceCount": variant.desired_count,
@@ -176,10 +221,3 @@ def _said(endpoint: Endpoint, resource: Resource) -> dict[tuple[bool, str], str]
         for variant in place.get(member, [])
         for each in variant.get("VariantStatus", [])
     }
-
-
-def _found(store: Store | Transaction, call: Call, name: str) -> Resource:
-    resource = store.get(call.scope, KIND, name.lower())
-    if resource is None:
-        raise ValidationFailed(f'Could not find endpoint "{arn_of(call.scope.region, call.scope.account, name)}".')
-    return resource
