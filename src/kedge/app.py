@@ -149,17 +149,22 @@ def runtime_chooser(settings: Settings) -> Choose:
     has_engine = containers.find(settings.container_engine) is not None
 
     def choose(image: str) -> str | None:
-        try:
-            if commands.find(commands.read(settings.images), image):
-                return images.SERVER
-        except CommandsRefused as error:
-            raise errors.ValidationFailed(str(error)) from error
+        if is_mapped(settings, image):
+            return images.SERVER
         known = images.choose(image)
         if known is None and has_engine and images.is_reference(image):
             return images.CONTAINER
         return known
 
     return choose
+
+
+def is_mapped(settings: Settings, image: str) -> bool:
+    """Whether the operator's map has a command for the image. Raises ValidationFailed where it cannot be read."""
+    try:
+        return commands.find(commands.read(settings.images), image) is not None
+    except CommandsRefused as error:
+        raise errors.ValidationFailed(str(error)) from error
 
 
 def version_warnings(settings: Settings, home: Home) -> Warn:
@@ -229,7 +234,8 @@ class App:
             self.engine.capacity,
             version_warnings(settings, home),
         )
-        jobs = JobMachine(machine.kinds, machine.capacity, containers.find(settings.container_engine) is not None)
+        has_engine = containers.find(settings.container_engine) is not None
+        jobs = JobMachine(machine.kinds, machine.capacity, has_engine, partial(is_mapped, settings))
         self.monitors = Monitors(self.store, self.objects, self.clock, self.lease, jobs)
         self.experiments = Experiments(self.store, self.clock, self.lease, Means(machine.kinds, self.engine.capacity))
         self.authentication = Authentication(

@@ -211,6 +211,13 @@ def test_they_are_seen_by_the_command(jobs: Programs):
     assert "no such column" in found["reason"]
     table = subprocess.run([*command[:4], *command[5:]], capture_output=True, check=True, timeout=60).stdout.decode()
     assert "seen-by-command" in table
+    logs = [sys.executable, "-m", "kedge", "logs", "--data", str(jobs.kedge.data_dir)]
+    told = subprocess.run([*logs, "seen-by-command"], capture_output=True, check=True, timeout=60).stdout.decode()
+    assert "==> seen-by-command algo-1-" in told
+    assert "ValueError: no such column" in told
+    jobs.process("silent-job", "pass")
+    told = subprocess.run([*logs, "silent-job"], capture_output=True, check=True, timeout=60).stderr.decode()
+    assert 'The processing job "silent-job" has written nothing yet' in told
 
 
 def test_metrics_that_a_program_hands_over_are_published(jobs: Programs):

@@ -12,10 +12,18 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.faults.conftest import until
+from tests.faults.test_jobs import _Kedge
+from tests.jobs.programs import Programs
 
 from .conftest import ECHO, Hosted
 
 MAPPED = "123456789012.dkr.ecr.us-east-1.amazonaws.com/ranker:7"
+
+COUNT = """
+import pathlib, sys
+rows = pathlib.Path("/opt/ml/processing/data/rows.csv")
+pathlib.Path("/opt/ml/output/message").write_text(f"{' '.join(sys.argv[1:])} {len(rows.read_text().splitlines())}")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +33,14 @@ def settings(settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
     (folder / "serve").write_bytes(ECHO)
     (folder / "serve").chmod(0o755)
     table = folder.parent.parent / "images.json"
+    (folder / "count").write_text(COUNT)
+    (folder / "count").chmod(0o755)
     words = [sys.executable, str(folder / "serve")]
-    table.write_text(json.dumps({"ranker:*": {"command": words, "readable": [str(folder)]}}))
+    counting = [sys.executable, str(folder / "count"), "always"]
+    commands = {"ranker:*": words, "counter:*": counting}
+    table.write_text(
+        json.dumps({name: {"command": words, "readable": [str(folder)]} for name, words in commands.items()})
+    )
     return {**settings, "KEDGE_IMAGES": str(table)}
 
 
@@ -185,3 +199,19 @@ def _environment(pid: int) -> bytes:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return b""
+
+
+def test_a_job_runs_the_command_in_the_place_of_its_image(server: Hosted):
+    jobs = Programs(_Kedge(server))
+    jobs.put("data/rows.csv", "1\n2\n3\n")
+
+    def message(name: str, **specification: Any) -> str:
+        request = jobs.processing(name, inputs=[jobs.input("data", jobs.uri("data/"))])
+        image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/counter:1"
+        request["AppSpecification"] = {"ImageUri": image, **specification}
+        jobs.sagemaker.create_processing_job(**request)
+        return str(jobs.processed(name)["ExitMessage"])
+
+    assert message("counts", ContainerArguments=["and", "now"]) == "always and now 3"
+    own = ["python3", "-c", "open('/opt/ml/output/message', 'w').write('my own words')"]
+    assert message("own", ContainerEntrypoint=own) == "my own words"

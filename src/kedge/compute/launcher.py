@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 from kedge import core
 from kedge.compute import commands, gpus, jobs, orders, output
-from kedge.compute.base import TaskSpec
+from kedge.compute.base import Job, TaskSpec
 from kedge.compute.cgroup import Groups
 from kedge.compute.children import Children
-from kedge.compute.commands import CommandsRefused
+from kedge.compute.commands import Command, CommandsRefused
 from kedge.compute.compiled_name import compiled_file
 from kedge.compute.environments import Environment, EnvironmentFailed, Environments, Needs
 from kedge.compute.fork_client import CannotFork, ForkFailed, ForkServer
@@ -133,6 +133,13 @@ def _containers(home: Home, spec: TaskSpec, servers: Mapping[int, Mapping[str, A
     }
 
 
+def _commanded(job: Job, command: Command | None) -> Job:
+    """With the operator's words in the place of its image's. Raises LaunchFailed."""
+    if command is None:
+        raise LaunchFailed("KEDGE_IMAGES maps the job's image to no command any more")
+    return replace(job, entrypoint=command.words)
+
+
 def _needs(home: Home, spec: TaskSpec) -> Needs:
     """A pipeline's containers share one environment, with what each of them asks for."""
     folders = [home.artifacts / each / "code" for each in sorted(spec.artifacts)]
@@ -223,9 +230,13 @@ class Launcher:
                 stack.callback(os.close, log_file)
                 log_path = self._home.tasks / spec.id / OUTPUT
                 environment = await self._environments.prepare(_needs(self._home, spec), log_path)
-                mapped = commands.read(self._images) if spec.own_servers else {}
+                of_job = spec.job is not None and not spec.images and not spec.job.module
+                mapped = commands.read(self._images) if spec.own_servers or of_job else {}
                 found = {at: commands.find(mapped, each.environment.get(IMAGE, "")) for at, each in spec.own_servers}
-                shown = [folder for command in found.values() if command for folder in command.readable]
+                own = commands.find(mapped, spec.environment.get(IMAGE, "")) if of_job else None
+                shown = [folder for command in (*found.values(), own) if command for folder in command.readable]
+                if spec.job is not None and of_job and not spec.job.entrypoint:
+                    spec = replace(spec, job=_commanded(spec.job, own))
                 plan = orders.plan(
                     self._home,
                     spec,

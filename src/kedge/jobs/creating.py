@@ -25,13 +25,13 @@ MOST_GOING = 1000
 _USAGE = {PROCESSING: "processing job usage"}
 
 
-def runs(image: str, *, has_engine: bool) -> str:
-    """What stands for the image. Raises ValidationFailed for one that nothing here runs."""
-    found = images.choose(image, has_engine=has_engine)
+def runs(image: str, *, has_engine: bool, mapped: bool = False) -> str:
+    """What stands for the image; as images.choose. Raises ValidationFailed for one that nothing here runs."""
+    found = images.choose(image, has_engine=has_engine, mapped=mapped)
     if not found:
         raise ValidationFailed(
             f'The image "{image}" is not known. Known repositories: {", ".join(images.known())}. Any other image runs '
-            "where podman or docker is installed."
+            "where podman or docker is installed, or as the command to which KEDGE_IMAGES maps it."
         )
     return found
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from kedge.serving.runtimes import images
 
-PYTHON, CONTAINER = "python", "container"
+PYTHON, CONTAINER, COMMAND = "python", "container", "command"
+"""COMMAND: the one to which the setting `images` maps it."""
 CLARIFY = "kedge.monitoring.clarify"
 MODULES = {
     "sagemaker-model-monitor-analyzer": "kedge.monitoring.analyzer",
@@ -27,11 +28,14 @@ def repository(image: str) -> str:
     return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
 
 
-def choose(image: str, *, has_engine: bool) -> str:
-    """A module of Kedge's, PYTHON or CONTAINER; "" for an image that nothing here runs.
+def choose(image: str, *, has_engine: bool, mapped: bool = False) -> str:
+    """A module of Kedge's, PYTHON, CONTAINER or COMMAND; "" for an image that nothing here runs.
 
-    has_engine: whether podman or docker is there.
+    has_engine: whether podman or docker is there. mapped: whether the operator maps it to a command, which counts also
+    for images that Kedge knows.
     """
+    if mapped:
+        return COMMAND
     name = repository(image)
     if name in MODULES:
         return MODULES[name]

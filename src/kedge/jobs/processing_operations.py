@@ -20,7 +20,7 @@ Answer = dict[str, Any]
 
 def create_processing_job(machine: JobMachine, call: Call, request: Mapping[str, Any]) -> Answer:
     name = request["ProcessingJobName"]
-    runs = creating.runs(request["AppSpecification"]["ImageUri"], has_engine=machine.has_engine)
+    runs = machine.runs(request["AppSpecification"]["ImageUri"])
     kept = processing_plan.checked(request, runs)
     size = creating.size_of(kept["ProcessingResources"]["ClusterConfig"]["InstanceType"], machine.sizes)
     with call.store.transaction(Author(call.caller.arn, call.request_id, call.now)) as tx:

@@ -23,7 +23,7 @@ def create_training_job(machine: JobMachine, call: Call, request: Mapping[str, A
     image = request.get("AlgorithmSpecification", {}).get("TrainingImage")
     if not image:
         raise ValidationFailed("AlgorithmSpecification.TrainingImage is not given; it has to name an image.")
-    runs = creating.runs(image, has_engine=machine.has_engine)
+    runs = machine.runs(image)
     kept = training_plan.checked(request, runs)
     size = creating.size_of(kept["ResourceConfig"]["InstanceType"], machine.sizes)
     with call.store.transaction(Author(call.caller.arn, call.request_id, call.now)) as tx:

@@ -42,7 +42,7 @@ def create(kind: Kind, machine: JobMachine, call: Call, request: Mapping[str, An
 
 def check_runs(machine: JobMachine, made: monitor.Monitor) -> None:
     """Raises ValidationFailed for an image that nothing here runs, and a type of instance that is not known."""
-    creating.runs(made.image, has_engine=machine.has_engine)
+    machine.runs(made.image)
     creating.size_of(made.cluster["InstanceType"], machine.sizes)
 
 

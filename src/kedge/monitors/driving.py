@@ -151,7 +151,7 @@ class Driving:
     def _run(self, resource: Resource, execution: Execution, stage: str, request: dict[str, Any], held: Held) -> None:
         """Makes the processing job. Raises ValidationFailed, ResourceLimitExceeded."""
         image = request["AppSpecification"]["ImageUri"]
-        runs = creating.runs(image, has_engine=self._machine.has_engine)
+        runs = self._machine.runs(image)
         kept = processing_plan.checked(request, runs)
         size = creating.size_of(request["ProcessingResources"]["ClusterConfig"]["InstanceType"], self._machine.sizes)
         name = request["ProcessingJobName"]
