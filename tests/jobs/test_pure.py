@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -213,10 +214,6 @@ def _request(**more: Any) -> dict[str, Any]:
         (_request(MaxPayloadInMB=101), "at most 100"),
         (_request(MaxPayloadInMB=30, MaxConcurrentTransforms=4), "at most 100"),
         (_request(resources={"VolumeKmsKeyId": "k"}), "VolumeKmsKeyId"),
-        (
-            _request(DataCaptureConfig={"DestinationS3Uri": "s3://b/c", "GenerateInferenceId": True}),
-            "GenerateInferenceId",
-        ),
         (_request(DataCaptureConfig={"DestinationS3Uri": "b/c"}), "DestinationS3Uri is"),
         (_request(output={"S3OutputPath": "https://b/out"}), "S3OutputPath is"),
         (_request(DataProcessing={"InputFilter": "$..a"}), "deep scans"),
@@ -244,3 +241,34 @@ def test_what_is_left_out_has_defaults() -> None:
         "SAGEMAKER_BATCH_STRATEGY": "MULTI_RECORD",
         "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "1",
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "wanted"),
+    [
+        ("text/csv", b"0.5,a\n0.7,b\n", [["0.5", "a"], ["0.7", "b"]]),
+        ("application/jsonlines", b'{"p": 1}\n[2]\n', [{"p": 1}, {"SageMakerOutput": [2]}]),
+        ("application/json", b'{"p": 1}', [{"p": 1}]),
+    ],
+)
+def test_records_of_the_output_get_an_id_and_the_time(kind: str, answer: bytes, wanted: list[Any]) -> None:
+    request = _request(DataCaptureConfig={"DestinationS3Uri": "s3://b/c", "GenerateInferenceId": True})
+    work = plan.plan_of(plan.checked(request)).processing
+    assert work is not None
+    sent = [b"x"] * len(wanted)
+    assert work.to_model(sent, "image/png") == sent
+    lines = work.to_output(sent, "image/png", answer, kind, "2026-01-02T03:04:05Z")
+    ids = set()
+    for line, each in zip(lines, wanted, strict=True):
+        if kind == "text/csv":
+            *values, name, at = line.decode().rstrip("\n").split(",")
+            assert values == each
+        else:
+            found = json.loads(line)
+            name, at = found.pop("SageMakerInferenceId"), found.pop("SageMakerInferenceTime")
+            assert found == each
+        assert (str(uuid.UUID(name)), at) == (name, "2026-01-02T03:04:05Z")
+        ids.add(name)
+    assert len(ids) == len(wanted)
+    with pytest.raises(Unprocessed, match="image/png"):
+        work.to_output(sent, "image/png", b"x", "image/png")

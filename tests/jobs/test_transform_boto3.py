@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,10 +79,15 @@ def test_a_manifest_and_the_key_of_the_output(jobs: Jobs):
     jobs.put("listed/x.csv", b"1,1")
     jobs.put("listed/y.csv", b"2,2")
     jobs.put("manifest.json", json.dumps([{"prefix": f"s3://{jobs.bucket}/listed/"}, "y.csv"]).encode())
-    capture = {"DestinationS3Uri": f"s3://{jobs.bucket}/captured"}
-    jobs.start("listed", "manifest.json", kind="ManifestFile", output={"KmsKeyId": key}, DataCaptureConfig=capture)
+    capture = {"DestinationS3Uri": f"s3://{jobs.bucket}/captured", "GenerateInferenceId": True}
+    output = {"KmsKeyId": key, "Accept": "text/csv"}
+    jobs.start("listed", "manifest.json", kind="ManifestFile", output=output, DataCaptureConfig=capture)
     assert jobs.ended("listed")["TransformJobStatus"] == "Completed"
-    assert jobs.outputs("listed") == {"y.csv.out": b"4.0"}
+    ((name, body),) = jobs.outputs("listed").items()
+    answer, inference, at = body.decode().rstrip("\n").split(",")
+    assert (name, answer) == ("y.csv.out", "4.0")
+    assert str(uuid.UUID(inference)) == inference
+    assert at == jobs.describe("listed")["TransformStartTime"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert jobs.s3.head_object(Bucket=jobs.bucket, Key="out/listed/y.csv.out")["SSEKMSKeyId"] == key
     keys = [each["Key"] for each in jobs.s3.list_objects_v2(Bucket=jobs.bucket, Prefix="captured/")["Contents"]]
     assert [key.split("/")[1] for key in keys] == ["input", "output"]

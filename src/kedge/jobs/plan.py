@@ -74,12 +74,8 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
     source, split = given["DataSource"]["S3DataSource"], given.get("SplitType", "None")
     if source["S3DataType"] in ("AugmentedManifestFile", "Converse"):
         raise ValidationFailed(f"S3DataType is {source['S3DataType']}, which this release of Kedge cannot read.")
-    for value, member in (
-        (request.get("DataCaptureConfig", {}).get("GenerateInferenceId"), "DataCaptureConfig.GenerateInferenceId"),
-        (request["TransformResources"].get("VolumeKmsKeyId"), "TransformResources.VolumeKmsKeyId"),
-    ):
-        if value:
-            raise ValidationFailed(f"{member} is given, which this release of Kedge cannot do.")
+    if request["TransformResources"].get("VolumeKmsKeyId"):
+        raise ValidationFailed("TransformResources.VolumeKmsKeyId is given, which this release of Kedge cannot do.")
     addresses = [("S3Uri", source["S3Uri"]), ("S3OutputPath", request["TransformOutput"]["S3OutputPath"])]
     if captured := request.get("DataCaptureConfig"):
         addresses.append(("DestinationS3Uri", captured["DestinationS3Uri"]))
@@ -153,7 +149,10 @@ def plan_of(request: Mapping[str, Any]) -> Plan:
         retries=client.get("InvocationsMaxRetries", DEFAULT_RETRIES),
         gzip=given.get("CompressionType") == "Gzip",
         lines=output.get("AssembleWith") == "Line",
-        processing=Processing.of(request.get("DataProcessing", {})),
+        processing=Processing.of(
+            request.get("DataProcessing", {}),
+            identify=bool(request.get("DataCaptureConfig", {}).get("GenerateInferenceId")),
+        ),
         kms_key=output.get("KmsKeyId", ""),
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from kedge.jobs import paths
 from kedge.jobs.paths import NotFound, Path
 
 INPUT, OUTPUT = "SageMakerInput", "SageMakerOutput"
+INFERENCE_ID, INFERENCE_TIME = "SageMakerInferenceId", "SageMakerInferenceTime"
 CSV, JSON_LINES, JSON = "text/csv", "application/jsonlines", "application/json"
 KINDS = (CSV, JSON_LINES, JSON)
 _WHOLE = "$"
@@ -32,13 +34,15 @@ class Processing:
     input: Path | None = None
     output: Path | None = None
     join: bool = False
+    identify: bool = False
+    """Every record of the output gets an id, and the time at which the job began."""
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Processing | None:
-        """None where nothing is to be done. Raises BadPath."""
+    def of(cls, given: Mapping[str, Any], *, identify: bool = False) -> Processing | None:
+        """given: DataProcessing. None where nothing is to be done. Raises BadPath."""
         inward, outward = (_filter(given.get(member, _WHOLE)) for member in ("InputFilter", "OutputFilter"))
         join = given.get("JoinSource", "None") == "Input"
-        return cls(inward, outward, join) if inward or outward or join else None
+        return cls(inward, outward, join, identify) if inward or outward or join or identify else None
 
     def to_model(self, records: Sequence[bytes], content_type: str) -> list[bytes]:
         """What the model is sent of each record. Raises Unprocessed."""
@@ -47,9 +51,14 @@ class Processing:
         kind = kind_of(content_type)
         return [_written(_picked(self.input, _read(record, kind)), kind) for record in records]
 
-    def to_output(self, records: Sequence[bytes], content_type: str, answer: bytes, answer_type: str) -> list[bytes]:
-        """Lines of the output. records: as they were before the input filter. Raises Unprocessed."""
-        if self.output is None and not self.join:
+    def to_output(
+        self, records: Sequence[bytes], content_type: str, answer: bytes, answer_type: str, began_at: str = ""
+    ) -> list[bytes]:
+        """Lines of the output. records: as they were before the input filter. began_at: the job's start, as text.
+
+        Raises Unprocessed.
+        """
+        if self.output is None and not self.join and not self.identify:
             return [answer]
         kind = kind_of(answer_type)
         answers = [answer] if kind == JSON and len(records) == 1 else _lines(answer)
@@ -69,6 +78,8 @@ class Processing:
             found = [_read(each, kind) for each in answers]
         if self.output is not None:
             found = [_picked(self.output, each) for each in found]
+        if self.identify:
+            found = [_identified(each, kind, began_at) for each in found]
         return [_written(each, kind) for each in found]
 
 
@@ -83,6 +94,14 @@ def kind_of(content_type: str) -> str:
 def _filter(text: str) -> Path | None:
     path = paths.parse(text)
     return path if path.steps else None
+
+
+def _identified(value: Any, kind: str, began_at: str) -> Any:
+    """Source: "Capture data from batch transform job" in the SageMaker developer guide."""
+    name = str(uuid.uuid4())
+    if kind == CSV:
+        return [*(value if isinstance(value, list) else [value]), name, began_at]
+    return {**(value if isinstance(value, dict) else {OUTPUT: value}), INFERENCE_ID: name, INFERENCE_TIME: began_at}
 
 
 def _lines(body: bytes) -> list[bytes]:

@@ -41,6 +41,8 @@ class Transform:
     instances: Instances
     uid: str
     """Of the job."""
+    began_at: str = ""
+    """When it began, as text."""
 
     async def run(self, given: Input) -> bool:
         """False when the output was there already. Raises JobFailed."""
@@ -123,7 +125,7 @@ class Transform:
         parts = [answer]
         if work is not None:
             kind = answer_type or plan.accept or plan.content_type
-            parts = await asyncio.to_thread(work.to_output, records, plan.content_type, answer, kind)
+            parts = await asyncio.to_thread(work.to_output, records, plan.content_type, answer, kind, self.began_at)
         return [part if part.endswith(b"\n") else part + b"\n" for part in parts] if plan.lines else parts
 
     async def _ask(self, body: bytes) -> tuple[bytes, str]:

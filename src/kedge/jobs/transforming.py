@@ -91,9 +91,10 @@ class Transforming:
         started_at_s = job.started_at_s or self._clock.now().timestamp()
         await asyncio.to_thread(self._notes.note, resource, lambda now: {**now, "started_at_s": started_at_s})
         await self._say(job, resource, _summary(plan))
-        transform = Transform(objects, plan, instances, job.uid)
+        started_at = datetime.fromtimestamp(started_at_s, UTC)
+        transform = Transform(objects, plan, instances, job.uid, started_at.strftime("%Y-%m-%dT%H:%M:%SZ"))
         await self._all(transform, inputs, instances.slots)
-        await self._capture(objects, job, inputs, datetime.fromtimestamp(started_at_s, UTC))
+        await self._capture(objects, job, inputs, started_at)
         return Status.COMPLETED, ""
 
     async def wind_down(self, resource: Resource) -> tuple[Status, str]:
