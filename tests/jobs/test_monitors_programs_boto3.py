@@ -184,3 +184,54 @@ def test_what_a_stopped_job_has_made_goes_with_it(jobs: Programs):
     jobs.sagemaker.stop_processing_job(ProcessingJobName="stopped")
     assert jobs.processed("stopped")["ProcessingJobStatus"] == "Stopped"
     assert left(jobs) == []
+
+
+def analyze(jobs: Programs, name: str, script: bytes, variable: str) -> None:
+    answer = {"data": "1,2", "encoding": "CSV", "observedContentType": "text/csv", "mode": "OUTPUT"}
+    meta = {"eventId": "e", "inferenceTime": "2026-11-29T03:10:00Z"}
+    held = {"captureData": {"endpointOutput": answer}, "eventMetadata": meta, "eventVersion": "0"}
+    jobs.put("analyze/captured/a.jsonl", json.dumps(held) + "\n")
+    jobs.s3.put_object(Bucket=jobs.bucket, Key=f"{name}/script.py", Body=script)
+    request = jobs.processing(
+        name,
+        inputs=[jobs.input("input/endpoint", jobs.uri("analyze/captured/")),
+                jobs.input("input/script", jobs.uri(f"{name}/script.py"))],
+        outputs=[jobs.output("output", f"{name}/out")],
+        Environment={
+            "dataset_source": "/opt/ml/processing/input/endpoint",
+            "dataset_format": json.dumps({"sagemakerCaptureJson": {"captureIndexNames": ["endpointOutput"]}}),
+            "output_path": "/opt/ml/processing/output",
+            variable: "/opt/ml/processing/input/script/script.py",
+        },
+    )  # fmt: skip
+    request["AppSpecification"] = {"ImageUri": f"{REGISTRY}/sagemaker-model-monitor-analyzer"}
+    jobs.sagemaker.create_processing_job(**request)
+
+
+BEFORE, AFTER = "record_preprocessor_script", "post_analytics_processor_script"
+HANDLER = b"def preprocess_handler(record):\n    "
+BROKEN = {
+    "ends-at-once": (BEFORE, b"import sys; sys.exit('no')", "script.py could not be loaded: SystemExit: no (line 1)"),
+    "ends-later": (BEFORE, HANDLER + b"raise SystemExit(0)", "script.py failed at record 1: SystemExit: 0 (line 2)"),
+    "no-python": (BEFORE, b"def preprocess_handler(:", "script.py could not be loaded: SyntaxError: invalid syntax"),
+    "no-text": (BEFORE, b"x = '\xff\xfe'", "script.py could not be loaded: SyntaxError: (unicode error)"),
+    "goes-deep": (BEFORE, HANDLER + b"return preprocess_handler(record)", "at record 1: RecursionError: maximum"),
+    "no-row": (BEFORE, HANDLER + b"return 5", "preprocess_handler of script.py gave int for record 1"),
+    "no-handler": (BEFORE, b"pass", "The script script.py has no function preprocess_handler."),
+    "is-gone": (BEFORE, HANDLER + b"import os; os._exit(3)", "exit code: 3"),
+    "is-killed": (BEFORE, HANDLER + b"import os; os.kill(os.getpid(), 9)", "process was lost, and lost again"),
+    "aborts": (BEFORE, HANDLER + b"import os; os.abort()", "The instance was ended by SIGABRT"),
+    "after": (AFTER, b"def postprocess_handler():\n    1 / 0", "failed: ZeroDivisionError: division by zero (line 2)"),
+}
+
+
+def test_a_broken_script_is_the_reason(jobs: Programs):
+    for name, (variable, script, _) in BROKEN.items():
+        analyze(jobs, f"script-{name}", script, variable)
+    wrong = {}
+    for name, (_, _, says) in BROKEN.items():
+        found = jobs.processed(f"script-{name}", 120)
+        reason = found.get("FailureReason", "")
+        if found["ProcessingJobStatus"] != "Failed" or says not in reason:
+            wrong[name] = (found["ProcessingJobStatus"], reason)
+    assert not wrong

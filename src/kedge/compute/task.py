@@ -205,7 +205,10 @@ class Task:
         finally:
             reports.close()
         await self._rest_ended()
-        return self._end_of(exit_status, timed_out=timed_out)
+        end = self._end_of(exit_status, timed_out=timed_out)
+        if spec.job is not None and self._exit is None and self._ready_at:
+            self._exit = _of_its_own(exit_status)
+        return end
 
     async def _rest_ended(self) -> None:
         """Waits until nothing is left of an instance that has ended."""
@@ -342,6 +345,14 @@ class Task:
         except OSError as error:
             log.error("the record of %s cannot be written: %s", self.record.spec.id, error)
         self._changed(self.record.status())
+
+
+def _of_its_own(exit_status: int | None) -> int | None:
+    """The exit status of a job whose process ended without a word, where that was its own doing, a shell's number for a
+    signal; None where it was ended from outside, or nobody knows."""
+    if not exit_status or exit_status in (-signal.SIGKILL, -signal.SIGTERM):
+        return None
+    return exit_status if exit_status > 0 else 128 - exit_status
 
 
 def _name(number: int) -> str:

@@ -78,7 +78,7 @@ def _plain(value: Any) -> Any:
 def _run(path: Path, what: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except Exception as error:  # a user's code may raise anything
+    except (Exception, SystemExit) as error:  # a user's code may raise anything, and end nothing
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f" (line {frames[-1].lineno})" if frames else ""
         log.exception("%s %s", path.name, what)
