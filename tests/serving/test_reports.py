@@ -9,7 +9,7 @@ import pytest
 from kedge.clock import SystemClock
 from kedge.serving import reports
 from kedge.serving.kept import Kept, folders_of
-from kedge.serving.meter import Frame, Place
+from kedge.serving.meter import Captured, Frame, Place, VariantPlace
 from kedge.serving.push import message, read_message
 from kedge.serving.reports import Reporter, ReportServer, Tally
 from tests.serving.peers import until
@@ -62,6 +62,20 @@ async def test_the_second_ends_by_itself(reporter: Reporter, tmp_path: Path):
         reporter.invocation(PLACE, 200, 1, 0.001, 0.0001)
         assert not reporter.waiting
         await until(lambda: tally.total == 1)
+
+
+async def test_what_capture_loses_is_told_without_a_request(tmp_path: Path):
+    lost = [Captured(VariantPlace(*KEY), 0, 2, 0)]
+    frames: list[Frame] = []
+    reporter = Reporter(SystemClock(), "boot", captured=lambda: [lost.pop()] if lost else [])
+    task = asyncio.create_task(reporter.run(tmp_path / "report.sock"))
+    async with control(tmp_path, frames.append):
+        reporter.news()
+        await until(lambda: frames)
+        reporter.roll()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [(each.captured, each.cells) for each in frames] == [((Captured(VariantPlace(*KEY), 0, 2, 0),), ())]
 
 
 async def test_it_waits_for_control_and_is_bounded(reporter: Reporter, tmp_path: Path, monkeypatch):

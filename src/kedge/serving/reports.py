@@ -91,6 +91,11 @@ class Reporter:
         if not self._roll_is_due:
             self._begin_second()
 
+    def news(self) -> None:
+        """There is something to tell of data capture at the end of this second, also when no request comes."""
+        if not self._roll_is_due:
+            self._begin_second()
+
     def invocation(self, place: Place, status: int, instances: int, model_s: float, overhead_s: float) -> None:
         """As Meter.invocation, in seconds."""
         if not self._roll_is_due:
@@ -134,10 +139,10 @@ class Reporter:
     def roll(self) -> None:
         """The second is over: what it held is to be sent."""
         self._roll_is_due = False
-        concurrent, told = self._concurrent(), self._told()
-        if self._meter.is_empty and not concurrent and not told:
+        concurrent, captured, told = self._concurrent(), self._captured(), self._told()
+        if self._meter.is_empty and not concurrent and not captured and not told:
             return
-        frame = self._meter.roll(self._second, concurrent, self._captured(), told)
+        frame = self._meter.roll(self._second, concurrent, captured, told)
         sequence = self._meter.sequence
         if concurrent:
             self._begin_second()

@@ -79,6 +79,7 @@ class Router:
         mirrors = Mirrors(self._deadlines, random, feed) if feed is not None else None
         self.fleet = Fleet(random, tap, mirrors)
         self.reporter = Reporter(clock, os.urandom(8).hex(), self.fleet.concurrent, tap.counted, kept, self.fleet.told)
+        tap.lost = self.reporter.news
         if mirrors is not None:
             mirrors.reporter = self.reporter
         self.front = Front(self.handle, limits, body_limit_bytes, self._ids)

@@ -170,10 +170,12 @@ async def test_a_process_that_does_not_read_holds_up_nobody(worker, path):
 
 async def test_what_the_process_did_not_acknowledge_counts_as_dropped_when_it_dies(worker, path):
     process = CaptureProcess(path)
+    losses: list[int] = []
     async with process.running(), serving(captured(worker), path) as served:
         for n in range(5):
             await served.invoke(b"[%d]" % n)
         await until(lambda: len(process.records) == 5)
+        served.router.tap.lost = lambda: losses.append(1)
         process.say(spooled=2, dropped=1, withheld=1, problem="the bucket is gone")
         await until(lambda: served.router.tap.variants()[0]["dropped"])
         assert served.router.tap.variants() == [
@@ -182,8 +184,10 @@ async def test_what_the_process_did_not_acknowledge_counts_as_dropped_when_it_di
                 "dropped": 1, "withheld": 1, "problem": "the bucket is gone",
             }
         ]  # fmt: skip
+        assert len(losses) == 1
         process.die()
         await until(lambda: served.router.tap.summary()["dropped"] == 3)
+        assert len(losses) == 2
         process.records.clear()
         async with process.running():
             await served.invoke(b"after")

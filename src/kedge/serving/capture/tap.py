@@ -125,6 +125,8 @@ class Tap:
         self._held_bytes = 0
         self._is_due = False
         self._connection: _Connection | None = None
+        self.lost: Callable[[], None] = lambda: None
+        """Called when records turn out to be dropped, or bodies withheld, after the answers that they are of."""
 
     def stream(self, source: Source) -> Stream:
         """The one of this variant, whose counts go on whatever is captured of it."""
@@ -235,6 +237,8 @@ class Tap:
         for feed in self._announced.values():
             feed.number = 0
             stream = feed.stream
+            if stream.sent > stream.acknowledged:
+                self.lost()
             stream.dropped += stream.sent - stream.acknowledged
             stream.sent = stream.acknowledged = 0
         self._announced.clear()
@@ -247,6 +251,8 @@ class Tap:
             stream.acknowledged += int(each["spooled"]) + int(each["dropped"])
             stream.withheld += int(each["withheld"])
             stream.problem = str(each["problem"])
+            if each["dropped"] or each["withheld"]:
+                self.lost()
 
     def can_write(self) -> None:
         self._write()
