@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,8 +40,9 @@ def write(folder: Path, lines: list[Any], name: str = "a.jsonl") -> None:
     (folder / name).write_text("".join((each if isinstance(each, str) else json.dumps(each)) + "\n" for each in lines))
 
 
-def run(opt_ml: Path) -> tuple[int, list[dict[str, Any]], str]:
+def run(opt_ml: Path, **more: str) -> tuple[int, list[dict[str, Any]], str]:
     environment = {
+        **more,
         "dataset_source": "/opt/ml/processing/input_data",
         "ground_truth_source": "/opt/ml/processing/groundtruth",
         "output_path": "/opt/ml/processing/output",
@@ -98,6 +100,35 @@ def test_the_last_of_several_labels_wins_and_strangers_are_named(tmp_path, capsy
     assert "1 of them replaced by later ones" in said
     assert "Left out 1 lines: a label is no JSON object in UTF-8" in said
     assert "Left out 1 lines: a label has no eventMetadata.eventId" in said
+
+
+AT = "2026-11-29T03:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("form", "lines", "kind", "data"),
+    [
+        ({"csv": {"header": False}}, [f'0.5,"a,b",i-1,{AT}', f"0.7,c,i-2,{AT}", "0.9,no id"], "text/csv", '0.5,"a,b"'),
+        (
+            {"json": {"lines": True}},
+            [{"p": 0.5, "SageMakerInferenceId": "i-1", "SageMakerInferenceTime": AT}, {"p": 0.7}],
+            "application/json",
+            '{"p":0.5}',
+        ),
+    ],
+)
+def test_outputs_of_batch_transforms_are_merged_by_the_ids_in_them(tmp_path, capsys, form, lines, kind, data):
+    write(tmp_path / "processing/input_data/2026/11/29/03/job", lines, "rows.csv.out")
+    write(tmp_path / "processing/groundtruth/2026/11/29/05", [label("i-1", "1")])
+    code, (found,), message = run(tmp_path, dataset_format=json.dumps(form))
+    assert code == 0, message
+    side = found["captureData"]["batchTransformOutput"]
+    assert (side["observedContentType"], side["data"], side["mode"]) == (kind, data, "OUTPUT")
+    assert found["eventMetadata"] == {"eventId": "i-1", "inferenceId": "i-1", "inferenceTime": AT}
+    assert found["groundTruthData"]["data"] == "1"
+    assert "Left out 1 lines: a line of an output has no inference id" in capsys.readouterr().out
+    (file,) = (tmp_path / "processing/output").rglob("part-*")
+    assert file.parent == tmp_path / "processing/output/2026/11/29/03/job"
 
 
 def test_what_cannot_be_merged_fails_with_its_reason(tmp_path):

@@ -1,4 +1,4 @@
-"""The merge job: captured records and their labels, joined.
+"""The merge job: captured records, or outputs of batch transforms, and their labels, joined.
 
 Below output_path lie the folders that dataset_source has (ENDPOINT/VARIANT/yyyy/mm/dd/hh), each with one file. Its name
 comes from its folder, so that a merge that runs again when later labels arrive replaces what it wrote before.
@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kedge.monitoring import outputs
 from kedge.monitoring.container import JobFailed
-from kedge.monitoring.merging import Found, count_unknown, labels, merged
+from kedge.monitoring.merging import Found, count_unknown, labels, merged, with_labels
 from kedge.monitoring.places import Places
-from kedge.monitoring.reading import files
+from kedge.monitoring.reading import files, source
+from kedge.monitoring.reading.fetching import Fetcher
 from kedge.monitoring.reading.pieces import Unreadable
 
 _NAMES = uuid.UUID("6f6f1d9e-50a5-4bd4-8f0c-2f7c3f7d9a11")
@@ -38,11 +40,12 @@ def _run(container: Places) -> str:
     if not held:
         _tell(container, found)
         raise JobFailed(f"There is no ground truth for this window: no label was found below {truth}.{_odd(found)}")
+    form = source.format_of(container.environment.get("dataset_format") or '{"sagemakerCaptureJson": {}}')
     folders: dict[Path, list[Path]] = {}
     for path in files.files(captured):
         folders.setdefault(path.parent.relative_to(captured) if captured.is_dir() else Path(), []).append(path)
     for folder, paths in folders.items():
-        _write(output / folder, str(folder), _merged(paths, held, used, found))
+        _write(output / folder, str(folder), _merged(paths, form, held, used, found))
     count_unknown(held, used, found)
     _tell(container, found)
     if not found.records:
@@ -55,10 +58,18 @@ def _run(container: Places) -> str:
     return f"Completed: {found.told()[0]}"
 
 
-def _merged(paths: list[Path], held: dict[str, Any], used: set[str], found: Found) -> Iterator[bytes]:
-    for path in paths:
-        with files.opened(path) as stream:
-            yield from merged(stream, held, used, found)
+def _merged(
+    paths: list[Path], form: source.Format, held: dict[str, Any], used: set[str], found: Found
+) -> Iterator[bytes]:
+    """Of what endpoints captured; of outputs of batch transforms where dataset_format says that it is CSV or JSON."""
+    with Fetcher() as fetch:
+        for path in files.resolved(paths, fetch):
+            with files.opened(path) as stream:
+                if form.name in (source.CSV, source.JSON):
+                    records = outputs.records(stream, of_csv=form.name == source.CSV, header=form.header)
+                    yield from with_labels(records, held, used, found)
+                else:
+                    yield from merged(stream, held, used, found)
 
 
 def _write(folder: Path, name: str, lines: Iterator[bytes]) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from kedge.monitoring import outputs
+
 MOST_NAMED = 5
 _ENCODINGS = ("CSV", "JSON", "BASE64")
 
@@ -67,7 +69,17 @@ def labels(lines: Iterable[bytes], found: Found, held: dict[str, Any]) -> None:
 
 def merged(lines: Iterable[bytes], held: dict[str, Any], used: set[str], found: Found) -> Iterator[bytes]:
     """Captured records that have a label, each with it, as lines of JSON. used: gets the ids that were met."""
-    for record in _objects(lines, found, "a captured record"):
+    return with_labels(_objects(lines, found, "a captured record"), held, used, found)
+
+
+def with_labels(
+    records: Iterable[dict[str, Any] | None], held: dict[str, Any], used: set[str], found: Found
+) -> Iterator[bytes]:
+    """As `merged`. records: None for a line of an output that has no id."""
+    for record in records:
+        if record is None:
+            found.leave_out(outputs.WITHOUT_ID)
+            continue
         name = identity(record)
         if name is None or not isinstance(record.get("captureData"), dict):
             found.leave_out("a captured record has no id, or no captureData")
