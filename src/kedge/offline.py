@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from kedge.async_inference import operations as async_operations
+from kedge.async_inference.capturing import Capturing
 from kedge.async_inference.controller import TELL_S, Dispatcher
 from kedge.clock import Clock
 from kedge.compute.base import Engine
@@ -28,6 +29,7 @@ from kedge.labels import controller as labels
 from kedge.logs.platform import PlatformLog
 from kedge.loop import Signal, run
 from kedge.objects.files import Objects
+from kedge.serving.capture.tap import Tap
 from kedge.store.lease import Lease
 from kedge.store.store import Store
 from kedge.telemetry import Telemetry
@@ -52,6 +54,8 @@ class Offline:
         store.on_commit(self._wake.notify)
         lease.on_taken(self._wake.notify)
         platform_log = PlatformLog(telemetry.logs, store, clock)
+        random = Random(os.urandom(16))
+        self._tap = Tap(home.capture_socket, random.random)
         self._dispatcher = Dispatcher(
             store,
             objects,
@@ -61,7 +65,8 @@ class Offline:
             clock,
             lease,
             self._wake,
-            Random(os.urandom(16)),
+            random,
+            Capturing(self._tap),
             telemetry.recent.want,
         )
         self._jobs_wake = Signal()
@@ -90,10 +95,12 @@ class Offline:
     def loops(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """What happens by itself, by name."""
         yield "async inference", run("async inference", self._dispatcher.step, self._wake, self._clock)
+        yield "async capture", self._tap.run()
         yield "jobs", run("jobs", self._jobs.step, self._jobs_wake, self._clock)
         yield "labels", run("labels", self._filing.step, Signal(), self._clock, period_s=labels.PERIOD_S)
         yield "backlogs", run("backlogs", self._dispatcher.tell_backlogs, Signal(), self._clock, period_s=TELL_S)
 
     async def close(self) -> None:
         await self._dispatcher.close()
+        await self._tap.close()
         await self._jobs.close()

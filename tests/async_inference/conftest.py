@@ -67,7 +67,17 @@ class Async:
             ExecutionRoleArn=self.kedge.role_arn,
         )
 
-    def config(self, name: str, model: str, *, instances: int = 1, concurrency: int = 2, **output: Any) -> None:
+    def config(
+        self,
+        name: str,
+        model: str,
+        *,
+        instances: int = 1,
+        concurrency: int = 2,
+        more: dict[str, Any] | None = None,
+        **output: Any,
+    ) -> None:
+        """more: members of the config; output: of its OutputConfig."""
         given = {"S3OutputPath": f"s3://{self.bucket}/out", "S3FailurePath": f"s3://{self.bucket}/failed", **output}
         self.sagemaker.create_endpoint_config(
             EndpointConfigName=name,
@@ -83,6 +93,7 @@ class Async:
                 "OutputConfig": {name: value for name, value in given.items() if value},
                 "ClientConfig": {"MaxConcurrentInvocationsPerInstance": concurrency},
             },
+            **(more or {}),
         )
 
     def endpoint(self, name: str, config: str = "") -> None:

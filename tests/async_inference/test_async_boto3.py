@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -222,6 +223,52 @@ def test_kms_key_of_the_config_is_used(hosted: Async):
     found = hosted.get(answer["OutputLocation"])
     assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", key)
     hosted.delete("sealed")
+
+
+def test_what_is_answered_is_captured_as_in_real_time(hosted: Async):
+    capture = {
+        "InitialSamplingPercentage": 100,
+        "DestinationS3Uri": f"s3://{hosted.bucket}/captured",
+        "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"]},
+    }
+    hosted.config("captured", "upper", more={"DataCaptureConfig": capture})
+    hosted.endpoint("captured")
+    shown = hosted.sagemaker.describe_endpoint(EndpointName="captured")["DataCaptureConfig"]
+    assert (shown["CaptureStatus"], shown["CurrentSamplingPercentage"]) == ("Started", 100)
+    asked = [
+        hosted.invoke("captured", b"a,b", InferenceId="mine", ContentType="text/csv", Accept="text/csv"),
+        hosted.invoke("captured", InputLocation=hosted.put("in/rows", b"c,d\n"), ContentType="text/csv"),
+        hosted.invoke("captured", b"boom", ContentType="text/csv"),
+        hosted.invoke("captured", InputLocation=hosted.put("in/long", bytes(7 * 2**20)), ContentType="text/csv"),
+    ]
+    for each in asked[:2] + asked[3:]:
+        hosted.read(each["OutputLocation"])
+    hosted.read(asked[2]["FailureLocation"])
+
+    def records() -> list[dict[str, Any]]:
+        listed = hosted.s3.list_objects_v2(Bucket=hosted.bucket, Prefix="captured/captured/v/").get("Contents", [])
+        lines = [hosted.read(f"s3://{hosted.bucket}/{each['Key']}").decode().splitlines() for each in listed]
+        return [json.loads(line) for each in lines for line in each]
+
+    found = until(lambda: len(records()) == 2 and records(), "two records", 60.0)
+    by_id = {each["eventMetadata"]["inferenceId"]: each["captureData"] for each in found}
+    assert by_id.keys() == {"mine", asked[1]["InferenceId"]}, "neither the failure nor what is too long"
+    mine = by_id["mine"]
+    assert (mine["endpointInput"]["data"], mine["endpointInput"]["encoding"]) == ("a,b", "CSV")
+    assert (mine["endpointOutput"]["data"], mine["endpointOutput"]["observedContentType"]) == ("A,B", "text/csv")
+    assert by_id[asked[1]["InferenceId"]]["endpointInput"]["data"] == "c,d\n"
+    until(lambda: own(hosted, "CapturedRecords") == 3 and own(hosted, "CaptureDroppedRecords") == 1, "what was counted")
+
+
+def own(hosted: Async, name: str) -> float:
+    dimensions = [{"Name": "EndpointName", "Value": "captured"}, {"Name": "VariantName", "Value": "v"}]
+    now = datetime.now(UTC)
+    found = hosted.kedge.client("cloudwatch").get_metric_statistics(
+        Namespace="Kedge", MetricName=name, Dimensions=dimensions, Statistics=["Sum"], Period=60,
+        StartTime=now - timedelta(hours=1), EndTime=now + timedelta(minutes=1),
+    )  # fmt: skip
+    return sum(each["Sum"] for each in found["Datapoints"])
 
 
 def test_deleting_the_endpoint_ends_what_waits_and_what_runs(hosted: Async):

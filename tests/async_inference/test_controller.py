@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kedge.async_inference.capturing import Capturing
 from kedge.async_inference.controller import Dispatcher
 from kedge.async_inference.operations import invoke_endpoint_async
 from kedge.async_inference.records import MARK, QUEUE
@@ -21,6 +22,7 @@ from kedge.logs.store import LogStore
 from kedge.loop import Signal
 from kedge.metrics.store import MetricStore
 from kedge.objects.records import Attributes
+from kedge.serving.capture.tap import Tap
 from kedge.store.lease import Lease
 from tests.endpoints import world as worlds
 from tests.endpoints.world import ACCOUNT, REGION, World, variant
@@ -80,7 +82,7 @@ async def queue(tmp_path: Path) -> AsyncIterator[Queue]:
     lease = Lease(world.store, "async", "one", world.clock)
     dispatcher = Dispatcher(
         world.store, world.objects, metrics, PlatformLog(logs, world.store, world.clock), world.engine, world.clock,
-        lease, Signal(), Random(1),
+        lease, Signal(), Random(1), Capturing(Tap(tmp_path / "none.sock", Random(1).random)),
     )  # fmt: skip
     world.objects.create_bucket(BUCKET, ACCOUNT, REGION)
     world.make_model()

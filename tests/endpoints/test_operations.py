@@ -342,18 +342,6 @@ async def test_a_stored_deployment_counts_when_it_is_retained(world: World):
 FEATURES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (
         {
-            "AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/out"}},
-            "DataCaptureConfig": {
-                "InitialSamplingPercentage": 100,
-                "DestinationS3Uri": "s3://b/captured",
-                "CaptureOptions": [{"CaptureMode": "Input"}],
-            },
-        },
-        {},
-        "data capture of asynchronous inference",
-    ),
-    (
-        {
             "ExplainerConfig": {
                 "ClarifyExplainerConfig": {"ShapConfig": {"ShapBaselineConfig": {"ShapBaseline": "0"}}}
             },

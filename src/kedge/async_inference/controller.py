@@ -17,13 +17,14 @@ from random import Random
 
 from kedge import arn
 from kedge.async_inference import config, metrics, notices
+from kedge.async_inference.capturing import Capturing
 from kedge.async_inference.execution import Execution
 from kedge.async_inference.records import QUEUE, Failed, Item, Outcome, Times
 from kedge.async_inference.turns import MOST_LOSSES, Place, Verdict, after_loss, is_refusal, next_place
 from kedge.clock import Clock
 from kedge.compute.base import Engine, TaskState, TaskStatus
 from kedge.endpoints.mixing import mixed, serving
-from kedge.endpoints.records import KIND, Endpoint, Status, member_id
+from kedge.endpoints.records import KIND, Endpoint, Fleet, Status, member_id
 from kedge.errors import ServiceError
 from kedge.events.records import Action
 from kedge.logs import names
@@ -70,6 +71,8 @@ class _Queue:
 
     resource: Resource
     endpoint: Endpoint
+    fleet: Fleet
+    """Whose config counts: the old one's, while a new one comes."""
     concurrency: int
     instances: Mapping[str, tuple[str, str, float]] = field(default_factory=dict)
     """By id: its variant, the part of it, and the part's weight."""
@@ -87,11 +90,12 @@ class Dispatcher:
         lease: Lease,
         wake: Signal,
         random: Random,
+        capturing: Capturing,
         want: Callable[[VariantPlace], None] = lambda _: None,
     ) -> None:
         """wake: notified when something was put into a queue, and when an endpoint has changed. want: told of a variant
         that has no instance for what waits."""
-        self._want = want
+        self._want, self._capturing = want, capturing
         self._store, self._objects, self._metrics, self._log = store, objects, metric_store, platform_log
         self._engine, self._clock, self._lease, self._wake, self._random = engine, clock, lease, wake, random
         self._running: dict[int, _Running] = {}
@@ -214,6 +218,8 @@ class Dispatcher:
         assert place is not None
         begun_at = self._clock.now()
         execution = Execution(AccountObjects(self._objects, item.account), item, place, entry.payload)
+        if (queue := self._queues.get(entry.queue)) is not None:
+            execution.kept = self._capturing.kept(queue.resource.scope, queue.endpoint, queue.fleet, place.variant)
         try:
             running.work = asyncio.create_task(execution.run())
             try:
@@ -239,6 +245,8 @@ class Dispatcher:
                 took.upload_s * 1e6,
                 took.model_s * 1e6,
             )
+            if execution.kept is not None:
+                execution.kept.ended(item, outcome, entry.payload.rpartition("/")[2])
             await self._tell_of_end(running, item, outcome, times)
         finally:
             self._running.pop(entry.number, None)
@@ -351,6 +359,9 @@ class Dispatcher:
             if is_new:
                 for place in _variants(queue) - ended:
                     data += metrics.idle(place, minute - 60)
+        data += self._capturing.counted(now)
+        scopes = ((each.resource.scope, each.endpoint.name) for each in self._queues.values())
+        self._capturing.forget_others({(scope.account, scope.region, name) for scope, name in scopes})
         await self._measure(data)
         return TELL_S
 
@@ -387,7 +398,8 @@ def _queues(resources: Collection[Resource]) -> dict[str, _Queue]:
         fleets = serving(endpoint)
         given = fleets[0].echo.get(config.MEMBER) if fleets else None
         if given is not None:
-            found[endpoint.uid] = _Queue(resource, endpoint, config.concurrency_of(given), dict(_instances(endpoint)))
+            instances = dict(_instances(endpoint))
+            found[endpoint.uid] = _Queue(resource, endpoint, fleets[0], config.concurrency_of(given), instances)
     return found
 
 

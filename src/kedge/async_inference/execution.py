@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from kedge import arn
+from kedge.async_inference.capturing import Kept
 from kedge.async_inference.notices import LARGEST_RESPONSE_BYTES
 from kedge.async_inference.records import MARK, Completed, Failed, Item, Outcome
 from kedge.async_inference.turns import Place
@@ -47,10 +48,13 @@ class Execution:
     identity: str
     """Of the invocation."""
     took: Latencies = field(default_factory=Latencies)
+    kept: Kept | None = None
+    """Where its bodies are captured."""
 
     async def run(self) -> Outcome:
         """Raises Lost and Refused of kedge.serving.direct, with nothing written."""
         if (done := await self._done_before()) is not None:
+            self.kept = None  # what it was asked and answered has gone past
             return done
         try:
             async with asyncio.timeout(self.item.timeout_s):
@@ -76,6 +80,8 @@ class Execution:
             ("inference_id", item.inference_id),
         )
         fields = tuple((name, value) for name, value in given if value)
+        if self.kept is not None:
+            self.kept.content_type = given[0][1]
         timeout_ms = int(item.timeout_s * 1000)
         head = encoded_head(fields, self.identity.rpartition("/")[2], timeout_ms, timeout_ms)
         began_s = time.monotonic()
@@ -97,6 +103,13 @@ class Execution:
         return found.attributes.headers.get("ContentType", "") if found is not None else ""
 
     async def _input(self) -> AsyncIterator[bytes]:
+        """Raises NoInput."""
+        async for part in self._given():
+            if self.kept is not None:
+                self.kept.input(part)
+            yield part
+
+    async def _given(self) -> AsyncIterator[bytes]:
         """Raises NoInput."""
         if not self.item.input:
             yield self.item.body
@@ -128,6 +141,8 @@ class Execution:
                 size += len(part)
                 if size <= LARGEST_RESPONSE_BYTES:
                     kept.extend(part)
+                if self.kept is not None:
+                    self.kept.output(part)
                 yield part
             ended_s = time.monotonic()
             self.took.model_s = max(0.0, ended_s - began_s - self.took.download_s)

@@ -1,4 +1,4 @@
-"""`kedge logs`: what the instances of an endpoint, copies of a component, or a job wrote, by the API of CloudWatch Logs."""
+"""`kedge logs`: what instances of an endpoint, copies of a component, or a job wrote, by the API of CloudWatch Logs."""
 
 from __future__ import annotations
 

@@ -111,8 +111,6 @@ def unserved(config: Mapping[str, Any]) -> str:
     is_room = not config["ProductionVariants"][0].get("ModelName")
     if is_room and capture.is_enabled(config.get("DataCaptureConfig", _NO_CAPTURE)):
         return sentence("data capture of inference components (DataCaptureConfig)")
-    if config.get("AsyncInferenceConfig") and capture.is_enabled(config.get("DataCaptureConfig", _NO_CAPTURE)):
-        return sentence("data capture of asynchronous inference (DataCaptureConfig)")
     for variant in [*config["ProductionVariants"], *config.get("ShadowProductionVariants", [])]:
         if what := _unserved_variant(variant):
             return sentence(f"{what} on variant {variant['VariantName']}")

@@ -21,7 +21,7 @@ from kedge.logs import names
 from kedge.metrics.series import Datum, Metric, Summary, metric
 from kedge.metrics.sketch import Sketch
 from kedge.serving import meter
-from kedge.serving.meter import Counted, Frame, Measured, Place, VariantPlace
+from kedge.serving.meter import Captured, Counted, Frame, Measured, Place, VariantPlace
 
 NAMESPACE = "AWS/SageMaker"
 INSTANCE_NAMESPACE = "/aws/sagemaker/Endpoints"
@@ -143,16 +143,20 @@ def data_of(frame: Frame) -> Iterator[Datum]:
         yield Datum(told, unit, frame.second, SECOND, summary)
 
     for each in frame.captured:
-        for name, value in (
-            ("CapturedRecords", each.taken),
-            ("CaptureDroppedRecords", each.dropped),
-            ("CaptureWithheldBodies", each.withheld),
-        ):
-            told = metric(each.place.account, each.place.region, OWN_NAMESPACE, name, by_variant(each.place))
-            yield Datum(told, COUNT, frame.second, SECOND, Summary.one(float(value)))
+        yield from captured(each, frame.second)
     for one in frame.told:
         of = metric(one.place.account, one.place.region, OWN_NAMESPACE, one.name, by_variant(one.place))
         yield Datum(of, one.unit, frame.second, SECOND, Summary.of_sketch(one.values))
+
+
+def captured(each: Captured, second: int) -> Iterator[Datum]:
+    for name, value in (
+        ("CapturedRecords", each.taken),
+        ("CaptureDroppedRecords", each.dropped),
+        ("CaptureWithheldBodies", each.withheld),
+    ):
+        told = metric(each.place.account, each.place.region, OWN_NAMESPACE, name, by_variant(each.place))
+        yield Datum(told, COUNT, second, SECOND, Summary.one(float(value)))
 
 
 def concurrency(place: VariantPlace, second: int, requests: int, instances: int) -> Datum:
