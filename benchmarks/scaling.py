@@ -32,7 +32,9 @@ Shape = Callable[[float], float]
 
 SHAPES: dict[str, tuple[Shape, float]] = {
     "constant, 0.8 instances": (lambda _: 0.8, 0),
+    "constant, 1 instance": (lambda _: 1.0, 0),
     "constant, 2.7 instances": (lambda _: 2.7, 0),
+    "constant, 3 instances": (lambda _: 3.0, 0),
     "constant, 7.5 instances": (lambda _: 7.5, 0),
     "step 0.8 to 1.6": (lambda t: 1.6, 1.6),
     "step 0.8 to 8": (lambda t: 8.0, 8.0),

@@ -8,8 +8,8 @@ import pytest
 @pytest.mark.parametrize(
     "what",
     [
-        *("sklearn", "plain", "folder", "xgboost", "multi", "pipeline", "registry", "asynchronous", "batch"),
-        *("processing", "training"),
+        *("sklearn", "plain", "folder", "xgboost", "multi", "pipeline", "registry", "asynchronous"),
+        *("components", "batch", "processing", "training"),
     ],
 )
 def test_sdk_2(machine, artifacts, what):

@@ -34,14 +34,22 @@ class Jobs:
         self.sagemaker, self.s3 = kedge.client("sagemaker"), kedge.client("s3")
         self.bucket: str = kedge.bucket
 
-    def model(self, name: str, script: str = SCRIPT, **environment: str) -> None:
+    def model(
+        self,
+        name: str,
+        script: str = SCRIPT,
+        image: str = "kedge/script:1",
+        file: str = "code/inference.py",
+        **environment: str,
+    ) -> None:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-            member = tarfile.TarInfo("code/inference.py")
+            member = tarfile.TarInfo(file)
+            member.mode = 0o755
             member.size = len(script.encode())
             archive.addfile(member, io.BytesIO(script.encode()))
         self.put(f"models/{name}.tar.gz", buffer.getvalue())
-        container = {"Image": "kedge/script:1", "ModelDataUrl": f"s3://{self.bucket}/models/{name}.tar.gz"}
+        container = {"Image": image, "ModelDataUrl": f"s3://{self.bucket}/models/{name}.tar.gz"}
         self.sagemaker.create_model(
             ModelName=name,
             PrimaryContainer={**container, "Environment": environment},

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kedge.compute.batch_hints import hints_of
 from kedge.errors import ValidationFailed
 from kedge.jobs import paths, plan
 from kedge.jobs.paths import BadPath, NotFound
@@ -196,7 +197,7 @@ def test_capture_names_inputs_and_outputs() -> None:
 
 
 def _request(**more: Any) -> dict[str, Any]:
-    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://b/in"}}
+    source = {"S3DataSource": {"S3DataType": more.pop("kind", "S3Prefix"), "S3Uri": "s3://b/in"}}
     return {
         "TransformJobName": "j",
         "ModelName": "m",
@@ -213,6 +214,7 @@ def _request(**more: Any) -> dict[str, Any]:
         (_request(BatchStrategy="SingleRecord"), "SplitType has to be Line, RecordIO or TFRecord"),
         (_request(MaxPayloadInMB=101), "at most 100"),
         (_request(MaxPayloadInMB=30, MaxConcurrentTransforms=4), "at most 100"),
+        (_request(kind="AugmentedManifestFile"), "has to be ManifestFile or S3Prefix"),
         (_request(resources={"VolumeKmsKeyId": "k"}), "VolumeKmsKeyId"),
         (_request(DataCaptureConfig={"DestinationS3Uri": "b/c"}), "DestinationS3Uri is"),
         (_request(output={"S3OutputPath": "https://b/out"}), "S3OutputPath is"),
@@ -228,6 +230,50 @@ def _request(**more: Any) -> dict[str, Any]:
 def test_what_cannot_be_is_refused(request_: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationFailed, match=says):
         plan.checked(request_)
+
+
+@pytest.mark.parametrize(
+    ("said", "hints"),
+    [
+        (
+            '{"MaxConcurrentTransforms": 8, "BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": 2}',
+            {"MaxConcurrentTransforms": 8, "BatchStrategy": "SingleRecord", "MaxPayloadInMB": 2},
+        ),
+        ({"BatchStrategy": "MultiRecord"}, {"BatchStrategy": "MultiRecord"}),
+        ({"MaxConcurrentTransforms": 0, "MaxPayloadInMB": -1, "BatchStrategy": ["x"]}, {}),
+        ({"MaxConcurrentTransforms": True, "MaxPayloadInMB": "6", "BatchStrategy": "OTHER"}, {}),
+        (b"<html>", {}),
+        ("[1]", {}),
+        (None, {}),
+    ],
+)
+def test_what_a_container_says_of_batches(said: object, hints: dict[str, Any]) -> None:
+    assert hints_of(said) == hints
+    assert hints_of(hints) == hints
+
+
+@pytest.mark.parametrize(
+    ("given", "hints", "concurrency", "payload_mb", "single"),
+    [
+        ({}, {"MaxConcurrentTransforms": 8, "MaxPayloadInMB": 2, "BatchStrategy": "SingleRecord"}, 8, 2, True),
+        (
+            {"MaxConcurrentTransforms": 3, "MaxPayloadInMB": 5},
+            {"MaxConcurrentTransforms": 8, "MaxPayloadInMB": 2},
+            3,
+            5,
+            False,
+        ),
+        ({"MaxConcurrentTransforms": 0}, {"MaxConcurrentTransforms": 8}, 8, 6, False),
+        ({"MaxPayloadInMB": 0}, {"MaxPayloadInMB": 2}, 1, 0, False),
+        ({"MaxPayloadInMB": 50}, {"MaxConcurrentTransforms": 8}, 1, 50, False),
+        ({"BatchStrategy": "MultiRecord"}, {"BatchStrategy": "SingleRecord"}, 1, 6, False),
+    ],
+)
+def test_the_request_counts_then_the_container_then_the_default(
+    given: dict[str, Any], hints: dict[str, Any], concurrency: int, payload_mb: int, single: bool
+) -> None:
+    found = plan.plan_of(plan.hinted(plan.checked(_request(input={"SplitType": "Line"}, **given)), hints))
+    assert (found.concurrency, found.payload_bytes, found.single) == (concurrency, payload_mb * 1024**2, single)
 
 
 def test_what_is_left_out_has_defaults() -> None:

@@ -61,6 +61,60 @@ def test_single_records_compressed_input_and_variables(jobs: Jobs):
     assert jobs.outputs("packed") == {"a.gz.out": b"2.0\n4.0\nSINGLE_RECORD blue\n"}
 
 
+SERVER = """#!/usr/bin/env python
+import http.server, os
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        hints = b'{"MaxConcurrentTransforms": 3, "BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": 2}'
+        self.answer(hints if self.path == "/execution-parameters" else b"")
+
+    def do_POST(self):
+        self.answer(b"<" + self.rfile.read(int(self.headers["Content-Length"])) + b">")
+
+    def answer(self, body):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+port = int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))
+http.server.ThreadingHTTPServer(("", port), Handler).serve_forever()
+"""
+HINTING = """
+def execution_parameters_fn():
+    return {"MaxConcurrentTransforms": 3, "BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": 2}
+def model_fn(model_dir):
+    return None
+def transform_fn(model, data, content_type, accept):
+    return "<" + data + ">", accept
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "file", "code"),
+    [
+        ("asks-a-server", "kedge/server:1", "code/serve", SERVER),
+        ("asks-a-script", "kedge/script:1", "code/inference.py", HINTING),
+    ],
+)
+def test_a_container_says_how_batches_are_sent(jobs: Jobs, name: str, image: str, file: str, code: str):
+    jobs.model(name, code, image=image, file=file)
+    jobs.put(f"{name}/a.csv", b"1\n2\n3\n")
+    jobs.start(name, f"{name}/", model=name, input={"SplitType": "Line"}, output={"AssembleWith": "Line"})
+    assert jobs.ended(name)["TransformJobStatus"] == "Completed", jobs.describe(name)
+    assert jobs.outputs(name) == {"a.csv.out": b"<1>\n<2>\n<3>\n"}
+    logs = jobs.kedge.client("logs")
+
+    def says() -> bool:
+        found = logs.filter_log_events(logGroupName="/aws/sagemaker/TransformJobs", logStreamNamePrefix=f"{name}/")
+        said = "MaxConcurrentTransforms=3, MaxPayloadInMB=2, BatchStrategy=SINGLE_RECORD"
+        return any(said in each["message"] for each in found["events"])
+
+    until(says, "how it is sent")
+    assert "MaxConcurrentTransforms" not in jobs.describe(name), "the request did not say so"
+
+
 def test_answers_are_joined_with_their_records_in_order(jobs: Jobs):
     rows = [f"{n},{n % 7},{n % 3}" for n in range(4000)]
     jobs.put("joined/rows.csv", "\n".join(rows).encode())

@@ -159,6 +159,8 @@ class TaskStatus:
     serves: str = ""
     """Of a single model: "compiling", "compiled (ENGINE)", or "original: WHY"; "" where nothing was said yet, and
     for what is never compiled."""
+    batch: Mapping[str, Any] = field(default_factory=dict)
+    """Of an instance of a transform job: how it wants batches to be sent (batch_hints.Hints)."""
     exit_status: int | None = None
     """Of a job that has ended; None where it was lost, and nobody knows."""
 

@@ -41,6 +41,7 @@ class TaskRecord:
     reason: str = ""
     wants: Mapping[str, str] = field(default_factory=dict)
     serves: str = ""
+    batch: Mapping[str, Any] = field(default_factory=dict)
     gpus: tuple[int, ...] = ()
     """Indices of the GPUs that are its own for as long as it is on record."""
     gate: ProcessId | None = None
@@ -62,6 +63,7 @@ class TaskRecord:
             labels=self.spec.labels,
             wants=self.wants,
             serves=self.serves,
+            batch=self.batch,
             exit_status=self.exit_status,
         )
 

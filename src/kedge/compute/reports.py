@@ -2,6 +2,7 @@
 
     {"state": "ready"}    {"state": "failed", "reason": "..."}    {"wants": {FOLDER: MODEL, ...}, "loaded": N}
     {"state": "ready", "serves": "compiling"}: what stands in TaskStatus.serves
+    {"state": "ready", "batch": {"MaxConcurrentTransforms": 4}}: of a transform job, batch_hints.Hints
     {"state": "ended", "exit": 0}: of a job
 
 The pipe ends with the supervisor that made it; a later one reads the file.

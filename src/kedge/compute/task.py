@@ -13,6 +13,7 @@ from typing import Any
 
 from kedge.compute import ended, output, restart, sidecars
 from kedge.compute.base import TaskSpec, TaskState, TaskStatus
+from kedge.compute.batch_hints import hints_of
 from kedge.compute.children import Children
 from kedge.compute.launcher import Launcher, LaunchFailed
 from kedge.compute.process_id import ProcessId
@@ -254,6 +255,8 @@ class Task:
             self.loaded = loaded
         if (serves := serves_of(report)) is not None and serves != self.record.serves:
             self._set(serves=serves)
+        if batch := hints_of(report.get("batch")):
+            self._set(batch=batch)
         if serves == COMPILING:
             self._want_compiled(self.record.spec)
         if (status := exit_of(report)) is not None and self.record.spec.job is not None:

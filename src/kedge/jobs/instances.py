@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from kedge.compute.base import Engine, TaskSpec, TaskState, TaskStatus
+from kedge.compute.batch_hints import Hints, hints_of
 from kedge.errors import ResourceLimitExceeded
 from kedge.jobs.failing import JobFailed
 
@@ -13,20 +14,25 @@ LOOK_S = 0.1
 
 
 class Instances:
-    def __init__(self, engine: Engine, specs: Sequence[TaskSpec], concurrency: int) -> None:
+    def __init__(self, engine: Engine, specs: Sequence[TaskSpec]) -> None:
         self._engine, self._specs = engine, {spec.id: spec for spec in specs}
         self._sockets: dict[str, str] = {}
         self._free: asyncio.Queue[str] = asyncio.Queue()
-        self.slots = concurrency * len(specs)
-        self._concurrency = concurrency
+        self.slots = 0
 
-    async def start(self) -> None:
-        """Until all of them are ready. Raises JobFailed."""
+    async def start(self) -> Hints:
+        """Until all of them are ready. Returns how the model wants batches to be sent. Raises JobFailed."""
         for spec in self._specs.values():
             await self._start(spec)
         for id_ in self._specs:
             await self.until_ready(id_)
-        for _ in range(self._concurrency):
+        first = await self._task(next(iter(self._specs)))
+        return hints_of(first.batch) if first is not None else {}
+
+    def open(self, concurrency: int) -> None:
+        """So many requests at once may go to each."""
+        self.slots = concurrency * len(self._specs)
+        for _ in range(concurrency):
             for id_ in self._specs:
                 self._free.put_nowait(id_)
 

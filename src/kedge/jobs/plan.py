@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from kedge.compute.batch_hints import CONCURRENCY, PAYLOAD_MB, STRATEGY, Hints
 from kedge.errors import ValidationFailed
 from kedge.jobs import processing
 from kedge.jobs.paths import BadPath
@@ -29,6 +30,8 @@ SHOWN = (
     "DataCaptureConfig",
     "ExperimentConfig",
 )
+READ = ("ManifestFile", "S3Prefix")
+"""The values of S3DataType that SageMaker takes here. Source: TransformS3DataSource in its API reference."""
 DEFAULT_PAYLOAD_MB, MOST_PAYLOAD_MB = 6, 100
 DEFAULT_TIMEOUT_S, DEFAULT_RETRIES = 600, 3
 SUFFIX = ".out"
@@ -72,8 +75,11 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
     """The members that are kept. Raises ValidationFailed."""
     given = request["TransformInput"]
     source, split = given["DataSource"]["S3DataSource"], given.get("SplitType", "None")
-    if source["S3DataType"] in ("AugmentedManifestFile", "Converse"):
-        raise ValidationFailed(f"S3DataType is {source['S3DataType']}, which this release of Kedge cannot read.")
+    if source["S3DataType"] not in READ:
+        raise ValidationFailed(
+            f"S3DataType is {source['S3DataType']}, which is not compatible with transform jobs; it has to be "
+            f"{' or '.join(READ)}."
+        )
     if request["TransformResources"].get("VolumeKmsKeyId"):
         raise ValidationFailed("TransformResources.VolumeKmsKeyId is given, which this release of Kedge cannot do.")
     addresses = [("S3Uri", source["S3Uri"]), ("S3OutputPath", request["TransformOutput"]["S3OutputPath"])]
@@ -134,8 +140,20 @@ def _check_processing(request: Mapping[str, Any], split: str) -> None:
         )
 
 
+def hinted(request: Mapping[str, Any], hints: Hints) -> dict[str, Any]:
+    """The request, with what it leaves open as the container says. What would not be allowed together is left out."""
+    open_ = [name for name in hints if not request.get(name) and not (name == PAYLOAD_MB and name in request)]
+    found = {**request, **{name: hints[name] for name in open_}}
+    split = request["TransformInput"].get("SplitType", "None")
+    if STRATEGY in open_ and (split == "None" or "DataProcessing" in request):
+        found.pop(STRATEGY)  # it was checked without
+    if max(1, found.get(PAYLOAD_MB, DEFAULT_PAYLOAD_MB)) * max(1, found.get(CONCURRENCY, 1)) > MOST_PAYLOAD_MB:
+        return dict(request)
+    return found
+
+
 def plan_of(request: Mapping[str, Any]) -> Plan:
-    """request: what `checked` has kept."""
+    """request: what `checked` has kept, or `hinted` made of it."""
     given, output, client = request["TransformInput"], request["TransformOutput"], request.get("ModelClientConfig", {})
     split = given.get("SplitType", "None")
     return Plan(

@@ -71,7 +71,6 @@ class Transforming:
 
     async def carry_out(self, resource: Resource) -> tuple[Status, str]:
         job = TransformJob.of(resource.document)
-        plan = plans.plan_of(job.request)
         objects = AccountObjects(self._objects, resource.scope.account)
         inputs = await self._inputs(objects, job)
         job = await self._prepared(resource, job)
@@ -86,8 +85,9 @@ class Transforming:
             )
             for id_ in job.instances
         ]
-        instances = Instances(self._engine, specs, plan.concurrency)
-        await instances.start()
+        instances = Instances(self._engine, specs)
+        plan = plans.plan_of(plans.hinted(job.request, await instances.start()))
+        instances.open(plan.concurrency)
         started_at_s = job.started_at_s or self._clock.now().timestamp()
         await asyncio.to_thread(self._notes.note, resource, lambda now: {**now, "started_at_s": started_at_s})
         await self._say(job, resource, _summary(plan))

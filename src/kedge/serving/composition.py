@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from kedge.compute.batch_hints import Hints
 from kedge.serving import frames, memory
 from kedge.serving.asking import encoded_head
 from kedge.serving.frames import FrameError
@@ -26,6 +27,7 @@ from kedge.serving.hosting import own_server
 from kedge.serving.loaders import MULTI_MODEL, Loader, Processes
 from kedge.serving.loading import Models
 from kedge.serving.meter import CONTAINER_LATENCY
+from kedge.serving.own_server import OwnServer
 from kedge.serving.part import Part
 from kedge.serving.places import Place, Running, Single, part_spec
 from kedge.serving.runtimes import images
@@ -480,7 +482,7 @@ class Front:
             return self._status.end("stopped", "", 0)
         try:
             server = await self._loop.create_unix_server(lambda: Line(self), sock=entrance.socket)
-            self._status.tell({"state": "ready"})
+            self._status.tell({"state": "ready", **self._batch()})
             while not self._stopping and self._problem is None:
                 await self._change()
             server.close()
@@ -597,6 +599,11 @@ class Front:
     def _beside(self, place: Place) -> int:
         """Bytes that the other containers take."""
         return sum(memory.bytes_of(part.pid) for each in self._places if each is not place for part in each.parts())
+
+    def _batch(self) -> dict[str, Hints]:
+        """What the first container says of batches: it is the one that they are sent to."""
+        first = next((part for part in self._places[0].parts() if isinstance(part, OwnServer)), None)
+        return {"batch": first.batch} if first is not None and first.batch else {}
 
     def _tell_wants(self) -> None:
         wants: dict[str, str] = {}

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from kedge.compute.batch_hints import BATCH
 from kedge.compute.view import MODEL_DIR
 from kedge.serving.hosts import COMMAND, PORT_VARIABLE, Beside, Program, command_of
 from kedge.serving.own_server import Host, OwnServer
@@ -16,7 +17,7 @@ from kedge.serving.worker_setup import ContainerSpec, WorkerSpec, environment
 def own_server(spec: WorkerSpec, container: ContainerSpec, on_ready: Callable[[], None]) -> OwnServer:
     """spec: what part_spec makes of the container. Raises OSError, and LoadError when there is no command."""
     host: Host = Beside(container.door) if container.door else _program(spec, container)
-    return OwnServer(spec.id, host, spec.artifact_dir, on_ready)
+    return OwnServer(spec.id, host, spec.artifact_dir, on_ready, batch=container.environment.get(BATCH) == "true")
 
 
 def _program(spec: WorkerSpec, container: ContainerSpec) -> Program:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from kedge.compute import batch_hints
+from kedge.compute.batch_hints import Hints
 from kedge.serving import frames
 from kedge.serving.asking import Streaming, Waiting
 from kedge.serving.http_client import AnswerTooLarge, BrokenAnswer, Client, OnPart, Reply, Stream
@@ -101,7 +103,10 @@ class _Window:
 class OwnServer:
     """Has the members of `part.Part`, of which it takes the place."""
 
-    def __init__(self, instance_id: str, host: Host, artifact: str, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, instance_id: str, host: Host, artifact: str, on_ready: Callable[[], None], *, batch: bool = False
+    ) -> None:
+        """batch: it is asked how it wants batches to be sent."""
         self.instance_id = instance_id
         self.ready = False
         self.stopping = False
@@ -112,6 +117,9 @@ class OwnServer:
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self._host = host
         self._artifact = artifact
+        self._asks_batch = batch
+        self.batch: Hints = {}
+        """What it said of that, once it is ready."""
         self._on_ready = on_ready
         self._client = Client(host.connect, "localhost:8080")
         self._asking: dict[int, asyncio.Task[None]] = {}
@@ -203,6 +211,8 @@ class OwnServer:
             await self._until_ping()
             if self._artifact and (found := sample(Path(self._artifact))) is not None:
                 await self.check(found)
+            if self._asks_batch:
+                self.batch = await self._execution_parameters()
         except LoadError as error:
             self._give_up(str(error), told_failure=True)
             return
@@ -250,6 +260,16 @@ class OwnServer:
         reply = await self._client.ask(method, path, headers, body, MAX_BODY_BYTES, fresh=True)
         self._alive_s = self._loop.time()
         return reply
+
+    async def _execution_parameters(self) -> Hints:
+        """Nothing where it does not know the question: most servers do not."""
+        try:
+            async with asyncio.timeout(PING_TIMEOUT_S):
+                reply = await self.ask("GET", batch_hints.PATH, {}, b"")
+        except (OSError, TimeoutError, BrokenAnswer, AnswerTooLarge) as error:
+            log.info("GET %s: %s", batch_hints.PATH, str(error) or type(error).__name__)
+            return {}
+        return batch_hints.hints_of(reply.body) if reply.status == 200 else {}
 
     async def check(self, probe: Sample, path: str = INVOCATIONS, more: Mapping[str, str] = NO_HEADERS) -> None:
         """more: headers. Raises LoadError."""

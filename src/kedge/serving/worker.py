@@ -27,10 +27,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from kedge.compute.batch_hints import BATCH, Hints, hints_of
 from kedge.serving import frames, memory, runtimes
 from kedge.serving.compiled import following
 from kedge.serving.runtimes.base import (
@@ -44,6 +45,7 @@ from kedge.serving.runtimes.base import (
     as_outcome,
     last_line,
 )
+from kedge.serving.runtimes.script import ScriptRuntime
 from kedge.serving.streams import MAX_BODY_BYTES
 from kedge.serving.watch import Unserviceable, Watch
 from kedge.serving.work import MAX_BYTES, MAX_REQUESTS, Job, Work
@@ -195,13 +197,25 @@ def _serve(spec: WorkerSpec, runtime: Runtime, entrance: Entrance, status: Statu
     signal.set_wakeup_fd(stop_out.fileno(), warn_on_full_buffer=False)
     thread = threading.Thread(target=run_io, name="kedge-io", daemon=True)
     thread.start()
-    status.tell({"state": "ready"})
+    status.tell({"state": "ready", **_batch(runtime, os.environ)})
     if spec.state_file:
         following.begin(runtime, spec.compiled, chosen, status.serves)
     _run_model(runtime, work, io, watch)
     thread.join()
     signal.set_wakeup_fd(-1)
     return status.end("stopped", "", 0)
+
+
+def _batch(runtime: Runtime, environment: Mapping[str, str]) -> dict[str, Hints]:
+    """How a transform job is best to send batches, where the script says so."""
+    if environment.get(BATCH) != "true" or not isinstance(runtime, ScriptRuntime):
+        return {}
+    try:
+        hints = hints_of(runtime.execution_parameters())
+    except Exception:
+        log.exception("execution_parameters_fn raised; it counts as if it were not there")
+        return {}
+    return {"batch": hints} if hints else {}
 
 
 def _largest_body_bytes(mib: str) -> int:

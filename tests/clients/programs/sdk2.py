@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy
 import sagemaker
 from sagemaker.async_inference import AsyncInferenceConfig, WaiterConfig
+from sagemaker.compute_resource_requirements.resource_requirements import ResourceRequirements
 from sagemaker.deserializers import CSVDeserializer, JSONDeserializer, StringDeserializer
+from sagemaker.enums import EndpointType
 from sagemaker.exceptions import AsyncInferenceModelError, UnexpectedStatusException
 from sagemaker.multidatamodel import MultiDataModel
 from sagemaker.pipeline import PipelineModel
@@ -241,6 +243,38 @@ def asynchronous():
     model.delete_model()
 
 
+def components():
+    """Two models on the instances of one endpoint: deploy with ResourceRequirements, update, delete."""
+    endpoint = f"sdk2-{scheme}-shared"
+    kinds = {"endpoint_type": EndpointType.INFERENCE_COMPONENT_BASED, "endpoint_name": endpoint}
+    predictors = {}
+    for name in ("first", "second"):
+        needs = ResourceRequirements(requests={"num_cpus": 0.5, "memory": 512, "copies": 1}, limits={"memory": 1024})
+        predictor = script_model(name).deploy(
+            1, "ml.m5.large", resources=needs, inference_component_name=f"sdk2-{scheme}-{name}", **kinds
+        )
+        predictor.serializer, predictor.deserializer = JSONSerializer(), JSONDeserializer()
+        predictors[name] = predictor
+    for name, predictor in predictors.items():
+        assert predictor.predict(ROWS) == {"by": name, "labels": [0, 2]}
+    client = session.sagemaker_client
+    found = client.describe_inference_component(InferenceComponentName=f"sdk2-{scheme}-first")
+    assert (found["EndpointName"], found["RuntimeConfig"]["CurrentCopyCount"]) == (endpoint, 1), found
+    assert found["Specification"]["ComputeResourceRequirements"]["NumberOfCpuCoresRequired"] == 0.5, found
+
+    session.update_inference_component(f"sdk2-{scheme}-first", runtime_config={"CopyCount": 2}, wait=True)
+    found = client.describe_inference_component(InferenceComponentName=f"sdk2-{scheme}-first")
+    assert found["RuntimeConfig"]["CurrentCopyCount"] == 2, found
+    assert predictors["first"].predict(ROWS) == {"by": "first", "labels": [0, 2]}
+    assert {each["InferenceComponentName"] for each in session.list_inference_components()["InferenceComponents"]} >= {
+        f"sdk2-{scheme}-first",
+        f"sdk2-{scheme}-second",
+    }
+    for predictor in predictors.values():
+        predictor.delete_predictor(wait=True)
+    session.delete_endpoint(endpoint)
+
+
 def batch():
     """A transform job whose log the SDK follows to its end, joined with its input."""
     model = script_model("batch")
@@ -333,8 +367,8 @@ def training():
 SCENARIOS = {
     each.__name__: each
     for each in (
-        *(sklearn, plain, folder, xgboost, multi, pipeline, registry, asynchronous, batch),
-        *(processing, training),
+        *(sklearn, plain, folder, xgboost, multi, pipeline, registry, asynchronous),
+        *(components, batch, processing, training),
     )
 }
 SCENARIOS[sys.argv[1]]()

@@ -47,6 +47,7 @@ class ScriptRuntime:
     ) -> None:
         """Calls model_fn. runtime: the framework whose defaults stand in for missing handlers. Raises LoadError."""
         self._handlers = handlers(module)
+        self._execution_parameters = getattr(module, "execution_parameters_fn", None)
         self._defaults = defaults.of(runtime)
         self._default_accept = environment.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or payload.JSON
         self._model_dir = str(artifact)
@@ -72,6 +73,11 @@ class ScriptRuntime:
             return self._defaults.load(artifact, environment)
         except LoadError as error:
             raise LoadError(f"The script defines no model_fn. {error}") from error
+
+    def execution_parameters(self) -> object:
+        """What the script answers to a container's GET /execution-parameters; None where it says nothing."""
+        said = self._execution_parameters
+        return said() if callable(said) else None
 
     def answer(self, batch: Sequence[Invocation]) -> Iterator[Outcomes]:
         calls = [Context(request, self._model_dir) for request in batch]
