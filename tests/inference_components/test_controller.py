@@ -160,6 +160,11 @@ async def test_more_copies_than_fit_leave_the_component_as_it_was(hosted: Hosted
     await hosted.up()
     before = hosted.routed()
     hosted.scale("x", 9)
+    seen = set()
+    while hosted.state()[0] != "InService":
+        seen.add(hosted.state()[0])
+        await hosted.world.controller.step()
+    assert seen == {"Updating"}, "AWS has no other status of a component that goes back"
     await hosted.up()
     shown = hosted.describe()
     assert hosted.state() == ("InService", 2)

@@ -238,7 +238,9 @@ class Controller:
                     await asyncio.to_thread(self._write, held, resource, failed, Status.FAILED)
                 case steps.RollBack(reason):
                     back = shifting.turned_back(endpoint, reason)
-                    status = None if endpoint.pending is not None else Status.ROLLING_BACK
+                    # An inference component has no such status: it is being updated until it is in service.
+                    resized = endpoint.pending is None and endpoint.host is None
+                    status = Status.ROLLING_BACK if resized else None
                     await asyncio.to_thread(self._write, held, resource, back, status)
                 case steps.StayMixed(reason):
                     stuck, status = shifting.stuck(endpoint, reason), Status.UPDATE_ROLLBACK_FAILED
