@@ -22,8 +22,20 @@ OVER = ("Completed", "CompletedWithViolations", "Failed", "Stopped")
 AT = "/opt/ml/processing/input/endpoint"
 
 
+EARLIER, LATER = (9, 5), (5, 2)
+"""Windows in hours back from now, with what came at back(6) and at back(3), also once another hour has begun."""
+
+
 class Monitors(Jobs):
     endpoint = "scores"
+
+    def __init__(self, kedge: Any) -> None:
+        super().__init__(kedge)
+        self._hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+
+    def back(self, hours: int) -> datetime:
+        """The beginning of the hour so many hours before this was made."""
+        return self._hour - timedelta(hours=hours)
 
     def serve(self, name: str, script: str) -> None:
         """An endpoint of that name, which captures everything."""
@@ -175,11 +187,6 @@ SNAKE = {
     "ModelBias": "model_bias",
     "ModelExplainability": "model_explainability",
 }
-
-
-def back(hours: int) -> datetime:
-    """The beginning of the hour so many hours ago: within a window from hours + 1 to hours ago."""
-    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours)
 
 
 SCRIPT = """

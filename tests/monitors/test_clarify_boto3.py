@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.monitors.conftest import Monitors, back
+from tests.monitors.conftest import EARLIER, LATER, Monitors
 
 CONFIG = {"version": "1.0", "headers": ["age", "income", "label"], "label": "label"}
 BIAS = {
@@ -42,10 +42,10 @@ def watched(monitors: Monitors) -> Monitors:
         alike.append((f"{age},{number % 7}", "0.9" if good else "0.1"))
         unlike.append((f"{age},{number % 5}", "0.1" if age else "0.9"))
         labels[number] = str(good)
-    monitors.capture(back(3), alike)
-    monitors.capture(back(2), unlike, part="b")
-    monitors.label(back(3), back(3), labels, "truth")
-    monitors.label(back(2), back(2), labels, "truth", part="b")
+    monitors.capture(monitors.back(6), alike)
+    monitors.capture(monitors.back(3), unlike, part="b")
+    monitors.label(monitors.back(6), monitors.back(6), labels, "truth")
+    monitors.label(monitors.back(3), monitors.back(3), labels, "truth", part="b")
     return monitors
 
 
@@ -69,12 +69,12 @@ def test_bias_is_measured_against_the_baseline(watched: Monitors):
         "job": {"GroundTruthS3Input": {"S3Uri": watched.uri("truth")}},
         "source": {"ProbabilityAttribute": "0", "ProbabilityThresholdAttribute": 0.5},
     }
-    fair = monitor(watched, "ModelBias", "fair", "bias", (4, 3), **shared)
+    fair = monitor(watched, "ModelBias", "fair", "bias", EARLIER, **shared)
     assert fair["MonitoringExecutionStatus"] == "Completed", fair
     (facet,) = watched.report(fair, "analysis.json")["post_training_bias_metrics"]["facets"]["age"]
     assert {each["name"]: each["value"] for each in facet["metrics"]} == {"DPPL": 0.0, "AD": 0.0}
     unfair = monitor(
-        watched, "ModelBias", "unfair", "bias", (3, 2), baseline={"Constraints": analysis_of(watched, fair)}, **shared
+        watched, "ModelBias", "unfair", "bias", LATER, baseline={"Constraints": analysis_of(watched, fair)}, **shared
     )
     assert unfair["MonitoringExecutionStatus"] == "CompletedWithViolations", unfair
     violated = watched.report(unfair, "constraint_violations.json")["violations"]
@@ -82,7 +82,7 @@ def test_bias_is_measured_against_the_baseline(watched: Monitors):
 
 
 def test_attributions_are_those_of_a_copy_of_the_model(watched: Monitors):
-    found = monitor(watched, "ModelExplainability", "reasons", "shap", (4, 3))
+    found = monitor(watched, "ModelExplainability", "reasons", "shap", EARLIER)
     assert found["MonitoringExecutionStatus"] == "Completed", found
     (label,) = watched.report(found, "analysis.json")["explanations"]["kernel_shap"].values()
     assert set(label["global_shap_values"]) == {"age", "income"}

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from kedge.cli.main import commands
 from tests.async_inference.conftest import until
 from tests.jobs.programs import Programs
-from tests.monitors.conftest import AT, Monitors, back
+from tests.monitors.conftest import AT, EARLIER, LATER, Monitors
 
 NAMES = ("_c0", "_c1", "_c2")
 
@@ -26,15 +26,15 @@ def constraints(low: float) -> bytes:
 def watched(monitors: Monitors) -> Monitors:
     """With captured records of the last hours, and a data quality monitor's files."""
     rows = [(f"{number / 7},{number / 3}", f"{number / 100}") for number in range(1, 61)]
-    monitors.capture(back(3), rows)
-    monitors.capture(back(2), [*rows, ("x,y", "0.5")], part="b")
+    monitors.capture(monitors.back(6), rows)
+    monitors.capture(monitors.back(3), [*rows, ("x,y", "0.5")], part="b")
     monitors.put("baseline/constraints.json", constraints(1.0))
     return monitors
 
 
 def test_an_execution_looks_at_its_window_and_reports_where_sagemaker_does(watched: Monitors):
     watched.define("DataQuality", "clean", baseline={"Constraints": watched.uri("baseline/constraints.json")})
-    watched.schedule("DataQuality", "clean", hours=(4, 3))
+    watched.schedule("DataQuality", "clean", hours=EARLIER)
     found = watched.ended("clean")
     assert found["MonitoringExecutionStatus"] == "Completed", found
     assert (found["MonitoringType"], found["EndpointName"]) == ("DataQuality", "scores")
@@ -47,8 +47,8 @@ def test_an_execution_looks_at_its_window_and_reports_where_sagemaker_does(watch
     assert job["MonitoringScheduleArn"].endswith(":monitoring-schedule/clean")
     assert all("S3Input" in each for each in job["ProcessingInputs"])
     told = job["Environment"]
-    assert told["start_time"] == told["metric_time"] == f"{at - timedelta(hours=4):%Y-%m-%dT%H:%M:%SZ}"
-    assert told["end_time"] == f"{at - timedelta(hours=3):%Y-%m-%dT%H:%M:%SZ}"
+    assert told["start_time"] == told["metric_time"] == f"{at - timedelta(hours=9):%Y-%m-%dT%H:%M:%SZ}"
+    assert told["end_time"] == f"{at - timedelta(hours=5):%Y-%m-%dT%H:%M:%SZ}"
     assert told["sagemaker_endpoint_name"] == "scores"
     assert told["sagemaker_monitoring_schedule_name"] == "clean"
     assert told["publish_cloudwatch_metrics"] == "Enabled"
@@ -60,7 +60,7 @@ def test_an_execution_looks_at_its_window_and_reports_where_sagemaker_does(watch
 
 def test_violations_ring_the_alert_until_it_is_set_otherwise(watched: Monitors):
     watched.define("DataQuality", "bad", baseline={"Constraints": watched.uri("baseline/constraints.json")})
-    watched.schedule("DataQuality", "bad", hours=(3, 2))
+    watched.schedule("DataQuality", "bad", hours=LATER)
     found = watched.ended("bad")
     assert found["MonitoringExecutionStatus"] == "CompletedWithViolations", found
     violated = watched.report(found, "constraint_violations.json")["violations"]
@@ -84,7 +84,7 @@ def test_violations_ring_the_alert_until_it_is_set_otherwise(watched: Monitors):
 
 def test_a_window_without_data_fails_and_says_nothing_of_the_model(watched: Monitors):
     watched.define("DataQuality", "empty")
-    watched.schedule("DataQuality", "empty", hours=(9, 8))
+    watched.schedule("DataQuality", "empty", hours=(20, 19))
     found = watched.ended("empty")
     assert (found["MonitoringExecutionStatus"], found["FailureReason"]) == ("Failed", "Job inputs had no data")
     assert "ProcessingJobArn" not in found
@@ -105,7 +105,7 @@ for each in pathlib.Path("/opt/ml/processing/made").iterdir(): shutil.copy(each,
     waiting = watched.definition("DataQuality", "after")
     waiting["DataQualityBaselineConfig"] = {"BaseliningJobName": "suggest"}
     watched.sagemaker.create_data_quality_job_definition(**waiting)
-    watched.schedule("DataQuality", "after", hours=(4, 3))
+    watched.schedule("DataQuality", "after", hours=EARLIER)
     found = watched.ended("after")
     assert found["MonitoringExecutionStatus"] == "Failed"  # the job has left no statistics.json
     assert "statistics.json" in found["FailureReason"]
@@ -121,7 +121,7 @@ def test_an_own_program_is_told_what_to_do_and_is_stopped_with_its_schedule(watc
     )
     config = {
         "ScheduleConfig": {
-            "ScheduleExpression": "NOW", "DataAnalysisStartTime": "-PT4H", "DataAnalysisEndTime": "-PT3H",
+            "ScheduleExpression": "NOW", "DataAnalysisStartTime": "-PT9H", "DataAnalysisEndTime": "-PT5H",
         },
         "MonitoringJobDefinition": {
             "MonitoringInputs": [given["DataQualityJobInput"]],
@@ -155,17 +155,19 @@ def test_labels_are_merged_and_a_window_is_looked_at_again_when_more_of_them_com
         app={"ProblemType": "Regression"}, source={"InferenceAttribute": "0"},
         baseline={"Constraints": watched.uri("baseline/quality.json")},
     )  # fmt: skip
-    watched.label(back(3), back(3), {number: f"{(number + 1) / 100}" for number in range(40)}, "truth")
-    watched.schedule(kind, "late", hours=(4, 3))
+    watched.label(watched.back(6), watched.back(6), {number: f"{(number + 1) / 100}" for number in range(40)}, "truth")
+    watched.schedule(kind, "late", hours=EARLIER)
     first = watched.ended("late")
     assert first["MonitoringExecutionStatus"] == "Completed", first
     assert watched.report(first, "statistics.json")["dataset"]["item_count"] == 40
     merged = watched.get_lines("reports/late/merge/scores/AllTraffic")
     assert len(merged) == 40
     assert {"captureData", "eventMetadata", "groundTruthData"} <= merged[0].keys()
-    watched.label(back(0), back(3), dict.fromkeys(range(40, 60), "99"), "truth")
-    watched.label(back(1), back(2), {number: f"{(number + 1) / 100}" for number in range(60)}, "truth", part="b")
-    times = {"ScheduleExpression": "NOW", "DataAnalysisStartTime": "-PT3H", "DataAnalysisEndTime": "-PT2H"}
+    watched.label(watched.back(0), watched.back(6), dict.fromkeys(range(40, 60), "99"), "truth")
+    watched.label(
+        watched.back(1), watched.back(3), {number: f"{(number + 1) / 100}" for number in range(60)}, "truth", part="b"
+    )
+    times = {"ScheduleExpression": "NOW", "DataAnalysisStartTime": "-PT5H", "DataAnalysisEndTime": "-PT2H"}
     config = {"MonitoringJobDefinitionName": "late", "MonitoringType": kind, "ScheduleConfig": times}
     watched.sagemaker.update_monitoring_schedule(**name, MonitoringScheduleConfig=config)
     second, third = (watched.ended("late", number) for number in (2, 3))
@@ -182,7 +184,7 @@ def test_a_window_without_labels_fails_and_says_where_they_were_looked_for(watch
         "ModelQuality", "unlabelled", job={"GroundTruthS3Input": {"S3Uri": watched.uri("nowhere")}},
         app={"ProblemType": "Regression"}, source={"InferenceAttribute": "0"},
     )  # fmt: skip
-    watched.schedule("ModelQuality", "unlabelled", hours=(4, 3))
+    watched.schedule("ModelQuality", "unlabelled", hours=EARLIER)
     found = watched.ended("unlabelled")
     assert found["MonitoringExecutionStatus"] == "Failed"
     assert f"no label was found below {watched.uri('nowhere')}" in found["FailureReason"]
@@ -191,7 +193,7 @@ def test_a_window_without_labels_fails_and_says_where_they_were_looked_for(watch
 def test_a_batch_transform_is_watched_by_the_manifests_of_its_capture(watched: Monitors):
     watched.put("batches/rows.csv", b"a,b\n1,2\n3,x\n")
     manifest = [{"prefix": watched.uri("batches/")}, "rows.csv"]
-    watched.put(f"transformed/input/{back(3):%Y/%m/%d/%H}/m.json", json.dumps(manifest).encode())
+    watched.put(f"transformed/input/{watched.back(6):%Y/%m/%d/%H}/m.json", json.dumps(manifest).encode())
     source = {
         "DataCapturedDestinationS3Uri": watched.uri("transformed"),
         "DatasetFormat": {"Csv": {"Header": True}},
@@ -200,7 +202,7 @@ def test_a_batch_transform_is_watched_by_the_manifests_of_its_capture(watched: M
     given = watched.definition("DataQuality", "batch")
     given["DataQualityJobInput"] = {"BatchTransformInput": source}
     watched.sagemaker.create_data_quality_job_definition(**given)
-    watched.schedule("DataQuality", "batch", hours=(4, 3))
+    watched.schedule("DataQuality", "batch", hours=EARLIER)
     found = watched.ended("batch")
     assert found["MonitoringExecutionStatus"] == "Completed", found
     assert "EndpointName" not in found
@@ -213,7 +215,7 @@ def test_what_s3_refuses_is_a_failure_that_names_it(watched: Monitors):
         "ModelQuality", "bucketless", job={"GroundTruthS3Input": {"S3Uri": "s3://no-such-bucket/x"}},
         app={"ProblemType": "Regression"}, source={"InferenceAttribute": "0"},
     )  # fmt: skip
-    watched.schedule("ModelQuality", "bucketless", hours=(4, 3))
+    watched.schedule("ModelQuality", "bucketless", hours=EARLIER)
     assert 'bucket does not exist: "no-such-bucket"' in watched.ended("bucketless")["FailureReason"]
 
 

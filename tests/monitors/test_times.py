@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from kedge.jobs.records import Status as JobStatus
 from kedge.monitors import course, timetable, windows
 from kedge.monitors.course import After, Begin, Wait
-from kedge.monitors.records import Schedule, ScheduleStatus, Seen, Status
+from kedge.monitors.records import Past, Schedule, ScheduleStatus, Seen, Status
 from kedge.monitors.timetable import MOST_MISSED, SETTLE, BadExpression, Timetable
 from kedge.monitors.windows import BadWindow, Window
 
@@ -182,18 +181,16 @@ def test_the_alert(pattern: str, datapoints: int, period: int, want: str):
 
 
 def test_a_later_look_takes_the_place_of_the_first():
-    first = Seen(1.0, 0.0, 1.0, "Failed")
-    held = replace(schedule(current="x"), seen=(first, Seen(2.0, 1.0, 2.0, "Completed")))
-    after = course.ended(held, Seen(1.0, 0.0, 1.0, "Completed"))
+    past = Past((Seen(1.0, 0.0, 1.0, "Failed"), Seen(2.0, 1.0, 2.0, "Completed")))
+    after = course.ended(past, Seen(1.0, 0.0, 1.0, "Completed"))
     assert [(each.scheduled_s, each.status) for each in after.seen] == [(1.0, "Completed"), (2.0, "Completed")]
-    assert after.current == ""
 
 
 def test_windows_are_looked_at_again_whose_hours_changed():
     hours = [at("01-09 08:00"), at("01-09 09:00"), at("01-09 10:00")]
     looks = tuple(Seen((h + HOUR).timestamp(), h.timestamp(), (h + HOUR).timestamp(), "Completed") for h in hours)
-    held = replace(schedule(), seen=looks)
+    past = Past(looks)
     current = Window(hours[2], hours[2] + HOUR)
-    assert course.looked_again(held, hours[1:], current) == (looks[1],)
-    assert course.looked_again(replace(held, again=(looks[1],)), hours[1:], current) == (looks[1],)
-    assert course.looked_again(held, [], current) == ()
+    assert course.looked_again(schedule(), past, hours[1:], current) == (looks[1],)
+    assert course.looked_again(schedule(again=(looks[1],)), past, hours[1:], current) == (looks[1],)
+    assert course.looked_again(schedule(), past, [], current) == ()

@@ -9,7 +9,7 @@ from typing import Any
 from kedge import listing
 from kedge.call import Call
 from kedge.errors import ResourceNotFound
-from kedge.monitors.alerting import judged
+from kedge.monitors.alerting import judged, past_of
 from kedge.monitors.describing import ALERT, alert_summary, announce, arn_of, change_summary
 from kedge.monitors.records import ALERT_CHANGE, SCHEDULE, Schedule, prefix_of
 from kedge.store.records import Author, Resource
@@ -32,7 +32,7 @@ def update_monitoring_alert(call: Call, request: Mapping[str, Any]) -> Answer:
             evaluation_period=request["EvaluationPeriod"],
             alert_changed_s=call.now.timestamp(),
         )
-        after = judged(tx, found, changed, call.now)
+        after = judged(tx, found, changed, past_of(tx, call.scope, changed.name), call.now)
         announce(tx, tx.observe(found, after.document()))
     return {"MonitoringScheduleArn": arn_of(call.scope, changed.name), "MonitoringAlertName": ALERT}
 

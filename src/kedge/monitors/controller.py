@@ -41,6 +41,8 @@ from kedge.store.records import Author, LeaseLost, Resource
 from kedge.store.store import Store
 
 RETRY_S = 1.0
+LOOK_S = 10.0
+"""A schedule is looked at so often at least: the clock may have been set."""
 KEPT = timedelta(days=90)
 """Executions, and changes of alerts."""
 PRUNE_S = 3600.0
@@ -54,6 +56,8 @@ class Controller:
         self._store, self._clock, self._lease = store, clock, lease
         self._driving = Driving(store, objects, clock, machine)
         self._pruned_s: float | None = None
+        self._quiet: dict[int, tuple[int, float]] = {}
+        """By schedule: its version, and until when (monotonic) nothing of that version is due."""
 
     async def step(self) -> float | None:
         return await with_lease(self._lease, self._pass)
@@ -81,19 +85,29 @@ class Controller:
         return [each for status in GOING for each in self._store.list(None, EXECUTION, status=status).items]
 
     def _schedules(self, held: Held) -> list[float]:
-        """Seconds until the next ones are due."""
-        found = []
+        """Seconds until the next ones are due. What nothing has changed of is not worked out at each commit again."""
+        found, now_s = [], self._clock.monotonic_s()
+        quiet, self._quiet = self._quiet, {}
         for resource in self._store.list(None, SCHEDULE).items:
-            try:
-                if (due_s := self._schedule(resource, held)) is not None:
-                    found.append(due_s)
-            except ConcurrentChange:
-                found.append(0.0)
-            except LeaseLost:
-                raise
-            except Exception:
-                log.exception("monitoring schedule %s: what it does next cannot be told", resource.name)
+            version, until_s = quiet.get(resource.id, (0, 0.0))
+            if version != resource.version or until_s <= now_s:
+                due_s = self._looked_at(resource, held)
+                until_s = now_s + min(due_s, LOOK_S)
+            self._quiet[resource.id] = resource.version, until_s
+            found.append(until_s - now_s)
         return found
+
+    def _looked_at(self, resource: Resource, held: Held) -> float:
+        try:
+            due_s = self._schedule(resource, held)
+            return LOOK_S if due_s is None else due_s
+        except ConcurrentChange:
+            return 0.0
+        except LeaseLost:
+            raise
+        except Exception:
+            log.exception("monitoring schedule %s: what it does next cannot be told", resource.name)
+            return LOOK_S
 
     def _schedule(self, resource: Resource, held: Held) -> float | None:
         now, status = self._clock.now(), ScheduleStatus(resource.status)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from kedge.jobs.records import Status as JobStatus
 from kedge.monitors import plan
-from kedge.monitors.records import Schedule, ScheduleStatus, Seen, Status, time
+from kedge.monitors.records import Past, Schedule, ScheduleStatus, Seen, Status, time
 from kedge.monitors.timetable import SETTLE
 from kedge.monitors.windows import BadWindow, Window
 
@@ -96,12 +96,12 @@ def after(stage: str, status: JobStatus, exit_message: str, reason: str) -> Afte
     return After(Status.VIOLATED if violated else Status.COMPLETED)
 
 
-def ended(schedule: Schedule, found: Seen) -> Schedule:
+def ended(past: Past, found: Seen) -> Past:
     """With a window that was looked at; a later look at the same takes the place of the first."""
     key = (found.scheduled_s, found.start_s, found.end_s)
-    others = [each for each in schedule.seen if (each.scheduled_s, each.start_s, each.end_s) != key]
+    others = [each for each in past.seen if (each.scheduled_s, each.start_s, each.end_s) != key]
     seen = sorted((*others, found), key=lambda each: each.scheduled_s)[-MOST_SEEN:]
-    return replace(schedule, current="", seen=tuple(seen))
+    return replace(past, seen=tuple(seen))
 
 
 def alert_status(seen: Sequence[Seen], datapoints: int, period: int) -> str:
@@ -113,10 +113,10 @@ def alert_status(seen: Sequence[Seen], datapoints: int, period: int) -> str:
     return "InAlert" if sum(each.status in BAD for each in counted) >= datapoints else "OK"
 
 
-def looked_again(schedule: Schedule, changed: Sequence[datetime], current: Window) -> tuple[Seen, ...]:
+def looked_again(schedule: Schedule, past: Past, changed: Sequence[datetime], current: Window) -> tuple[Seen, ...]:
     """Windows seen before, to which merged records of these hours belong. current: is looked at anyway."""
     found = list(schedule.again)
-    for each in schedule.seen:
+    for each in past.seen:
         window = Window(time(each.start_s), time(each.end_s))
         if window != current and each not in found and set(window.hours) & set(changed):
             found.append(each)

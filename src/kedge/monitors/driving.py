@@ -20,7 +20,7 @@ from kedge.jobs.machine import JobMachine
 from kedge.jobs.program_records import PROCESSING, ProgramJob
 from kedge.jobs.records import Status as JobStatus
 from kedge.monitors import course, finding, plan
-from kedge.monitors.alerting import over
+from kedge.monitors.alerting import keep, over, past_of
 from kedge.monitors.describing import announce
 from kedge.monitors.finding import Impossible, Place, Unready
 from kedge.monitors.monitor import Monitor
@@ -112,9 +112,8 @@ class Driving:
         if monitor.of.merges and not execution.is_again:
             await self._merge(resource, execution, monitor, place, held)
             return
-        schedule = await asyncio.to_thread(self._own, self._store, scope, execution)
-        seen = Schedule.of(schedule.document) if schedule is not None else None
-        baseline = baseline._replace(state=await finding.state(objects, monitor, seen, execution.scheduled_s))
+        past = await asyncio.to_thread(past_of, self._store, scope, execution.schedule)
+        baseline = baseline._replace(state=await finding.state(objects, monitor, execution, past))
         request = plan.analysis_job(monitor, execution, sources, baseline, uri, self._longest_s(monitor, execution))
         await asyncio.to_thread(self._run, resource, execution, ANALYSIS, request, held)
 
@@ -171,10 +170,11 @@ class Driving:
             found = self._own(tx, scope, execution)
             if found is None:
                 return
-            schedule = Schedule.of(found.document)
-            changed = [hour for hour in _hours(marks) if schedule.merged.get(folder(hour)) != marks[folder(hour)]]
-            again = course.looked_again(schedule, changed, execution.window)
-            tx.observe(found, replace(schedule, merged=dict(marks), again=again).document())
+            schedule, past = Schedule.of(found.document), past_of(tx, scope, execution.schedule)
+            changed = [hour for hour in _hours(marks) if past.merged.get(folder(hour)) != marks[folder(hour)]]
+            again = course.looked_again(schedule, past, changed, execution.window)
+            keep(tx, scope, schedule.name, replace(past, merged=dict(marks)))
+            tx.observe(found, replace(schedule, again=again).document())
 
     async def _end(
         self,
@@ -199,9 +199,9 @@ class Driving:
                 after = over(tx, found, schedule, execution, status, self._clock.now(), counts=counts)
                 announce(tx, tx.observe(found, after.document()))
 
-    def _own(self, store: Store | Transaction, scope: Scope, execution: Execution) -> Resource | None:
+    def _own(self, tx: Transaction, scope: Scope, execution: Execution) -> Resource | None:
         """The execution's schedule; None when it is gone, or another one has its name."""
-        found = store.get(scope, SCHEDULE, execution.schedule.lower())
+        found = tx.get(scope, SCHEDULE, execution.schedule.lower())
         return found if found is not None and found.document["uid"] == execution.schedule_uid else None
 
     def _longest_s(self, monitor: Monitor, execution: Execution) -> int:

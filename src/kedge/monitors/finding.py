@@ -19,7 +19,7 @@ from kedge.monitors.course import NO_DATA
 from kedge.monitors.kinds import DATA_QUALITY
 from kedge.monitors.monitor import Monitor
 from kedge.monitors.plan import Baseline, Source
-from kedge.monitors.records import Schedule, Status, time
+from kedge.monitors.records import Execution, Past, Status, time
 from kedge.monitors.windows import Window, folder, hours, text
 from kedge.objects import address
 from kedge.objects.of_account import AccountObjects
@@ -89,14 +89,12 @@ def baseline(store: Store, scope: Scope, monitor: Monitor) -> Baseline:
     return Baseline(address.below(at, monitor.of.constraints), monitor.statistics or statistics)
 
 
-async def state(objects: AccountObjects, monitor: Monitor, schedule: Schedule | None, scheduled_s: float) -> str:
+async def state(objects: AccountObjects, monitor: Monitor, execution: Execution, past: Past) -> str:
     """What the last execution before that looked at its window has left for the next; "" where there is nothing."""
-    if schedule is None or monitor.kind != DATA_QUALITY.type:
+    done = [each for each in past.seen if each.status in LOOKED and each.scheduled_s < execution.scheduled_s]
+    if not done or monitor.kind != DATA_QUALITY.type:
         return ""
-    done = [each for each in schedule.seen if each.status in LOOKED and each.scheduled_s < scheduled_s]
-    if not done:
-        return ""
-    at = address.below(plan.report_uri(monitor, schedule.name, time(done[-1].scheduled_s)), plan.DRIFT_STATE)
+    at = address.below(plan.report_uri(monitor, execution.schedule, time(done[-1].scheduled_s)), plan.DRIFT_STATE)
     return at if await objects.head(at) is not None else ""
 
 

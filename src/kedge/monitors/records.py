@@ -13,6 +13,8 @@ from kedge.monitors.windows import Window
 
 SCHEDULE, EXECUTION, ALERT_CHANGE = "monitoring-schedule", "monitoring-execution", "monitoring-alert-change"
 """Kinds of resources. Names of executions and of changes begin with their schedule's, and go on with their time."""
+PAST = "monitoring-past"
+"""A kind, too: named as its schedule, and apart from it, for schedules are read at each change of anything."""
 
 
 OFFSETS = ("StartTimeOffset", "EndTimeOffset")
@@ -59,6 +61,23 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What a schedule has looked at."""
+
+    seen: Sequence[Seen] = ()
+    """Oldest first."""
+    merged: Mapping[str, str] = field(default_factory=dict)
+    """By hour: what the merged records of it were when they were looked at last."""
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Past:
+        return cls(_windows(document["seen"]), document["merged"])
+
+
+@dataclass(frozen=True)
 class Schedule:
     name: str
     uid: str
@@ -81,12 +100,8 @@ class Schedule:
     last: str = ""
     """Of the newest execution."""
     failure_reason: str = ""
-    seen: Sequence[Seen] = ()
-    """Oldest first, at most MOST_SEEN."""
     again: Sequence[Seen] = ()
     """Windows for which labels came later: they are looked at once more."""
-    merged: Mapping[str, str] = field(default_factory=dict)
-    """By hour: what the merged records of it were when they were looked at last."""
     datapoints_to_alert: int = 1
     evaluation_period: int = 1
     alert_status: str = "OK"
@@ -99,8 +114,7 @@ class Schedule:
     def of(cls, document: Mapping[str, Any]) -> Schedule:
         """Of this release or an earlier one."""
         given = _known(cls, document)
-        windows = {name: tuple(Seen(**each) for each in given.get(name, ())) for name in ("seen", "again")}
-        return cls(**{**given, **windows})
+        return cls(**{**given, "again": _windows(given.get("again", ()))})
 
     @property
     def timetable(self) -> Timetable:
@@ -162,6 +176,10 @@ def prefix_of(schedule: str) -> str:
 
 def time(at_s: float) -> datetime:
     return datetime.fromtimestamp(at_s, UTC)
+
+
+def _windows(given: Sequence[Mapping[str, Any]]) -> tuple[Seen, ...]:
+    return tuple(Seen(**each) for each in given)
 
 
 def _known(cls: Any, document: Mapping[str, Any]) -> dict[str, Any]:

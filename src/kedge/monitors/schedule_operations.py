@@ -23,7 +23,7 @@ from kedge.monitors.defining import monitor_of
 from kedge.monitors.definition_operations import check_runs
 from kedge.monitors.describing import announce, arn_of, description, summary
 from kedge.monitors.monitor import Monitor
-from kedge.monitors.records import EXECUTION, OFFSETS, SCHEDULE, Schedule, ScheduleStatus, Status
+from kedge.monitors.records import EXECUTION, OFFSETS, PAST, SCHEDULE, Schedule, ScheduleStatus, Status
 from kedge.monitors.timetable import NOW, BadExpression, Timetable
 from kedge.monitors.windows import BadWindow
 from kedge.store.records import AlreadyExists, Author, Resource
@@ -119,7 +119,10 @@ def delete_monitoring_schedule(call: Call, request: Mapping[str, Any]) -> Answer
         going = tx.get(call.scope, EXECUTION, schedule.current) if schedule.current else None
         if going is not None and Status(going.status).goes_on:
             tx.update(going, going.document, Status.STOPPING)
-        tx.delete(found)
+        past = tx.get(call.scope, PAST, schedule.name.lower())
+        for each in (found, past):
+            if each is not None:
+                tx.delete(each)
         detach(tx, call.scope, arn_of(call.scope, schedule.name))
     return {}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from kedge import cron
 from kedge.monitors.windows import Window, window
@@ -66,6 +67,7 @@ class Timetable:
         return parsed(self.expression)
 
 
+@lru_cache
 def parsed(expression: str) -> cron.Cron:
     """Raises BadExpression."""
     inner = expression.removeprefix("cron(").removesuffix(")")

@@ -38,8 +38,8 @@ machine = {
 }  # fmt: skip
 once = {
     "schedule_cron_expression": monitors.CronExpressionGenerator.now(),
-    "data_analysis_start_time": "-PT4H",
-    "data_analysis_end_time": "-PT3H",
+    "data_analysis_start_time": "-PT5H",
+    "data_analysis_end_time": "-PT2H",
 }
 hour = datetime.datetime.now(datetime.UTC).replace(minute=0, second=0, microsecond=0) - datetime.timedelta(hours=3)
 rows = [(number % 9, number % 5, int(number % 9 > 4)) for number in range(240)]
