@@ -42,10 +42,10 @@ def write(folder: Path, lines: list[Any], name: str = "a.jsonl") -> None:
 
 def run(opt_ml: Path, **more: str) -> tuple[int, list[dict[str, Any]], str]:
     environment = {
-        **more,
         "dataset_source": "/opt/ml/processing/input_data",
         "ground_truth_source": "/opt/ml/processing/groundtruth",
         "output_path": "/opt/ml/processing/output",
+        **more,
     }
     code = merger.main(environment, opt_ml)
     files = sorted((opt_ml / "processing/output").rglob("part-*.jsonl"))
@@ -171,3 +171,39 @@ def test_a_merge_is_an_inner_join_with_the_last_label(captured, given_labels):
     assert found.merged == len(want)
     assert found.unknown == len(set(last) - set(captured))
     assert found.replaced == len(given_labels) - len(last)
+
+
+@pytest.mark.parametrize(
+    ("form", "lines", "data"),
+    [
+        ('{"csv": {"header": false}}', ['"a,b",0.5,one,AT', "c,0.25,two,AT", "short"], ['"a,b",0.5', "c,0.25"]),
+        ('{"csv": {"header": true}}', ["x,y", "0.5,one,AT", "0.25,two,AT"], ["0.5", "0.25"]),
+        (
+            '{"json": {"lines": true}}',
+            [
+                {"SageMakerOutput": 0.5, "SageMakerInferenceId": "one", "SageMakerInferenceTime": "AT"},
+                {"x": 1, "SageMakerInferenceId": "two", "SageMakerInferenceTime": "AT"},
+                7,
+            ],
+            ["0.5", '{"x":1}'],
+        ),
+    ],
+)
+def test_outputs_of_a_batch_transform_join_by_the_ids_that_it_gave_them(tmp_path, form, lines, data):
+    at = "2026-11-29T03:10:00Z"
+    told = [json.loads(json.dumps(line).replace("AT", at)) for line in lines]
+    write(tmp_path / "processing/input_data/2026/11/29/03/m", told, "rows.out")
+    write(tmp_path / "processing/groundtruth/2026/11/29/04", [label("one", "1"), label("two", "0")])
+    code, found, message = run(tmp_path, dataset_format=form)
+    assert code == 0, message
+    assert [each["captureData"]["batchTransformOutput"]["data"] for each in found] == data
+    assert [each["eventMetadata"] for each in found] == [
+        {"eventId": name, "inferenceId": name, "inferenceTime": at} for name in ("one", "two")
+    ]
+
+
+def test_a_format_that_cannot_be_merged_is_named(tmp_path):
+    write(tmp_path / "processing/input_data" / HOUR, [record("e-1")])
+    write(tmp_path / "processing/groundtruth/2026/11/29/03", [label("e-1", "0")])
+    code, _, message = run(tmp_path, dataset_format='{"parquet": {}}')
+    assert (code, "names 'parquet'" in message) == (1, True)

@@ -210,6 +210,36 @@ def test_a_batch_transform_is_watched_by_the_manifests_of_its_capture(watched: M
     assert [(each["name"], each["inferred_type"]) for each in features] == [("a", "Integral"), ("b", "String")]
 
 
+def test_labels_of_a_batch_transform_are_joined_by_the_ids_that_it_gave(watched: Monitors):
+    hour = watched.back(6)
+    lines = [f"{number},{number / 10},id-{number},{hour:%Y-%m-%dT%H:%M:%SZ}" for number in range(30)]
+    watched.put("batches/rows.csv.out", "\n".join(lines).encode())
+    manifest = [{"prefix": watched.uri("batches/")}, "rows.csv.out"]
+    watched.put(f"transformed/output/{hour:%Y/%m/%d/%H}/m.json", json.dumps(manifest).encode())
+    truth = [
+        {"groundTruthData": {"data": f"{n / 10}", "encoding": "CSV"}, "eventMetadata": {"eventId": f"id-{n}"}}
+        for n in range(20)
+    ]
+    watched.put(f"batch-truth/{hour:%Y/%m/%d/%H}/a.jsonl", "\n".join(map(json.dumps, truth)).encode())
+    source = {
+        "DataCapturedDestinationS3Uri": watched.uri("transformed"),
+        "DatasetFormat": {"Csv": {"Header": False}},
+        "LocalPath": "/opt/ml/processing/input",
+        "InferenceAttribute": "1",
+    }
+    given = watched.definition("ModelQuality", "batch-quality", app={"ProblemType": "Regression"})
+    given["ModelQualityJobInput"] = {
+        "BatchTransformInput": source, "GroundTruthS3Input": {"S3Uri": watched.uri("batch-truth")},
+    }  # fmt: skip
+    watched.sagemaker.create_model_quality_job_definition(**given)
+    watched.schedule("ModelQuality", "batch-quality", hours=EARLIER)
+    found = watched.ended("batch-quality")
+    assert found["MonitoringExecutionStatus"] == "Completed", found
+    statistics = watched.report(found, "statistics.json")
+    assert statistics["dataset"]["item_count"] == 20
+    assert statistics["regression_metrics"]["mae"]["value"] == 0.0
+
+
 def test_what_s3_refuses_is_a_failure_that_names_it(watched: Monitors):
     watched.define(
         "ModelQuality", "bucketless", job={"GroundTruthS3Input": {"S3Uri": "s3://no-such-bucket/x"}},

@@ -41,6 +41,10 @@ def _run(container: Places) -> str:
         _tell(container, found)
         raise JobFailed(f"There is no ground truth for this window: no label was found below {truth}.{_odd(found)}")
     form = source.format_of(container.environment.get("dataset_format") or '{"sagemakerCaptureJson": {}}')
+    if form.name not in (source.CAPTURED, source.CSV, source.JSON):
+        raise JobFailed(
+            f"dataset_format names {form.name!r}; labels are joined with sagemakerCaptureJson, csv or json."
+        )
     folders: dict[Path, list[Path]] = {}
     for path in files.files(captured):
         folders.setdefault(path.parent.relative_to(captured) if captured.is_dir() else Path(), []).append(path)

@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 
 SIDE = "batchTransformOutput"
-ID, TIME = "SageMakerInferenceId", "SageMakerInferenceTime"
+ID, TIME, ANSWER = "SageMakerInferenceId", "SageMakerInferenceTime", "SageMakerOutput"
+"""The last one holds an answer that is no object."""
 WITHOUT_ID = (
     "a line of an output has no inference id: the transform's DataCaptureConfig has to have GenerateInferenceId"
 )
@@ -51,7 +52,8 @@ def _of_json(line: bytes) -> dict[str, Any] | None:
     name, at = held.pop(ID, None), held.pop(TIME, None)
     if not isinstance(name, str) or not name or not isinstance(at, str) or not _is_time(at):
         return None
-    return _record(name, at, orjson.dumps(held).decode(), "JSON", "application/json")
+    answer = held[ANSWER] if held.keys() == {ANSWER} else held
+    return _record(name, at, orjson.dumps(answer).decode(), "JSON", "application/json")
 
 
 def _record(name: str, at: str, data: str, encoding: str, kind: str) -> dict[str, Any]:

@@ -36,7 +36,6 @@ from kedge.store.transaction import Transaction
 Held = tuple[str, int]
 """What guards a transaction."""
 Step = Callable[[Resource, Execution, Held], Awaitable[None]]
-_FOLDER = len("yyyy/mm/dd/hh")
 _SERVERS_FAULT = 500
 """Statuses from here on may be others the next time."""
 
@@ -98,15 +97,9 @@ class Driving:
         monitor, scope, window = Monitor(**execution.monitor), resource.scope, execution.window
         objects = AccountObjects(self._objects, scope.account)
         baseline = await asyncio.to_thread(finding.baseline, self._store, scope, monitor)
-        if not monitor.endpoint:
-            sources, uri = await finding.transformed(objects, monitor, window), ""
-        else:
-            place = await asyncio.to_thread(finding.captures, self._store, scope, monitor)
-            uri = place.uri
-            if monitor.of.merges and execution.is_again:
-                sources = await finding.merged(objects, monitor, place.endpoint, window.hours)
-            else:
-                sources = await finding.captured(objects, place, window.hours)
+        place = await asyncio.to_thread(finding.captures, self._store, scope, monitor)
+        look = finding.merged if monitor.of.merges and execution.is_again else finding.captured
+        sources = await look(objects, monitor, place, window.hours)
         if not sources:
             raise Impossible(course.NO_DATA, has_data=False)
         if monitor.of.merges and not execution.is_again:
@@ -114,7 +107,9 @@ class Driving:
             return
         past = await asyncio.to_thread(past_of, self._store, scope, execution.schedule)
         baseline = baseline._replace(state=await finding.state(objects, monitor, execution, past))
-        request = plan.analysis_job(monitor, execution, sources, baseline, uri, self._longest_s(monitor, execution))
+        request = plan.analysis_job(
+            monitor, execution, sources, baseline, place.uri, self._longest_s(monitor, execution)
+        )
         await asyncio.to_thread(self._run, resource, execution, ANALYSIS, request, held)
 
     async def _merge(
@@ -124,7 +119,7 @@ class Driving:
         objects = AccountObjects(self._objects, resource.scope.account)
         since, end = execution.window.start - monitor.late, execution.window.end
         truth = await finding.labels(objects, monitor, resource.scope, place.endpoint, since, self._clock.now())
-        captured = await finding.captured(objects, place, hours(since, end))
+        captured = await finding.captured(objects, monitor, place, hours(since, end))
         request = plan.merge_job(monitor, execution, captured, truth, self._longest_s(monitor, execution))
         await asyncio.to_thread(self._run, resource, execution, MERGE, request, held)
 
@@ -135,11 +130,11 @@ class Driving:
         baseline = await asyncio.to_thread(finding.baseline, self._store, scope, monitor)
         place = await asyncio.to_thread(finding.captures, self._store, scope, monitor)
         times = hours(window.start - monitor.late, window.end)
-        found = await finding.merged(objects, monitor, place.endpoint, times)
+        found = await finding.merged(objects, monitor, place, times)
         marks = await finding.marks(objects, found)
         await asyncio.to_thread(self._note_merged, scope, execution, marks, held)
         own = {folder(hour) for hour in window.hours}
-        sources = [each for each in found if each.below[-_FOLDER:] in own]
+        sources = [each for each in found if each.hour in own]
         if not sources:
             raise Impossible(f"{course.NO_DATA}: no captured record of the window has a label yet.")
         request = plan.analysis_job(

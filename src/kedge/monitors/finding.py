@@ -20,7 +20,7 @@ from kedge.monitors.kinds import DATA_QUALITY
 from kedge.monitors.monitor import Monitor
 from kedge.monitors.plan import Baseline, Source
 from kedge.monitors.records import Execution, Past, Status, time
-from kedge.monitors.windows import Window, folder, hours, text
+from kedge.monitors.windows import folder, hours, text
 from kedge.objects import address
 from kedge.objects.of_account import AccountObjects
 from kedge.store.records import Scope
@@ -43,15 +43,17 @@ class Impossible(Exception):
 
 
 class Place(NamedTuple):
-    """Where an endpoint's captured records lie."""
+    """Where captured records lie."""
 
     uri: str
     endpoint: str
-    """Its name, as folders have it."""
+    """Its name, as folders have it; "" for batch transforms, which leave manifests."""
 
 
 def captures(store: Store, scope: Scope, monitor: Monitor) -> Place:
     """Blocks. Raises Impossible."""
+    if not monitor.endpoint:
+        return Place(str(monitor.input["DataCapturedDestinationS3Uri"]), "")
     named = endpoint_arn(scope.region, scope.account, monitor.endpoint)
     resource = store.get(scope, ENDPOINT, monitor.endpoint.lower())
     if resource is None:
@@ -98,16 +100,20 @@ async def state(objects: AccountObjects, monitor: Monitor, execution: Execution,
     return at if await objects.head(at) is not None else ""
 
 
-async def captured(objects: AccountObjects, place: Place, times: Sequence[datetime]) -> list[Source]:
-    """Of all variants, hour by hour."""
+async def captured(objects: AccountObjects, monitor: Monitor, place: Place, times: Sequence[datetime]) -> list[Source]:
+    """Of all variants, hour by hour; of batch transforms what they took in, or gave where labels are of that."""
+    if not place.endpoint:
+        return await _manifests(objects, address.below(place.uri, "output" if monitor.of.merges else "input"), times)
     variants = await objects.folders(address.below(place.uri, place.endpoint))
     return await _there(objects, place.uri, [f"{place.endpoint}/{each}" for each in variants], times)
 
 
-async def merged(objects: AccountObjects, monitor: Monitor, endpoint: str, times: Sequence[datetime]) -> list[Source]:
+async def merged(objects: AccountObjects, monitor: Monitor, place: Place, times: Sequence[datetime]) -> list[Source]:
     uri = plan.merged_uri(monitor)
-    variants = await objects.folders(address.below(uri, endpoint))
-    return await _there(objects, uri, [f"{endpoint}/{each}" for each in variants], times)
+    if not place.endpoint:
+        return await _there(objects, uri, [""], times)
+    variants = await objects.folders(address.below(uri, place.endpoint))
+    return await _there(objects, uri, [f"{place.endpoint}/{each}" for each in variants], times)
 
 
 async def labels(
@@ -123,17 +129,6 @@ async def labels(
     return found
 
 
-async def transformed(objects: AccountObjects, monitor: Monitor, window: Window) -> list[Source]:
-    """What batch transforms took in: the manifests that their data capture left."""
-    uri = monitor.input["DataCapturedDestinationS3Uri"]
-    bucket, _ = address.parse(uri)
-    found: list[Source] = []
-    for hour in window.hours:
-        for key in await objects.keys(f"{address.below(uri, 'input', folder(hour))}/"):
-            found.append(Source(f"s3://{bucket}/{key}", f"{folder(hour)}/{len(found)}", manifest=True))
-    return found
-
-
 async def marks(objects: AccountObjects, sources: Sequence[Source]) -> Mapping[str, str]:
     """By hour, as yyyy/mm/dd/hh: a text that is another one when files of it changed."""
     found: dict[str, list[str]] = {}
@@ -144,8 +139,19 @@ async def marks(objects: AccountObjects, sources: Sequence[Source]) -> Mapping[s
             if info is not None:
                 told = info.encryption is None or info.encryption.md5_is_etag
                 each = f"{key.rpartition('/')[2]} {info.size} {info.etag if told else ''}"
-                found.setdefault(source.below[-len("yyyy/mm/dd/hh") :], []).append(each)
+                found.setdefault(source.hour, []).append(each)
     return {hour: hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16] for hour, lines in found.items()}
+
+
+async def _manifests(objects: AccountObjects, uri: str, times: Sequence[datetime]) -> list[Source]:
+    """Each in a folder of its own, of the same name whenever it is looked for."""
+    bucket, _ = address.parse(uri)
+    found = []
+    for hour in times:
+        for key in await objects.keys(f"{address.below(uri, folder(hour))}/"):
+            name = key.rpartition("/")[2].partition(".")[0]
+            found.append(Source(f"s3://{bucket}/{key}", f"{folder(hour)}/{name}", manifest=True))
+    return found
 
 
 async def _there(objects: AccountObjects, uri: str, folders: Sequence[str], times: Sequence[datetime]) -> list[Source]:

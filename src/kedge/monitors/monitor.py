@@ -11,7 +11,7 @@ from kedge.errors import ValidationFailed
 from kedge.jobs.processing_plan import BELOW
 from kedge.jobs.program_plan import check_address, check_one_instance, local, refuse
 from kedge.monitors import windows
-from kedge.monitors.kinds import KINDS, Kind
+from kedge.monitors.kinds import KINDS, MODEL_BIAS, Kind
 from kedge.monitors.windows import BadWindow
 
 LATE_LABELS = "kedge_late_labels"
@@ -169,11 +169,15 @@ def check(monitor: Monitor, members: Iterable[str]) -> None:
 
 
 def _check_batch(monitor: Monitor) -> None:
-    if monitor.of.merges:
+    if monitor.of is MODEL_BIAS:
         raise ValidationFailed(
-            f"BatchTransformInput is given, which this release of Kedge cannot do for {monitor.kind}: labels are "
-            "joined with records that endpoints captured."
+            "BatchTransformInput is given, which this release of Kedge cannot do for ModelBias: the outputs of a "
+            "transform do not tell which of their columns were features."
         )
+    if monitor.of.merges and not monitor.ground_truth:
+        raise ValidationFailed("GroundTruthS3Input.S3Uri is not given; with BatchTransformInput it has to be.")
     check_address("BatchTransformInput.DataCapturedDestinationS3Uri", monitor.input["DataCapturedDestinationS3Uri"])
     if len(monitor.input["DatasetFormat"]) != 1:
         raise ValidationFailed("BatchTransformInput.DatasetFormat has to have one of Csv, Json and Parquet.")
+    if monitor.of.merges and "Parquet" in monitor.input["DatasetFormat"]:
+        raise ValidationFailed("BatchTransformInput.DatasetFormat is Parquet; labels are joined with Csv or Json.")

@@ -49,6 +49,11 @@ class Source(NamedTuple):
     below: str
     manifest: bool = False
 
+    @property
+    def hour(self) -> str:
+        """As yyyy/mm/dd/hh, of one without folders below it."""
+        return self.below[-len("yyyy/mm/dd/hh") :]
+
 
 class Baseline(NamedTuple):
     """URIs; "" where there is none."""
@@ -78,6 +83,7 @@ def merge_job(
         "dataset_source": CAPTURED_AT,
         "ground_truth_source": TRUTH_AT,
         "output_path": output["LocalPath"],
+        "dataset_format": json.dumps(captured_format(monitor)),
     }
     return _job(
         monitor, job_name(execution, MERGE, MERGE_JOB), {"ImageUri": merger_image(monitor.image)}, inputs, output,
@@ -93,7 +99,7 @@ def analysis_job(
     capture_uri: str,
     longest_s: int,
 ) -> dict[str, Any]:
-    """CreateProcessingJob's request: the program looks at the window. capture_uri: where the endpoint's files lie."""
+    """CreateProcessingJob's request: the program looks at the window. capture_uri: where captured files lie."""
     at = monitor.input["LocalPath"].rstrip("/")
     inputs = [_input(f"endpoint_input_{n}", each, at) for n, each in enumerate(sources, 1)]
     environment = {
@@ -153,6 +159,14 @@ def merger_image(image: str) -> str:
 
 
 def dataset_format(monitor: Monitor) -> dict[str, Any]:
+    """Of what an analysis looks at."""
+    if not monitor.of.merges:
+        return captured_format(monitor)
+    sides = ["batchTransformOutput"] if not monitor.endpoint else _SIDES.get(monitor.kind, _BOTH_SIDES)
+    return {"sagemakerMergeJson": {"captureIndexNames": sides}}
+
+
+def captured_format(monitor: Monitor) -> dict[str, Any]:
     given: Mapping[str, Any] = monitor.input.get("DatasetFormat", {})
     if "Csv" in given:
         return {"csv": {"header": bool(given["Csv"].get("Header"))}}
@@ -160,8 +174,7 @@ def dataset_format(monitor: Monitor) -> dict[str, Any]:
         return {"json": {"lines": bool(given["Json"].get("Line", True))}}
     if given:
         return {"parquet": {}}
-    name = "sagemakerMergeJson" if monitor.of.merges else "sagemakerCaptureJson"
-    return {name: {"captureIndexNames": _SIDES.get(monitor.kind, _BOTH_SIDES)}}
+    return {"sagemakerCaptureJson": {"captureIndexNames": _BOTH_SIDES}}
 
 
 def longest_s(monitor: Monitor, interval_s: float) -> int:
@@ -171,7 +184,9 @@ def longest_s(monitor: Monitor, interval_s: float) -> int:
 
 
 def _told(monitor: Monitor, capture_uri: str) -> dict[str, str]:
-    told = {"sagemaker_endpoint_name": monitor.endpoint, "sagemaker_endpoint_datacapture_prefix": capture_uri}
+    told = {"sagemaker_endpoint_name": monitor.endpoint}
+    if monitor.endpoint:
+        told["sagemaker_endpoint_datacapture_prefix"] = capture_uri
     if monitor.kind == MODEL_QUALITY.type:
         told |= {"analysis_type": "MODEL_QUALITY", "problem_type": monitor.problem_type}
     elif monitor.kind in (MODEL_BIAS.type, MODEL_EXPLAINABILITY.type):

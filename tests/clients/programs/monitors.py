@@ -166,23 +166,22 @@ def clarified(kind, config, **more):
     """Of the two Clarify monitors: the constraints are what their baselining job has found."""
     monitor = kind(**machine)
     given = put("clarify.csv", "".join(f"{first},{second},{label}\n" for first, second, label in rows))
-    monitor.suggest_baseline(
-        data_config=clarify.DataConfig(
-            s3_data_input_path=given,
-            s3_output_path=f"s3://{bucket}/{name}/{kind.__name__}",
-            label="label",
-            headers=["first", "second", "label"],
-            dataset_type="text/csv",
-        ),
-        model_config=clarify.ModelConfig(
-            model_name=name,
-            instance_count=1,
-            instance_type="ml.m5.large",
-            content_type="text/csv",
-            accept_type="text/csv",
-        ),
-        **config,
+    source = clarify.DataConfig(
+        s3_data_input_path=given,
+        s3_output_path=f"s3://{bucket}/{name}/{kind.__name__}",
+        label="label",
+        headers=["first", "second", "label"],
+        dataset_type="text/csv",
     )
+    model = clarify.ModelConfig(
+        model_name=name, instance_count=1, instance_type="ml.m5.large", content_type="text/csv", accept_type="text/csv"
+    )
+    try:
+        monitor.suggest_baseline(data_config=source, model_config=model, **config)
+    except AttributeError as error:
+        # SDK 3.27 trips over its own job once that is made. The schedule names it all the same.
+        if SDK == "2" or "sagemaker_session" not in str(error):
+            raise
     answers = monitors.EndpointInput(
         name, "/opt/ml/processing/input/endpoint", probability_attribute="0", probability_threshold_attribute=0.5
     )
