@@ -86,6 +86,8 @@ def test_a_variant_without_traffic_is_told_with_zeros(clock: HandClock):
     assert samples(totals, "kedge_endpoint_invocations") == [(AT, 0)]
     [(_, histogram)] = samples(totals, "kedge_endpoint_model_latency_seconds")
     assert (sum(histogram.counts), histogram.total) == (0, 0)
+    refused = {labels["error_code"]: n for labels, n in samples(totals, "kedge_endpoint_refused")}
+    assert refused == {"ServiceUnavailable": 0, "ThrottlingException": 0, "ValidationError": 0}
 
 
 def test_counters_grow_and_histograms_hold_every_request(clock: HandClock):

@@ -20,6 +20,8 @@ BOUNDS_S = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
+REFUSALS = ("ServiceUnavailable", "ThrottlingException", "ValidationError")
+"""Codes that are there from the start, with 0, so that the first refusal is an increase. Others come as they occur."""
 STALE_S = 3.0
 """A router that has something to do says so every second."""
 
@@ -42,7 +44,7 @@ class _Latencies:
 class _Variant:
     invocations: int = 0
     errors: dict[str, int] = field(default_factory=lambda: {"4xx": 0, "5xx": 0, "other": 0})
-    refused: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSALS, 0))
     model_latency: _Latencies = field(default_factory=_Latencies)
     overhead_latency: _Latencies = field(default_factory=_Latencies)
 
