@@ -327,9 +327,12 @@ class App:
 
     async def scrape(self, request: Request) -> Response:
         """For who may read metrics."""
-        caller = self.authentication.scraper(request, hashlib.sha256(request.body).hexdigest())
-        call = self.new_call(caller, "", request.headers.get("user-agent", ""))
-        await asyncio.to_thread(self.authorization.require, call, "cloudwatch:GetMetricData", "*", {})
+        try:
+            caller = self.authentication.scraper(request, hashlib.sha256(request.body).hexdigest())
+            call = self.new_call(caller, "", request.headers.get("user-agent", ""))
+            await asyncio.to_thread(self.authorization.require, call, "cloudwatch:GetMetricData", "*", {})
+        except (errors.AccessDenied, errors.UnknownAccessKey, errors.SignatureMismatch, errors.ExpiredToken) as error:
+            raise errors.ScrapeDenied(error.message) from None
         form, body = await self.telemetry.scraping.answer(request.headers.get("accept", ""))
         return Response(200, {"content-type": form}, body)
 

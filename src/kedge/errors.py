@@ -155,6 +155,12 @@ class AccessDenied(ServiceError):
     elsewhere = {"query": ("AccessDenied", 403), "s3": ("AccessDenied", 403)}
 
 
+class ScrapeDenied(AccessDenied):
+    """To who asks for /metrics: scrapers know HTTP's statuses, and none of AWS's codes."""
+
+    status = 403
+
+
 class MissingAuthentication(ServiceError):
     code, status = "MissingAuthenticationTokenException", 403
     elsewhere = {"query": ("MissingAuthenticationToken", 403), "s3": ("AccessDenied", 403)}
