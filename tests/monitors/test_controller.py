@@ -15,7 +15,9 @@ from kedge.endpoints.fleets import Kinds
 from kedge.jobs.machine import JobMachine
 from kedge.jobs.program_records import PROCESSING, Outcome, ProgramJob
 from kedge.monitors.controller import Controller
+from kedge.monitors.execution_operations import ask
 from kedge.monitors.operations import operations
+from kedge.monitors.plan import DRIFT_STATE as STATE
 from kedge.serving.runtimes import images
 from kedge.store.lease import Lease
 from kedge.store.records import Author, Resource, Scope
@@ -172,6 +174,33 @@ async def test_a_clock_that_is_set_back_repeats_nothing(watch: Watch):
     await watch.until(hour(0, 100))
     await watch.until(hour(2, 50))
     assert watch.times() == [hour(1), hour(2)]
+
+
+async def test_an_execution_gets_what_the_one_of_the_window_before_has_left(watch: Watch):
+    """Not what an execution in between has left, whose window shares rows with this one."""
+
+    def state(*path: str) -> None:
+        put_bytes(watch.world.objects, "models", "/".join(["out/wine/hourly/2026/01/02", *path, STATE]), b"{}")
+
+    def brought() -> list[str]:
+        (job,) = watch.jobs()
+        return [
+            each["S3Input"]["S3Uri"] for each in job.document["request"]["ProcessingInputs"]
+            if each["InputName"] == "drift_state"
+        ]  # fmt: skip
+
+    await watch.until(hour(1, 20))
+    assert brought() == []
+    state("04")
+    watch.end()
+    await watch.until(hour(1, 1800))
+    ask(watch.world.call(), b'{"MonitoringScheduleName": "hourly"}')
+    await watch.until(hour(1, 1830))
+    assert brought() == []
+    state("04", "30")
+    watch.end()
+    await watch.until(hour(2, 20))
+    assert brought() == [f"s3://models/out/wine/hourly/2026/01/02/04/{STATE}"]
 
 
 async def test_a_stopped_schedule_leaves_its_hours_out(watch: Watch):

@@ -188,6 +188,8 @@ def test_a_window_without_labels_fails_and_says_where_they_were_looked_for(watch
     found = watched.ended("unlabelled")
     assert found["MonitoringExecutionStatus"] == "Failed"
     assert f"no label was found below {watched.uri('nowhere')}" in found["FailureReason"]
+    alerts = watched.sagemaker.list_monitoring_alerts(MonitoringScheduleName="unlabelled")["MonitoringAlertSummaries"]
+    assert [each["AlertStatus"] for each in alerts] == ["OK"]
 
 
 def test_a_batch_transform_is_watched_by_the_manifests_of_its_capture(watched: Monitors):

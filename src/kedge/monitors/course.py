@@ -107,7 +107,8 @@ def ended(past: Past, found: Seen) -> Past:
 def alert_status(seen: Sequence[Seen], datapoints: int, period: int) -> str:
     """InAlert when of the last executions so many were bad, also while there are fewer than `period`.
 
-    Source: "View and edit alerts" of the Model Dashboard. An execution without captured data says nothing of a model.
+    Source: "View and edit alerts" of the Model Dashboard. Of a model an execution without captured data, or without
+    labels, says nothing.
     """
     counted = [each for each in seen if each.counts][-period:]
     return "InAlert" if sum(each.status in BAD for each in counted) >= datapoints else "OK"

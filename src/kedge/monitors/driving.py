@@ -136,7 +136,7 @@ class Driving:
         own = {folder(hour) for hour in window.hours}
         sources = [each for each in found if each.hour in own]
         if not sources:
-            raise Impossible(f"{course.NO_DATA}: no captured record of the window has a label yet.")
+            raise Impossible(f"{course.NO_DATA}: no captured record of the window has a label yet.", has_data=False)
         request = plan.analysis_job(
             monitor, execution, sources, baseline, place.uri, self._longest_s(monitor, execution)
         )

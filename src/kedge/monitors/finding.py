@@ -37,7 +37,7 @@ class Impossible(Exception):
     """The message is the execution's FailureReason."""
 
     def __init__(self, reason: str, *, has_data: bool = True) -> None:
-        """has_data: False where nothing was captured."""
+        """has_data: False where nothing was captured, or no label has come yet."""
         super().__init__(reason)
         self.has_data = has_data
 
@@ -92,8 +92,11 @@ def baseline(store: Store, scope: Scope, monitor: Monitor) -> Baseline:
 
 
 async def state(objects: AccountObjects, monitor: Monitor, execution: Execution, past: Past) -> str:
-    """What the last execution before that looked at its window has left for the next; "" where there is nothing."""
-    done = [each for each in past.seen if each.status in LOOKED and each.scheduled_s < execution.scheduled_s]
+    """What the last execution has left whose window ended before this one begins; "" where there is nothing.
+
+    What two windows share would count twice as evidence.
+    """
+    done = [each for each in past.seen if each.status in LOOKED and each.end_s <= execution.start_s]
     if not done or monitor.kind != DATA_QUALITY.type:
         return ""
     at = address.below(plan.report_uri(monitor, execution.schedule, time(done[-1].scheduled_s)), plan.DRIFT_STATE)
@@ -124,7 +127,8 @@ async def labels(
     found = await _there(objects, uri, [""], hours(since, now + timedelta(microseconds=1)))
     if not found:
         raise Impossible(
-            f"{NO_DATA}: no label was found below {uri} in the folders of {text(since)[:13]} to {text(now)[:13]}."
+            f"{NO_DATA}: no label was found below {uri} in the folders of {text(since)[:13]} to {text(now)[:13]}.",
+            has_data=False,
         )
     return found
 

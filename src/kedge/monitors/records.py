@@ -57,7 +57,7 @@ class Seen:
     end_s: float
     status: str
     counts: bool = True
-    """For the alert: not, where there was no captured data to look at."""
+    """For the alert: not, where there was no captured data to look at, or no label yet."""
 
 
 @dataclass(frozen=True)
