@@ -9,6 +9,8 @@ import pytest
 
 from tests.monitors.conftest import EARLIER, LATER, Monitors
 
+LABELS = "kedge/labels/scores"
+"""Where `kedge label` puts them, and where they are looked for when no place is given."""
 CONFIG = {"version": "1.0", "headers": ["age", "income", "label"], "label": "label"}
 BIAS = {
     **CONFIG,
@@ -44,8 +46,8 @@ def watched(monitors: Monitors) -> Monitors:
         labels[number] = str(good)
     monitors.capture(monitors.back(6), alike)
     monitors.capture(monitors.back(3), unlike, part="b")
-    monitors.label(monitors.back(6), monitors.back(6), labels, "truth")
-    monitors.label(monitors.back(3), monitors.back(3), labels, "truth", part="b")
+    monitors.label(monitors.back(6), monitors.back(6), labels, LABELS)
+    monitors.label(monitors.back(3), monitors.back(3), labels, LABELS, part="b")
     return monitors
 
 
@@ -66,7 +68,7 @@ def analysis_of(watched: Monitors, execution: dict[str, Any]) -> str:
 
 def test_bias_is_measured_against_the_baseline(watched: Monitors):
     shared = {
-        "job": {"GroundTruthS3Input": {"S3Uri": watched.uri("truth")}},
+        "job": {"GroundTruthS3Input": {}},
         "source": {"ProbabilityAttribute": "0", "ProbabilityThresholdAttribute": 0.5},
     }
     fair = monitor(watched, "ModelBias", "fair", "bias", EARLIER, **shared)
