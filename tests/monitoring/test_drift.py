@@ -69,7 +69,8 @@ def test_rows_that_hang_together_are_not_taken_as_independent() -> None:
     assert isinstance(column.cells, Numeric)
     counts = np.array([cells.counted(column.cells, each) for each in steps[20_000:].reshape(200, 1_000)])
     assert not drift.alerting(column, counts, 50, None, drift.Settings()).any()
-    assert column.usual[0].beyond(np.array([50.0]))[0][0] > 0.01
+    lengths = np.full((1, len(column.aspects.names)), 50.0)
+    assert column.usual.beyond(lengths)[0][0, 0] > 0.01
 
 
 def test_a_level_that_takes_over_is_found_among_columns_that_did_not_move() -> None:

@@ -6,8 +6,8 @@ in the baseline, so no value, however far out, counts for more than the outermos
 
 - `shift`: the rank itself (Wilcoxon, 1945); for a normal column its mean moves as the mean does, and with nearly the
   same power.
-- `centre`: the best score for Cauchy's distribution (Hajek and Sidak, "Theory of Rank Tests", 1967): it sees the middle
-  of a column move whose tails drown everything else.
+- `centre`: the best score for Student's distribution with two degrees of freedom, and a good one for Cauchy's (by Hajek
+  and Sidak, "Theory of Rank Tests", 1967): it sees the middle of a column move whose tails drown everything else.
 - `above p`: the share above a quantile, at several; together they see what leaves the middle where it is, such as
   another spread. The largest of their changes is Kolmogorov's distance at those places.
 - `level`: a categorical column's share of one level.
@@ -61,6 +61,14 @@ class Aspects:
         rows = np.repeat(present[:, None], len(self.names) - 1, axis=1)
         return np.column_stack([scored, absent]), np.column_stack([rows, all_rows])
 
+    def squares(self, counts: Floats) -> Floats:
+        """Mean squares of the scores, of the same shape."""
+        present, all_rows = counts[:, :-1].sum(axis=1), counts.sum(axis=1)
+        scored = counts[:, :-1] @ np.square(self.scores).T / np.maximum(present, 1)[:, None]
+        absent = counts[:, -1] / np.maximum(all_rows, 1)
+        one, other = np.array([-self.missing, 1 - self.missing]) / _deviation(self.missing)
+        return np.column_stack([scored, absent * other**2 + (1 - absent) * one**2])
+
 
 def aspects(cells: Cells, counts: Floats) -> Aspects:
     """counts: one row, of the baseline."""
@@ -102,9 +110,9 @@ def _ranks(shares: Floats) -> list[tuple[str, Floats, float, float]]:
     below = above - shares
     middle = (above + below) / 2
     wide = shares > 0
-    centre = -np.sin(2 * np.pi * middle)
-    turn = np.cos(2 * np.pi * above) - np.cos(2 * np.pi * below)
-    centre[wide] = turn[wide] / (2 * np.pi * shares[wide])
+    centre = (2 * middle - 1) * np.sqrt(middle * (1 - middle).clip(0))
+    beyond = (below * (1 - below).clip(0)) ** 1.5 - (above * (1 - above).clip(0)) ** 1.5
+    centre[wide] = beyond[wide] / (1.5 * shares[wide])
     found = [
         ("shift", middle, _LEAST_DEVIATION / 2, PARTS["shift"]),
         ("centre", centre, _LEAST_DEVIATION, PARTS["centre"]),

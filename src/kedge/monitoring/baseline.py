@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,13 +11,15 @@ from numpy.typing import ArrayLike
 
 from kedge.monitoring.aspects import Aspects, aspects
 from kedge.monitoring.cells import Cells, Floats, blocks, categorical, numeric
-from kedge.monitoring.usual import Blocks, Usual, season_of, usual
+from kedge.monitoring.usual import Blocks, Usual, usual
 
 HOUR_S = 3600.0
 _LEAST_HOURS = 20
 """With fewer, rows are cut into runs, as without times."""
 _RUNS, _RUN_ROWS = 1000, 20
 """So many at most, of so many rows at least."""
+_FAR, _MOST_AGAIN = 30, 0.95
+"""Rows apart that no run of repeats is likely to reach; the largest probability of one that is reckoned with."""
 
 Kind = Literal["numeric", "categorical"]
 
@@ -28,9 +31,11 @@ class Column:
     cells: Cells
     counts: Floats
     aspects: Aspects
-    usual: tuple[Usual, ...]
+    usual: Usual
     block_rows: float
     """Rows in order of a block; 0 where blocks are hours."""
+    repeats: float = 1.0
+    """How many rows tell as much as one."""
 
 
 def column(values: ArrayLike, times_s: ArrayLike | None = None, kind: Kind = "numeric") -> Column:
@@ -45,27 +50,49 @@ def column(values: ArrayLike, times_s: ArrayLike | None = None, kind: Kind = "nu
     else:
         levels, each = np.unique([str(row) for row in rows if row is not None], return_counts=True)
         cells = categorical(dict(zip(levels.tolist(), each.tolist(), strict=True)))
-    order = np.arange(count)
+    order, in_order = np.arange(count), np.arange(count)
     if times_s is not None:
         times = np.asarray(times_s, dtype=np.float64)
+        in_order = np.argsort(times, kind="stable")
+    repeats = repeating(np.asarray(values, dtype=object if kind == "categorical" else np.float64)[in_order])
+    if times_s is not None:
         hours, place = np.unique(np.floor(times / HOUR_S).astype(np.int64), return_inverse=True)
         if len(hours) >= _LEAST_HOURS:
-            return learned(cells, blocks(cells, rows, place, len(hours)), hours.astype(np.float64) * HOUR_S)
-        order[np.argsort(times, kind="stable")] = np.arange(count)
+            return learned(cells, blocks(cells, rows, place, len(hours)), hours.astype(np.float64) * HOUR_S, repeats)
+        order[in_order] = np.arange(count)
     wanted = max(1, min(_RUNS, count // _RUN_ROWS))
-    return learned(cells, blocks(cells, rows, order * wanted // count, wanted))
+    return learned(cells, blocks(cells, rows, order * wanted // count, wanted), None, repeats)
 
 
-def learned(cells: Cells, counts: Floats, starts_s: Floats | None = None) -> Column:
-    """counts: shape (blocks, cells and missing), of hours that begin at starts_s; or of runs of rows, in order."""
+def learned(cells: Cells, counts: Floats, starts_s: Floats | None = None, repeats: float = 1.0) -> Column:
+    """counts: shape (blocks, cells and missing), of hours that begin at starts_s; or of runs of rows, in order.
+
+    repeats: how many rows tell as much as one, see `repeating`.
+    """
     whole = counts.sum(axis=0)
     asked = aspects(cells, whole)
     means, rows = asked.means(counts)
+    squares = asked.squares(counts)
     if starts_s is None:
-        found = Blocks(rows, means, np.arange(len(counts)), None, float(counts.sum()) / len(counts))
+        places, hours, block_rows = np.arange(len(counts)), None, float(counts.sum()) / len(counts)
     else:
-        found = Blocks(rows, means, np.floor(starts_s / HOUR_S).astype(np.int64), starts_s / HOUR_S + 0.5, 0.0)
-    each = zip(asked.variances, asked.kurtoses, strict=True)
-    season = season_of(found, asked.variances)
-    known = tuple(usual(found, place, float(var), float(kurt), season) for place, (var, kurt) in enumerate(each))
-    return Column(cells, whole, asked, known, found.block_rows)
+        places, hours, block_rows = np.floor(starts_s / HOUR_S).astype(np.int64), starts_s / HOUR_S + 0.5, 0.0
+    found = Blocks(rows / repeats, means, squares, places, hours, block_rows)
+    return Column(cells, whole, asked, usual(found, asked.variances, asked.kurtoses), block_rows, repeats)
+
+
+def repeating(values: ArrayLike) -> float:
+    """How many rows, in order, tell as much as one: 1 where rows do not repeat the one before them.
+
+    Where one does with probability p, runs of equal rows are geometric, and a mean varies (1 + p) / (1 - p) times as
+    much as that of independent rows. p is the excess of equal neighbours over equal rows further apart.
+    """
+    rows = np.asarray(values)
+    if len(rows) <= 10 * _FAR:
+        return 1.0
+    near, far = (float((rows[apart:] == rows[:-apart]).mean()) for apart in (1, _FAR))
+    apart = near - far
+    if apart < 4 * math.sqrt(max(2 * far * (1 - far), 1 / len(rows)) / len(rows)) or far == 1:
+        return 1.0
+    again = min(apart / (1 - far), _MOST_AGAIN)
+    return (1 + again) / (1 - again)

@@ -28,7 +28,7 @@ LEAST_ROWS = 200
 """Of a window, or of the last ones together, to be judged."""
 RECENT = 24
 """Windows that are judged together."""
-_NEAR = 2.5
+_NEAR = 3.5
 
 Bools = NDArray[np.bool_]
 
@@ -73,10 +73,13 @@ def recently(
     each = _moved(column, counts, starts_s, window_s)
     held = _last(each.rows)
 
-    def mean(of: Floats) -> Floats:
-        return np.divide(_last(each.rows * of), held, where=held > 0, out=np.zeros_like(held))
+    def mean(of: Floats, rows: Floats, held: Floats) -> Floats:
+        return np.divide(_last(rows * of), held, where=held > 0, out=np.zeros_like(_last(rows * of)))
 
-    together = _Moved(mean(each.effect), held, mean(each.expected), mean(each.spread))
+    together = _Moved(
+        mean(each.effect, each.rows, held), held, mean(each.regressors, each.rows[:, :1], held[:, :1]),
+        mean(each.variance, each.rows, held), each.timed,
+    )  # fmt: skip
     windows = np.minimum(np.arange(1, len(counts) + 1), RECENT)
     return _judged(column, _last(counts), together, windows, window_s, level, material, least_rows)
 
@@ -88,41 +91,45 @@ def _last(rows: Floats) -> Floats:
 
 
 class _Moved(NamedTuple):
-    """Each of shape (windows, aspects)."""
+    """Each of shape (windows, aspects), but for the regressors of the season."""
 
     effect: Floats
     rows: Floats
-    expected: Floats
-    spread: Floats
-    """Variance of what is expected."""
+    regressors: Floats
+    variance: Floats
+    """Of one row's score at that time, if nothing has drifted."""
+    timed: bool
+    """Whether the season is taken out; if not, a window may be of any time of it."""
 
 
 def _moved(column: Column, counts: Floats, starts_s: Floats | None, window_s: float) -> _Moved:
     means, rows = column.aspects.means(counts)
     hours = None if starts_s is None else (starts_s + window_s / 2) / HOUR_S
-    known = [each.expected(hours, len(counts)) for each in column.usual]
-    expected, spread = (np.column_stack(part) for part in zip(*known, strict=True))
-    return _Moved(means - expected, rows, expected, spread)
+    known = column.usual
+    regressors = known.regressors(hours, len(counts))
+    over_all = np.tile(column.aspects.variances, (len(counts), 1))
+    variance = over_all if hours is None else known.variance(regressors)
+    return _Moved(means - known.expected(regressors), rows, regressors, variance, hours is not None)
 
 
 def _judged(
     column: Column, counts: Floats, moved: _Moved, windows: NDArray[np.int64], window_s: float, level: float,
     material: float, least_rows: float
 ) -> Judged:  # fmt: skip
-    hours = windows * window_s / HOUR_S
-    effect, rows = moved.effect, moved.rows
-    length = rows / column.block_rows if column.block_rows else np.repeat(hours[:, None], rows.shape[1], axis=1)
-    beyond = [known.beyond(length[:, place]) for place, known in enumerate(column.usual)]
-    excess, freedom = (np.column_stack(part) for part in zip(*beyond, strict=True))
-    asked = column.aspects
+    effect, rows, known, asked = moved.effect, moved.rows, column.usual, column.aspects
+    hours = np.repeat((windows * window_s / HOUR_S)[:, None], rows.shape[1], axis=1)
+    excess, freedom = known.beyond(rows / column.block_rows if column.block_rows else hours)
+    expected = known.expected(moved.regressors)
     total = column.counts.sum() - np.append(np.full(len(asked.names) - 1, column.counts[-1]), 0.0)
     few = rows < least_rows
-    held = np.where(few, max(least_rows, 1.0), rows)
+    held = np.where(few, max(least_rows, 1.0), rows) / column.repeats
     own = _variances(asked, counts)
-    variance = _usual_variances(asked, moved.expected, own, rows, total)
+    variance = _usual_variances(asked, expected, moved.variance, own, rows, total)
     # A season's estimate is as uncertain as its hour is: a share that is larger then varies more then.
-    larger = np.maximum(variance / np.where(asked.variances > 0, asked.variances, np.inf), 1.0)
-    spread = np.maximum(moved.spread * larger, variance / np.maximum(total, 1))
+    larger = np.maximum(variance / np.where(known.variances > 0, known.variances, np.inf), 1.0)
+    spread = np.maximum(known.spread(moved.regressors) * larger, variance * column.repeats / np.maximum(total, 1))
+    if not moved.timed:
+        spread = spread + known.wanders
     errors = np.sqrt(variance / held + excess + spread)
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = np.where(errors > 0, np.abs(effect) / errors, 0.0)
@@ -135,9 +142,10 @@ def _judged(
         scores = np.zeros((len(asked.names), len(column.counts)))
         scores[:-1, :-1] = asked.scores
         scores[-1, -1] = asked.gaps[-1]
-        both = _together(scores, column.counts, counts[window], aspect, n, m, moved.expected[window, aspect], asked)
+        both = _together(scores, column.counts, counts[window], aspect, n, m, expected[window, aspect], asked)
         p[window, aspect] = tails.probability(
-            effect[window, aspect], errors[window, aspect], freedom[window, aspect], n, m, scores[aspect], both,
+            effect[window, aspect], errors[window, aspect], freedom[window, aspect], n, m,
+            _scaled(scores[aspect], both, asked.gaps[aspect], each_variance, bool(known.season) and moved.timed), both,
             asked.gaps[aspect],
         )  # fmt: skip
     p[few] = 1.0
@@ -149,6 +157,16 @@ def _judged(
     return Judged(asked.names, windows, rows, effect, low, high, p, weighed, alerts)
 
 
+def _scaled(scores: Floats, both: Floats, gaps: Floats, variance: Floats, seasonal: bool) -> Floats:
+    """With the variance that they have at their time, where `both` is of all hours."""
+    if not seasonal:
+        return scores
+    mean = (both * scores).sum(axis=1)
+    over_all = (both * np.square(scores)).sum(axis=1) - np.square(mean)
+    part = np.sqrt(np.divide(variance, over_all, where=over_all > 0, out=np.ones_like(over_all)))
+    return scores * np.where(gaps > 0, 1.0, np.minimum(part, 1.0))[:, None]
+
+
 def _variances(asked: Aspects, counts: Floats) -> Floats:
     """Of one row's score, in each window."""
     present = np.maximum(counts[:, :-1].sum(axis=1), 1)[:, None]
@@ -158,14 +176,12 @@ def _variances(asked: Aspects, counts: Floats) -> Floats:
     return np.column_stack([np.maximum(square - np.square(mean), 0), absent * (1 - absent) * asked.gaps[-1] ** 2])
 
 
-def _usual_variances(asked: Aspects, expected: Floats, own: Floats, rows: Floats, total: Floats) -> Floats:
-    """Of one row's score, in each window, if nothing has drifted.
-
-    A share's follows from what is expected of it; that of another score is the baseline's, or the window's where there
-    is a season and that makes it larger."""
+def _usual_variances(
+    asked: Aspects, expected: Floats, usual: Floats, own: Floats, rows: Floats, total: Floats
+) -> Floats:
+    """Of one row's score, in each window, if nothing has drifted: a share's follows from what is expected of it."""
     share = _share(asked, expected)
-    variance = np.where(expected != 0, np.maximum(asked.variances, own), np.broadcast_to(asked.variances, own.shape))
-    variance = np.where(asked.gaps > 0, share * (1 - share) * np.square(asked.gaps), variance)
+    variance = np.where(asked.gaps > 0, share * (1 - share) * np.square(asked.gaps), usual)
     # A score that never varied in the baseline, and does now, has the variance of both together.
     pooled = own * rows / np.maximum(total + rows, 1)
     return np.where(variance > 0, variance, pooled)

@@ -11,13 +11,15 @@ is corrected for the lattice (Daniels, "Tail probability approximations", 1987).
 from __future__ import annotations
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from kedge.monitoring.cells import Floats
 
-_NEAR = 2.5
+_NEAR = 3.5
 """Standard errors up to which the normal distribution is near enough: no decision is made of such."""
 _STEPS = 60
+_CLOSE = 1e-9
+"""Of the distance, which the mean at the saddle point has to be."""
 _FARTHEST = 300.0
 """Of the exponent, where the probability is 0 for any purpose."""
 
@@ -43,7 +45,7 @@ def probability(
             np.abs(distance[far]), window_rows[far], baseline_rows[far], sign * scores[far], shares[far], gaps[far]
         )  # fmt: skip
     student = np.isfinite(freedom)
-    found[student] = np.maximum(found[student], 2 * stats.t.sf(apart[student], freedom[student]))
+    found[student] = np.maximum(found[student], 2 * special.stdtr(freedom[student], -apart[student]))
     return found.clip(0.0, 1.0)
 
 
@@ -51,7 +53,7 @@ def critical(level: Floats, freedom: Floats) -> Floats:
     """Standard errors that an interval reaches to either side, for a two-sided `level`."""
     found: Floats = -special.ndtri(level / 2)
     student = np.isfinite(freedom)
-    found[student] = stats.t.isf(level[student] / 2, freedom[student])
+    found[student] = -special.stdtrit(freedom[student], level[student] / 2)
     return found
 
 
@@ -60,16 +62,22 @@ def _tail(distance: Floats, n: Floats, m: Floats, scores: Floats, shares: Floats
     centred = scores - (shares * scores).sum(axis=1, keepdims=True)
     distance = np.maximum(distance - gaps / (2 * n), 1e-12)
     low, high = np.zeros(len(n)), _FARTHEST / np.ptp(centred, axis=1).clip(1e-12) * np.minimum(n, m)
+    point = np.zeros(len(n))
     for _ in range(_STEPS):
-        middle = (low + high) / 2
-        slope = _cumulants(centred, shares, middle / n)[1] - _cumulants(centred, shares, -middle / m)[1]
-        low, high = np.where(slope < distance, middle, low), np.where(slope < distance, high, middle)
-    of_window, of_baseline = _cumulants(centred, shares, high / n), _cumulants(centred, shares, -high / m)
+        of_window, of_baseline = _cumulants(centred, shares, point / n), _cumulants(centred, shares, -point / m)
+        short = distance - (of_window[1] - of_baseline[1])
+        curvature = of_window[2] / n + of_baseline[2] / m
+        if (np.abs(short) <= _CLOSE * distance).all():
+            break
+        low, high = np.where(short > 0, point, low), np.where(short > 0, high, point)
+        # Newton's step, as the slope only grows; halving where it would leave what holds the solution.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            wanted = point + short / curvature
+        point = np.where((wanted > low) & (wanted < high), wanted, (low + high) / 2)
     grown = n * of_window[0] + m * of_baseline[0]
-    curvature = of_window[2] / n + of_baseline[2] / m
-    root = np.sqrt(2 * np.maximum(high * distance - grown, 1e-12))
-    half = high * gaps / (2 * n)
-    tilt = np.where(gaps > 0, high * np.sinh(np.minimum(half, 50)) / np.maximum(half, 1e-12), high)
+    root = np.sqrt(2 * np.maximum(point * distance - grown, 1e-12))
+    half = point * gaps / (2 * n)
+    tilt = np.where(gaps > 0, point * np.sinh(np.minimum(half, 50)) / np.maximum(half, 1e-12), point)
     with np.errstate(divide="ignore", invalid="ignore"):
         density = np.exp(-np.square(root) / 2) / np.sqrt(2 * np.pi)
         found = special.ndtr(-root) + density * (1 / (tilt * np.sqrt(curvature)) - 1 / root)
