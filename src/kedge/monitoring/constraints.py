@@ -2,7 +2,8 @@
 
 Keys and defaults are those of the files that SageMaker's analyzer writes. A constraint of a column may override any key
 of monitoring_config, spelled monitoring_config_overrides or monitoringConfigOverrides, in the feature itself or within
-its num_constraints or string_constraints.
+its num_constraints or string_constraints. Ours beside AWS's keys, and only read: kedge_strict_aws, and kedge_drift with
+material_size and false_alert_probability.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _METHODS = {"simple": SIMPLE, "linf_simple": SIMPLE, "robust": ROBUST, "linf_rob
 _CATEGORICAL_METHODS = {"linfinity": L_INFINITY, "chisquared": CHI_SQUARED}
 _OVERRIDES = ("monitoring_config_overrides", "monitoringConfigOverrides")
 _DISTRIBUTION = "distribution_constraints"
+STRICT, OURS = "kedge_strict_aws", "kedge_drift"
 
 
 def suggested(profile: Profile, categorical_drift_method: str = L_INFINITY) -> dict[str, Any]:
@@ -82,6 +84,19 @@ class Settings:
     method: str = ROBUST
     categorical_threshold: float = 0.1
     categorical_method: str = L_INFINITY
+    strict_aws: bool = False
+    """Whether AWS's rule alone says what has drifted."""
+    material: float = 0.25
+    """Size of a change that matters, in standard deviations of the baseline; error: of a month. Of the data set."""
+    error: float = 0.01
+
+    def asks_for_a_distance(self, *, numeric: bool) -> bool:
+        """Whether somebody chose what the distance is compared with: then that is the rule."""
+        usual = Settings()
+        if numeric:
+            return (self.method, self.threshold) != (usual.method, usual.threshold)
+        chosen = (self.method, self.categorical_threshold, self.categorical_method)
+        return chosen != (usual.method, usual.categorical_threshold, usual.categorical_method)
 
 
 @dataclass(frozen=True)
@@ -137,6 +152,7 @@ def _constraint(held: Mapping[str, Any], common: Mapping[str, Any]) -> Constrain
 
 def _settings(held: Mapping[str, Any], whose: str = "") -> Settings:
     spread = _object(held.get(_DISTRIBUTION), _DISTRIBUTION + whose)
+    ours = _object(held.get(OURS), OURS + whose)
     threshold = _number(spread.get("comparison_threshold", 0.1), "comparison_threshold" + whose)
     return Settings(
         _enabled(held, "evaluate_constraints", whose),
@@ -149,6 +165,11 @@ def _settings(held: Mapping[str, Any], whose: str = "") -> Settings:
         _number(spread.get("categorical_comparison_threshold", threshold), "categorical_comparison_threshold" + whose),
         _known(
             spread.get("categorical_drift_method", L_INFINITY), _CATEGORICAL_METHODS, "categorical_drift_method" + whose
+        ),
+        _enabled(held, STRICT, whose, usual="Disabled"),
+        _above_zero(ours.get("material_size", Settings.material), f"material_size of {OURS}{whose}"),
+        _above_zero(
+            ours.get("false_alert_probability", Settings.error), f"false_alert_probability of {OURS}{whose}", 1
         ),
     )
 
@@ -168,8 +189,8 @@ def _object(held: Any, what: str) -> Mapping[str, Any]:
     return held
 
 
-def _enabled(held: Mapping[str, Any], key: str, whose: str) -> bool:
-    return _known(held.get(key, "Enabled"), {"enabled": "Enabled", "disabled": "Disabled"}, key + whose) == "Enabled"
+def _enabled(held: Mapping[str, Any], key: str, whose: str, usual: str = "Enabled") -> bool:
+    return _known(held.get(key, usual), {"enabled": "Enabled", "disabled": "Disabled"}, key + whose) == "Enabled"
 
 
 def _known(value: Any, known: Mapping[str, str], what: str) -> str:
@@ -186,4 +207,11 @@ def _number(value: Any, what: str) -> float:
         found = math.nan
     if not math.isfinite(found):
         raise BadFile(f"{what} is {value!r}; it has to be a number.")
+    return found
+
+
+def _above_zero(value: Any, what: str, below: float = math.inf) -> float:
+    found = _number(value, what)
+    if not 0 < found < below:
+        raise BadFile(f"{what} is {value!r}; it has to be above 0{'' if math.isinf(below) else f' and below {below}'}.")
     return found

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from kedge.monitoring import constraints as constraints_file
-from kedge.monitoring import feature_metrics, statistics_file, violations
+from kedge.monitoring import drift_learning, feature_metrics, statistics_file, violations
+from kedge.monitoring.constraints import STRICT
 from kedge.monitoring.container import Container, JobFailed
+from kedge.monitoring.drift_learning import TIME
+from kedge.monitoring.kept_rows import KeptRows
 from kedge.monitoring.profile import Profile
 from kedge.monitoring.profiling import profiled
 from kedge.monitoring.program import outcome
 from kedge.monitoring.reading import source as sources
 from kedge.monitoring.reading.fetching import Fetcher
-from kedge.monitoring.reading.pieces import Notes, Unreadable
+from kedge.monitoring.reading.pieces import Notes, Piece, Unreadable
 from kedge.monitoring.reading.scripts import ScriptFailed, postprocess
 from kedge.monitoring.report import report
 from kedge.monitoring.statistics_file import BadFile
@@ -37,17 +40,31 @@ def run(container: Container) -> str:
 
 def _run(container: Container) -> str:
     environment = container.environment
-    constraints, baseline = _baseline(container)
+    constraints, baseline, document = _baseline(container)
+    strict = environment.get(STRICT) == "Enabled"
+    time = str(document.get(TIME) or environment.get(TIME) or "")
+    kept = None if constraints or strict else KeptRows(time)
+    watching = None
+    if constraints and baseline and not strict and not constraints.settings.strict_aws:
+        from kedge.monitoring.drift_job import Watching  # with scipy, which takes as long as a small job
+
+        watching = Watching(container, document, baseline)
     notes = Notes()
-    profile = _profile(container, list(constraints.features) if constraints else None, notes)
+    beside = kept.add if kept else watching.beside if watching else None
+    profile = _profile(container, list(constraints.features) if constraints else None, notes, beside)
+    profile.columns.pop(time, None)  # it says when a row was, and is no feature
     suggested = constraints_file.suggested(
         profile, environment.get("categorical_drift_method") or constraints_file.L_INFINITY
     )
-    container.write(STATISTICS, statistics_file.statistics(profile))
+    statistics = statistics_file.statistics(profile)
+    if kept:
+        drift_learning.write(statistics, profile, kept, environment.get("kedge_segment_column", ""))
+    container.write(STATISTICS, statistics)
     container.write(CONSTRAINTS, suggested)
     judgement = violations.Judgement()
     if constraints:
-        judgement = violations.judged(profile, constraints, baseline)
+        ours = watching.judged(profile, constraints) if watching else None
+        judgement = violations.judged(profile, constraints, baseline, ours)
         container.write(VIOLATIONS, {"violations": [each._asdict() for each in judgement.violations]})
     container.write(REPORT, report(profile, judgement, notes))
     if environment.get("publish_cloudwatch_metrics") == "Enabled":
@@ -60,7 +77,9 @@ def _run(container: Container) -> str:
     return outcome(len(judgement.violations))
 
 
-def _profile(container: Container, names: list[str] | None, notes: Notes) -> Profile:
+def _profile(
+    container: Container, names: list[str] | None, notes: Notes, beside: Callable[[Piece], None] | None
+) -> Profile:
     environment = container.environment
     source = sources.Source(
         path=container.needed("dataset_source"),
@@ -73,7 +92,7 @@ def _profile(container: Container, names: list[str] | None, notes: Notes) -> Pro
     gc.disable()  # rows hold no cycles, and a million dicts at a time are long to look through
     try:
         with Fetcher() as fetch:
-            profile = profiled(sources.pieces(source, notes, fetch))
+            profile = profiled(sources.pieces(source, notes, fetch), beside=beside)
     finally:
         gc.enable()
     container.say(f"Read {profile.rows} rows of {len(profile.columns)} columns; left out {notes.left_out}.")
@@ -89,12 +108,16 @@ def _profile(container: Container, names: list[str] | None, notes: Notes) -> Pro
     return profile
 
 
-def _baseline(container: Container) -> tuple[constraints_file.Constraints | None, statistics_file.Statistics | None]:
-    """Without constraints the job suggests them."""
+def _baseline(
+    container: Container,
+) -> tuple[constraints_file.Constraints | None, statistics_file.Statistics | None, Mapping[str, Any]]:
+    """Constraints, statistics and the file of those. Without constraints the job suggests them."""
     constraints, baseline = container.path("baseline_constraints"), container.path("baseline_statistics")
+    document = _json(baseline) if baseline else {}
     return (
         constraints_file.read(_json(constraints)) if constraints else None,
-        statistics_file.read(_json(baseline)) if baseline else None,
+        statistics_file.read(document) if baseline else None,
+        document,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -16,8 +16,8 @@ _AHEAD = 2
 """Pieces that are read while others are counted."""
 
 
-def profiled(pieces: Iterable[Piece], cores: int = 0) -> Profile:
-    """cores: 0 is all that this process may use. Reading happens in the caller's thread."""
+def profiled(pieces: Iterable[Piece], cores: int = 0, beside: Callable[[Piece], None] | None = None) -> Profile:
+    """cores: 0 is all that this process may use. Reading happens in the caller's thread, and so does `beside`."""
     lanes = cores or _cores()
     profile = Profile()
     lane_of: dict[str, int] = {}
@@ -26,6 +26,8 @@ def profiled(pieces: Iterable[Piece], cores: int = 0) -> Profile:
         workers = [stack.enter_context(ThreadPoolExecutor(1)) for _ in range(lanes)]
         for piece in pieces:
             profile.rows += piece.rows
+            if beside:
+                beside(piece)
             dealt: list[list[tuple[Column, Values]]] = [[] for _ in range(lanes)]
             for name, values in piece.columns.items():
                 dealt[lane_of.setdefault(name, len(lane_of) % lanes)].append((profile.column(name), values))

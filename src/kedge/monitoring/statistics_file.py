@@ -85,13 +85,17 @@ def _finite(value: float) -> float | None:
 
 @dataclass(frozen=True)
 class Feature:
-    """A column of a baseline. sketch, values: None where the file has none; present: how many values they stand for."""
+    """A column of a baseline. sketch, values: None where the file has none; present: how many values they stand for.
+
+    missing: rows without a value.
+    """
 
     name: str
     inferred_type: str
     present: int
     sketch: Kll | None = None
     values: Mapping[str, float] | None = None
+    missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,8 @@ def _read(held: Any) -> Feature:
     try:
         name, kind = str(held["name"]), str(held.get("inferred_type", kinds.UNKNOWN))
         block = held.get("numerical_statistics") or held.get("string_statistics") or {}
-        present = int((block.get("common") or {}).get("num_present", 0))
+        common = block.get("common") or {}
+        present, missing = int(common.get("num_present", 0)), int(common.get("num_missing", 0))
         spread = block.get("distribution") or {}
         data = ((spread.get("kll") or {}).get("sketch") or {}).get("data")
         counted = (spread.get("categorical") or {}).get("buckets")
@@ -125,6 +130,7 @@ def _read(held: Any) -> Feature:
             present,
             Kll.of_levels(data) if data else None,
             {str(each["value"]): float(each["count"]) for each in counted} if counted is not None else None,
+            missing,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadFile(f"A feature of the baseline statistics cannot be read: {error!r}") from None

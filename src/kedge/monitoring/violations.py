@@ -6,7 +6,7 @@ documentation says. Texts are those seen in its files; ours follow, which name c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,8 +54,12 @@ class Judgement:
     """By column; those alone that could be compared."""
 
 
-def judged(profile: Profile, constraints: Constraints, baseline: Statistics | None) -> Judgement:
-    """profile: of at least one row."""
+def judged(
+    profile: Profile, constraints: Constraints, baseline: Statistics | None, ours: Mapping[str, str] | None = None
+) -> Judgement:
+    """profile: of at least one row. ours: of each column that the default rule judged, what it says if it alerts, else
+    nothing. Where somebody chose a distance of AWS's, or AWS's rule, that counts instead.
+    """
     found = Judgement()
     if constraints.settings.evaluate:
         found.violations += _columns(profile, constraints)
@@ -69,13 +73,31 @@ def judged(profile: Profile, constraints: Constraints, baseline: Statistics | No
         if drift is not None:
             found.drifts[name] = drift
         if settings.evaluate:
-            found.violations += _of_column(name, column, constraint, profile.rows, drift)
+            found.violations += _of_column(name, column, constraint, profile.rows)
+            found.violations += _drifted(name, settings, feature, drift, ours or {})
     return found
 
 
-def _of_column(
-    name: str, column: Column, constraint: Constraint, rows: int, drift: Drift | None
+def _drifted(
+    name: str, settings: Settings, feature: Feature | None, drift: Drift | None, ours: Mapping[str, str]
 ) -> Iterable[Violation]:
+    if feature is None or not settings.compare:
+        return
+    numeric = feature.sketch is not None
+    if name in ours and not settings.strict_aws and not settings.asks_for_a_distance(numeric=numeric):
+        if ours[name]:
+            yield Violation(name, DRIFT, ours[name])
+    elif drift is not None and drift.exceeds:
+        way = "p-value" if drift.is_p_value else "distance"
+        yield Violation(
+            name,
+            DRIFT,
+            f"Baseline drift {way}: {drift.value} {'is below' if drift.is_p_value else 'exceeds'} threshold: "
+            f"{drift.threshold}",
+        )
+
+
+def _of_column(name: str, column: Column, constraint: Constraint, rows: int) -> Iterable[Violation]:
     settings, expected = constraint.settings, constraint.inferred_type
     match = column.kinds.share_of(expected)
     if match < settings.datatype_threshold:
@@ -102,14 +124,6 @@ def _of_column(
                 f"Value: {share} does not meet the constraint requirement! Expected a share of values of the baseline "
                 f"of at least {settings.domain_threshold}. New values: {_named(unknown)}.",
             )
-    if drift is not None and drift.exceeds:
-        way = "p-value" if drift.is_p_value else "distance"
-        yield Violation(
-            name,
-            DRIFT,
-            f"Baseline drift {way}: {drift.value} {'is below' if drift.is_p_value else 'exceeds'} threshold: "
-            f"{drift.threshold}",
-        )
 
 
 def _columns(profile: Profile, constraints: Constraints) -> Iterable[Violation]:
