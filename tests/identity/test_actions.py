@@ -249,6 +249,46 @@ def test_what_a_request_says_for_conditions() -> None:
         "sagemaker:serverlessmaxconcurrency": ("5",),
         "sagemaker:volumekmskey": ("key",),
     }
+    kind = {"InstanceType": "ml.c5.large", "VolumeKmsKeyId": "v"}
+    closed = {"EnableNetworkIsolation": True, "VpcConfig": {"Subnets": ["s"], "SecurityGroupIds": ["g", "h"]}}
+    processing: dict[str, Any] = {
+        "NetworkConfig": closed,
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+    }
+    same = {
+        "sagemaker:instancetypes": ("ml.c5.large",),
+        "sagemaker:maxruntimeinseconds": ("60",),
+        "sagemaker:networkisolation": ("true",),
+        "sagemaker:outputkmskey": ("o",),
+        "sagemaker:volumekmskey": ("v",),
+        "sagemaker:vpcsecuritygroupids": ("g", "h"),
+        "sagemaker:vpcsubnets": ("s",),
+    }
+    job = {**processing, "ProcessingResources": {"ClusterConfig": kind}, "ProcessingOutputConfig": {"KmsKeyId": "o"}}
+    assert context("sagemaker.CreateProcessingJob", ProcessingJobName="j", **job) == same
+    output = {"DataQualityJobOutputConfig": {"KmsKeyId": "o"}}
+    definition = {**processing, "JobResources": {"ClusterConfig": kind}, **output}
+    assert context("sagemaker.CreateDataQualityJobDefinition", JobDefinitionName="d", **definition) == same
+    scheduled = {
+        **processing,
+        "MonitoringResources": {"ClusterConfig": kind},
+        "MonitoringOutputConfig": {"KmsKeyId": "o"},
+    }
+    schedule = {"MonitoringScheduleConfig": {"MonitoringJobDefinition": scheduled}}
+    assert context("sagemaker.CreateMonitoringSchedule", MonitoringScheduleName="s", **schedule) == same
+    training = {
+        "ResourceConfig": {"InstanceGroups": [{"InstanceType": "ml.c5.large"}], "KeepAlivePeriodInSeconds": 9},
+        "OutputDataConfig": {"KmsKeyId": "o"},
+        "EnableInterContainerTrafficEncryption": False,
+    }
+    assert context("sagemaker.CreateTrainingJob", TrainingJobName="t", **training) == {
+        "sagemaker:instancetypes": ("ml.c5.large",),
+        "sagemaker:intercontainertrafficencryption": ("false",),
+        "sagemaker:keepaliveperiod": ("9",),
+        "sagemaker:outputkmskey": ("o",),
+    }
+    approving = {"ModelPackageArn": "arn:x", "ModelApprovalStatus": "Approved"}
+    assert context("sagemaker.UpdateModelPackage", **approving) == {"sagemaker:modelapprovalstatus": ("Approved",)}
     assert context("sagemaker.DeleteTags", ResourceArn="arn:x", TagKeys=["a", "b"]) == {"aws:tagkeys": ("a", "b")}
     passing = needs("sagemaker.CreateModel", Asked(ANN, {"ModelName": "m", "ExecutionRoleArn": ROLE}, names))[1]
     assert passing.context == {"iam:passedtoservice": ("sagemaker.amazonaws.com",)}

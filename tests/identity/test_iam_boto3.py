@@ -28,7 +28,7 @@ class Person:
         self._kedge = kedge
         self.credentials = credentials
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, **config: Any) -> Any:
         return boto3.client(
             service,
             endpoint_url=self._kedge.inference_url if service == "sagemaker-runtime" else self._kedge.api_url,
@@ -36,7 +36,7 @@ class Person:
             aws_access_key_id=self.credentials["AccessKeyId"],
             aws_secret_access_key=self.credentials["SecretAccessKey"],
             aws_session_token=self.credentials.get("SessionToken"),
-            config=ONCE,
+            config=ONCE.merge(Config(**config)),
         )
 
 
@@ -131,6 +131,41 @@ def test_conditions_on_tags_and_variables(kedge: Kedge, ann: Person) -> None:
     assert (
         refused(s3.copy_object, Bucket=kedge.bucket, Key="ann/y", CopySource=f"{kedge.bucket}/x")[0] == "AccessDenied"
     )
+
+
+@pytest.mark.parametrize(
+    ("condition", "header", "url"),
+    [
+        ({"StringEquals": {"s3:authType": "REST-QUERY-STRING"}}, False, True),
+        ({"StringEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}}, True, True),
+        ({"StringEquals": {"s3:signatureversion": "AWS"}}, False, False),
+        ({"NumericLessThan": {"s3:signatureAge": "600000"}}, True, True),
+        ({"NumericGreaterThan": {"s3:signatureAge": "600000"}}, False, False),
+        ({"StringEquals": {"aws:ResourceAccount": "${aws:PrincipalAccount}"}}, True, True),
+        ({"StringNotEquals": {"s3:ResourceAccount": "${aws:PrincipalAccount}"}}, False, False),
+    ],
+)
+def test_a_policy_can_ask_how_a_request_was_signed_and_whose_the_bucket_is(
+    kedge: Kedge, ann: Person, condition: dict[str, Any], header: bool, url: bool
+) -> None:
+    kedge.client("s3").put_object(Bucket=kedge.bucket, Key="k", Body=b"1")
+    may(kedge, allow("s3:*", Condition=condition))
+    s3 = ann.client("s3", signature_version="s3v4")
+    seen = []
+    for get in (
+        lambda: s3.get_object(Bucket=kedge.bucket, Key="k"),
+        lambda: urllib.request.urlopen(
+            s3.generate_presigned_url("get_object", Params={"Bucket": kedge.bucket, "Key": "k"}), timeout=10
+        ).close(),
+    ):
+        try:
+            get()
+            seen.append(200)
+        except ClientError as error:
+            seen.append(error.response["ResponseMetadata"]["HTTPStatusCode"])
+        except urllib.error.HTTPError as error:
+            seen.append(error.code)
+    assert seen == [200 if let_in else 403 for let_in in (header, url)]
 
 
 def test_missing_objects_are_told_only_to_those_who_may_list(kedge: Kedge, ann: Person) -> None:

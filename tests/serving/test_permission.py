@@ -17,7 +17,9 @@ from kedge.serving.permission import Permission
 ACCOUNT = "1" * 12
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 ENDPOINT = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:endpoint/e"
-ANN = Caller(ACCOUNT, "us-east-1", f"arn:aws:iam::{ACCOUNT}:user/ann", "AIDA1", "AKIA1", source_ip="10.0.0.1")
+ANN = Caller(ACCOUNT, "us-east-1", f"arn:aws:iam::{ACCOUNT}:user/ann", "AIDA1", "AKIA1").sent(
+    "10.0.0.1", {"referer": "https://ours.example/"}, secure=False
+)
 GUEST = Caller(
     ACCOUNT,
     "us-east-1",
@@ -68,6 +70,9 @@ def allowed(by: Permission, caller: Caller = ANN, headers: dict[str, str] | None
         ([allow(Condition={"IpAddress": {"aws:SourceIp": "11.0.0.0/8"}})], False),
         ([allow(Condition={"StringEquals": {"aws:ResourceTag/team": "${aws:PrincipalTag/team}"}})], True),
         ([allow(Condition={"StringEquals": {"sagemaker:ResourceTag/team": "red"}})], False),
+        ([allow(Condition={"StringEquals": {"aws:ResourceAccount": "${aws:PrincipalAccount}"}})], True),
+        ([allow(Condition={"StringNotEquals": {"aws:ResourceAccount": ACCOUNT}})], False),
+        ([allow(Condition={"StringEquals": {"aws:Referer": "https://ours.example/"}})], True),
         ([allow(Condition={"DateLessThan": {"aws:CurrentTime": "2026-01-01T00:00:00Z"}})], False),
     ],
 )

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from kedge import arn
+from kedge.identity import sagemaker_keys
 from kedge.identity.patterns import Values
 from kedge.identity.records import Caller
 
@@ -129,16 +130,11 @@ _KINDS = {
 }
 _INVOKED = ("EndpointName", "InferenceComponentName")
 _VERB = re.compile(r"[A-Z][a-z]+")
-_SAGEMAKER_KEYS = {
-    "sagemaker:instancetypes": "InstanceType",
-    "sagemaker:acceleratortypes": "AcceleratorType",
-    "sagemaker:modelname": "ModelName",
-}
 
 
 def _sagemaker(action: str, operation: str, asked: Asked) -> list[Need]:
     given = asked.parameters
-    context = {**_tags_in(given), **_sagemaker_context(given)}
+    context = {**_tags_in(given), **sagemaker_keys.of_request(given)}
     if "ResourceArn" in given:
         return [Need(action, _as_written(given["ResourceArn"]), context)]
     if operation.startswith("Invoke"):
@@ -203,33 +199,6 @@ def _sagemaker_resource(member: str, name: str) -> str:
 @lru_cache
 def _kebab(noun: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", noun).lower()
-
-
-def _sagemaker_context(given: Parameters) -> dict[str, Values]:
-    context: dict[str, Values] = {}
-    if len(given) < 2:
-        return context
-    variants = [*given.get("ProductionVariants", ()), *given.get("ShadowProductionVariants", ())]
-    for key, member in _SAGEMAKER_KEYS.items():
-        values = tuple(dict.fromkeys(str(each[member]) for each in variants if member in each))
-        if values:
-            context[key] = values
-    for key, member in (("maxconcurrency", "MaxConcurrency"), ("memorysize", "MemorySizeInMB")):
-        values = tuple(
-            str(each["ServerlessConfig"][member]) for each in variants if member in each.get("ServerlessConfig", {})
-        )
-        if values:
-            context[f"sagemaker:serverless{key}"] = values
-    if "EnableNetworkIsolation" in given:
-        context["sagemaker:networkisolation"] = (_said(given["EnableNetworkIsolation"]),)
-    if "KmsKeyId" in given:
-        context["sagemaker:volumekmskey"] = (given["KmsKeyId"],)
-    vpc = given.get("VpcConfig") or {}
-    if vpc.get("Subnets"):
-        context["sagemaker:vpcsubnets"] = tuple(vpc["Subnets"])
-    if vpc.get("SecurityGroupIds"):
-        context["sagemaker:vpcsecuritygroupids"] = tuple(vpc["SecurityGroupIds"])
-    return context
 
 
 def _passed_roles(service: str, operation: str, asked: Asked) -> list[Need]:
@@ -661,10 +630,6 @@ def _tags_in(given: Parameters) -> dict[str, Values]:
     removed = given.get("TagKeys")
     keys += [key for key in removed if isinstance(key, str)] if isinstance(removed, list) else []
     return {**found, "aws:tagkeys": tuple(keys)} if keys else found
-
-
-def _said(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 _SERVICES: Mapping[str, Callable[[str, str, Asked], list[Need]]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import threading
+from dataclasses import replace
 from datetime import datetime
 
 from kedge.clock import Clock
@@ -64,7 +65,8 @@ class Authentication:
         caller = verified.caller
         if not caller.is_root and caller.session is None:
             self._known.use(caller.access_key_id, target.signing_name, caller.region, now)
-        return _sent_by(caller, request), verified
+        place = "REST-HEADER" if "authorization" in request.headers else "REST-QUERY-STRING"
+        return replace(_sent_by(caller, request), signature=sigv4.signature(place, verified.timestamp)), verified
 
     def nobody(self, request: Request) -> Caller:
         """Who sends an unsigned request."""

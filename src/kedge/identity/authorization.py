@@ -158,7 +158,7 @@ class _Asking:
         """Raises AccessDenied, NoSuchBucket."""
         decision = self.decide(need)
         if not decision.allowed:
-            if need.resource.startswith("arn:aws:s3:::") and need.action != "s3:CreateBucket":
+            if _is_s3(need) and need.action != "s3:CreateBucket":
                 facts = self._bucket(*_bucket_and_key(need.resource))
                 if isinstance(facts, errors.ServiceError):
                     raise facts
@@ -171,8 +171,13 @@ class _Asking:
         if need.resource.startswith("arn:aws:kms:") and not need.as_named:
             key = self._key(need.resource)
 
+        facts = self._bucket(*_bucket_and_key(need.resource), _version(need)) if _is_s3(need) else None
+        resource = self._resource(need, key) if facts is None else self._s3_resource(need, facts)
+
         def lookup(name: str) -> Values | None:
             nonlocal tags
+            if name in ("aws:resourceaccount", "s3:resourceaccount"):
+                return (resource.account,)
             if name in need.context:
                 return need.context[name]
             if name == "iam:permissionsboundary":
@@ -190,23 +195,20 @@ class _Asking:
                 self._context = context_of(call.caller, self._snapshot.directory, call.now, call.user_agent)
             return self._context.get(name)
 
-        if need.resource.startswith("arn:aws:s3:::"):
-            return self._decide_s3(need, lookup)
-        return evaluate(self._identity, need.action, self._resource(need, key), lookup)
+        decision = evaluate(self._identity, need.action, resource, lookup)
+        if isinstance(facts, BucketFacts) and not decision.allowed and not decision.explicit:
+            return Decision(True) if need.action in facts.public_actions else decision
+        return decision
 
-    def _decide_s3(self, need: Need, lookup: Callable[[str], Values | None]) -> Decision:
-        facts = self._bucket(*_bucket_and_key(need.resource), _version(need))
-        caller = self._call.caller
+    def _s3_resource(self, need: Need, facts: BucketFacts | errors.ServiceError) -> Resource:
+        """What is not there counts as the caller's own."""
         if isinstance(facts, errors.ServiceError):
-            return evaluate(self._identity, need.action, Resource(need.resource, caller.account), lookup)
+            return Resource(need.resource, self._call.caller.account)
         policy = _policy(facts.policy) if facts.policy else None
         stranger = self._identity.account != facts.account
         if stranger and facts.only_own_account:
             policy = None
-        decision = evaluate(self._identity, need.action, Resource(need.resource, facts.account, policy), lookup)
-        if not decision.allowed and not decision.explicit and need.action in facts.public_actions:
-            return Decision(True)
-        return decision
+        return Resource(need.resource, facts.account, policy)
 
     def _resource(self, need: Need, key: Stored | None) -> Resource:
         own = self._call.caller.account
@@ -307,6 +309,10 @@ def _policy(text: str) -> Policy:
         return parsed(text)
     except BrokenPolicy:
         return _DENY_ALL
+
+
+def _is_s3(need: Need) -> bool:
+    return need.resource.startswith("arn:aws:s3:::")
 
 
 def _bucket_and_key(resource: str) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """What conditions can ask about a request whatever it is for. PURE.
 
-Source: "AWS global condition context keys".
+Sources: "AWS global condition context keys"; "Amazon S3 Signature Version 4 authentication specific policy keys".
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ def context_of(caller: Caller, directory: Directory, now: datetime, user_agent: 
         context["aws:sourceip"] = (caller.source_ip,)
     if caller.referer:
         context["aws:referer"] = (caller.referer,)
+    if (signature := caller.signature) is not None:
+        context |= {"s3:signatureversion": (signature.version,), "s3:authtype": (signature.place,)}
+        if signature.made_s is not None:
+            context["s3:signatureage"] = (str(max(0, int((now.timestamp() - signature.made_s) * 1000))),)
     if user_agent:
         context["aws:useragent"] = (user_agent,)
     if caller.is_anonymous:

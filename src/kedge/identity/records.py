@@ -55,6 +55,18 @@ class AccessKey:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """How a request was signed, in S3's words."""
+
+    version: str
+    """AWS or AWS4-HMAC-SHA256."""
+    place: str
+    """REST-HEADER, REST-QUERY-STRING or POST."""
+    made_s: float | None = None
+    """Seconds since 1970; None where the version does not tell."""
+
+
+@dataclass(frozen=True)
 class Caller:
     """The sender of a request, verified. The region is that of the credential scope."""
 
@@ -71,6 +83,8 @@ class Caller:
     """The request came over TLS."""
     referer: str = ""
     """The page that the request says it comes from."""
+    signature: Signature | None = None
+    """Of a request to the API port that was signed."""
 
     def sent(self, source_ip: str, headers: Mapping[str, str], *, secure: bool) -> Caller:
         """With what policies may ask about the request itself. headers: names in lower case."""

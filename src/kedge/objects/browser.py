@@ -14,7 +14,7 @@ import hmac
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -244,7 +244,8 @@ class Browser:
                 "The request signature we calculated does not match the signature you provided. "
                 "Check your key and signing method."
             )
-        return key.caller(region).sent(request.client, request.headers, secure=request.secure)
+        sender = key.caller(region).sent(request.client, request.headers, secure=request.secure)
+        return replace(sender, signature=sigv4.signature("POST", fields.get("x-amz-date", "")))
 
 
 def _concerns(scope: Scope) -> bool:

@@ -81,6 +81,7 @@ class Permission:
         now: datetime,
     ) -> Decision:
         context: dict[str, Values] = {}
+        resource = Resource(resource_arn, resource_arn.split(":")[4])
 
         def lookup(key: str) -> Values | None:
             if not context:
@@ -89,12 +90,14 @@ class Permission:
             if marked:
                 tags = {name.lower(): value for name, value in self.tags.get(resource_arn, {}).items()}
                 return (tags[tag],) if tag in tags else None
+            if key == "aws:resourceaccount":
+                return (resource.account,)
             header = _HEADERS.get(key)
             if header is not None:
                 return (headers[header],) if header in headers else None
             return context.get(key)
 
-        return evaluate(identity, action, Resource(resource_arn, resource_arn.split(":")[4]), lookup)
+        return evaluate(identity, action, resource, lookup)
 
 
 def _keep(remembered: dict[K, V], key: K, value: V) -> None:

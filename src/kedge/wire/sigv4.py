@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol, Self
 from urllib.parse import unquote
 
 from kedge import errors
-from kedge.identity.records import AccessKey, Caller
+from kedge.identity.records import AccessKey, Caller, Signature
 from kedge.wire import canonical, sigv2
 from kedge.wire.http import Head
 
@@ -274,6 +274,12 @@ def _verify_query(request: Head, body_sha256: str | None, find_key: FindKey, now
     return _compare(_signer(scope, key), timestamp, text, auth["X-Amz-Signature"], payload)
 
 
+def signature(place: str, timestamp: str) -> Signature:
+    """What policies may ask about it. place: as Signature has it. timestamp: as Verified has it."""
+    moment = moment_of(timestamp)
+    return Signature("AWS", place) if moment is None else Signature(ALGORITHM, place, moment.timestamp())
+
+
 def _query_form(query: str) -> str:
     """ "v4", "v2", or "" when the query string carries no signature."""
     if "X-Amz-" in query and any(f"X-Amz-{name}=" in query for name in ("Algorithm", "Signature", "Credential")):
@@ -344,15 +350,15 @@ def _timestamp(headers: Mapping[str, str]) -> str:
 
 
 def _moment(timestamp: str, malformed: type[errors.ServiceError]) -> datetime:
-    moment = _read_moment(timestamp)
+    moment = moment_of(timestamp)
     if moment is None:
         raise malformed(f"Date must be in ISO-8601 'basic format'. Got '{timestamp[:64]}'; 20130524T000000Z is one.")
     return moment
 
 
 @lru_cache(64)
-def _read_moment(timestamp: str) -> datetime | None:
-    """Requests of one second share it."""
+def moment_of(timestamp: str) -> datetime | None:
+    """Of a time as signatures have it; None for any other text. Requests of one second share it."""
     try:
         return datetime.fromisoformat(timestamp) if _BASIC_TIME.match(timestamp) else None
     except ValueError:
