@@ -24,8 +24,8 @@ from kedge.compute.view import MODELS_DIR
 from kedge.serving import memory
 from kedge.serving.asking import Streaming, Waiting
 from kedge.serving.http_client import AnswerTooLarge, BrokenAnswer, Reply
-from kedge.serving.loaders import FreeOne, Wanted
-from kedge.serving.own_server import OwnServer, text_of
+from kedge.serving.loaders import LOAD_WITHIN_S, FreeOne, Wanted
+from kedge.serving.own_server import PING_TIMEOUT_S, OwnServer, text_of
 from kedge.serving.places import Running, Single
 from kedge.serving.runtimes.base import LoadError
 from kedge.serving.runtimes.readiness import sample
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 NOT_LOADED, ALREADY_LOADED, NO_ROOM = 404, 409, 507
 UNLOAD_WITHIN_S = 60.0
 _TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
-_BROKEN = (OSError, BrokenAnswer, AnswerTooLarge, TimeoutError)
+_BROKEN = (OSError, BrokenAnswer, AnswerTooLarge)
 
 
 class Held:
@@ -138,7 +138,7 @@ class Held:
 
     async def _is_dropped(self) -> bool:
         try:
-            return (await self._ask("GET", self.path)).status == NOT_LOADED
+            return (await self._ask("GET", self.path, PING_TIMEOUT_S)).status == NOT_LOADED
         except _BROKEN:
             return False
 
@@ -149,7 +149,7 @@ class Held:
         url = str(self._of.models_dir / self._wanted.folder / MODEL)
         load = json.dumps({"model_name": self._wanted.folder, "url": url}).encode()
         try:
-            reply = await self._ask("POST", "/models", load)
+            reply = await self._ask("POST", "/models", LOAD_WITHIN_S, load)
             if 200 <= reply.status < 300 or reply.status == ALREADY_LOADED:
                 if (probe := sample(self._of.folder / self._wanted.folder / MODEL)) is not None:
                     await server.check(probe, f"{self.path}/invoke", {_TARGET_MODEL: self._header})
@@ -173,21 +173,20 @@ class Held:
 
     async def _tell_to_unload(self) -> None:
         try:
-            async with asyncio.timeout(UNLOAD_WITHIN_S):
-                reply = await self._ask("DELETE", self.path)
+            reply = await self._ask("DELETE", self.path, UNLOAD_WITHIN_S)
         except _BROKEN as error:
             log.warning("DELETE %s: %s", self.path, str(error) or type(error).__name__)
         else:
             if not 200 <= reply.status < 300 and reply.status != NOT_LOADED:
                 log.warning("DELETE %s was answered with %d: %s", self.path, reply.status, text_of(reply))
 
-    async def _ask(self, method: str, path: str, body: bytes = b"") -> Reply:
+    async def _ask(self, method: str, path: str, within_s: float, body: bytes = b"") -> Reply:
         server = self._in
         assert server is not None
         headers = {"Accept": "application/json", _TARGET_MODEL: self._header}
         if body:
             headers["Content-Type"] = "application/json"
-        return await server.ask(method, path, headers, body)
+        return await server.ask(method, path, headers, body, within_s)
 
     @property
     def _header(self) -> str:

@@ -11,6 +11,8 @@ from kedge.serving.part import Part
 from kedge.serving.places import Running, part_spec
 from kedge.serving.worker_setup import ContainerSpec, WorkerSpec
 
+LOAD_WITHIN_S = 360.0
+"""As long as SageMaker goes on loading after the first request for a model has been answered."""
 MULTI_MODEL = {"SAGEMAKER_MULTI_MODEL": "true"}
 """Tells SageMaker's toolkits that models come and go."""
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kedge.serving import frames, memory
-from kedge.serving.loaders import Loader, Loading, Wanted
+from kedge.serving.loaders import LOAD_WITHIN_S, Loader, Loading, Wanted
 from kedge.serving.memory import Loaded
 from kedge.serving.meter import CACHE_HIT, DOWNLOADING, LOADING, LOADING_WAIT, UNLOADING
 from kedge.serving.places import Passing, Place, Running
@@ -35,8 +35,6 @@ MAX_COMING = 64
 """Models that are being fetched or loaded; requests for further ones are refused meanwhile."""
 LOADS = 2
 """Models that are loaded at once; what they will take is only guessed before."""
-LOAD_TIMEOUT_S = 360.0
-"""As long as SageMaker goes on loading after the first request for a model has been answered."""
 SHARE_OF_MEMORY = 0.9
 """Of the instance's: the rest is for what requests need."""
 LEAST_BYTES = 8 * 1024 * 1024
@@ -193,9 +191,9 @@ class Models(Place):
             await self._fetched(model)
             self._tell_time(DOWNLOADING, began_s)
             async with self._loads:
-                while not await self._started(model, last=self._loop.time() - began_s > LOAD_TIMEOUT_S):
+                while not await self._started(model, last=self._loop.time() - began_s > LOAD_WITHIN_S):
                     if self._loader.frees_one:
-                        await self._find_room(model, began_s + LOAD_TIMEOUT_S)
+                        await self._find_room(model, began_s + LOAD_WITHIN_S)
                         continue
                     for each in self._idle():
                         self._unload(each)
@@ -241,7 +239,7 @@ class Models(Place):
             return False
         waiting = self._loop.create_task(ready.wait())
         either: list[asyncio.Future[Any]] = [waiting, part.gone]
-        await asyncio.wait(either, timeout=LOAD_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, timeout=LOAD_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if part.gone.done():
             model.part = None
@@ -251,7 +249,7 @@ class Models(Place):
         if not ready.is_set():
             part.kill()
             await part.gone
-            text = f"Model {model.name} was not loaded within {LOAD_TIMEOUT_S:.0f} s."
+            text = f"Model {model.name} was not loaded within {LOAD_WITHIN_S:.0f} s."
             raise NotLoaded(Failure(500, text, "model", self.name))
         part.gone.add_done_callback(lambda _: self._gone(model))
         self._tell_time(LOADING, began_s)

@@ -126,6 +126,8 @@ class OwnServer:
         self._windows: dict[int, _Window] = {}
         self._last_stream = 0
         self._alive_s = self._loop.time()
+        self._occupied = 0
+        """How many requests it is given all the time that they are allowed."""
         host.ended.add_done_callback(lambda ended: self._ended(ended.result()))
         self._living = self._loop.create_task(self._live())
 
@@ -219,7 +221,7 @@ class OwnServer:
         self.ready = True
         self._alive_s = self._loop.time()
         self._on_ready()
-        while self._loop.time() - self._alive_s < SILENT_S:
+        while self._occupied or self._loop.time() - self._alive_s < SILENT_S:
             await asyncio.sleep(PING_EVERY_S)
             await self._ping()
         self._give_up(f"The server gave neither an answer nor a 200 to GET /ping for {SILENT_S:g} s.")
@@ -255,11 +257,20 @@ class OwnServer:
         self._alive_s = self._loop.time()
         return None
 
-    async def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """On a connection of its own. Raises OSError, BrokenAnswer and AnswerTooLarge."""
-        reply = await self._client.ask(method, path, headers, body, MAX_BODY_BYTES, fresh=True)
-        self._alive_s = self._loop.time()
-        return reply
+    async def ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, within_s: float | None = None
+    ) -> Reply:
+        """On a connection of its own. Meanwhile the server may be silent: a small one loads a model, and nothing else.
+
+        Raises OSError, also TimeoutError, BrokenAnswer and AnswerTooLarge.
+        """
+        self._occupied += 1
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._client.ask(method, path, headers, body, MAX_BODY_BYTES, fresh=True)
+        finally:
+            self._occupied -= 1
+            self._alive_s = self._loop.time()
 
     async def _execution_parameters(self) -> Hints:
         """Nothing where it does not know the question: most servers do not."""
