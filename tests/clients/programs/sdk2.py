@@ -257,15 +257,18 @@ def components():
         predictors[name] = predictor
     for name, predictor in predictors.items():
         assert predictor.predict(ROWS) == {"by": name, "labels": [0, 2]}
-    client = session.sagemaker_client
-    found = client.describe_inference_component(InferenceComponentName=f"sdk2-{scheme}-first")
+
+    def described(name):
+        return session.sagemaker_client.describe_inference_component(InferenceComponentName=f"sdk2-{scheme}-{name}")
+
+    found = described("first")
     assert (found["EndpointName"], found["RuntimeConfig"]["CurrentCopyCount"]) == (endpoint, 1), found
     assert found["Specification"]["ComputeResourceRequirements"]["NumberOfCpuCoresRequired"] == 0.5, found
 
-    session.update_inference_component(f"sdk2-{scheme}-first", runtime_config={"CopyCount": 2}, wait=True)
-    found = client.describe_inference_component(InferenceComponentName=f"sdk2-{scheme}-first")
-    assert found["RuntimeConfig"]["CurrentCopyCount"] == 2, found
-    assert predictors["first"].predict(ROWS) == {"by": "first", "labels": [0, 2]}
+    given = {**found["Specification"], "ModelName": described("second")["Specification"]["ModelName"]}
+    session.update_inference_component(f"sdk2-{scheme}-first", given, {"CopyCount": 2})
+    assert described("first")["RuntimeConfig"]["CurrentCopyCount"] == 2, described("first")
+    assert predictors["first"].predict(ROWS) == {"by": "second", "labels": [0, 2]}
     assert {each["InferenceComponentName"] for each in session.list_inference_components()["InferenceComponents"]} >= {
         f"sdk2-{scheme}-first",
         f"sdk2-{scheme}-second",
