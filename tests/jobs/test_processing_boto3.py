@@ -74,6 +74,16 @@ def test_a_program_that_fails_says_why(jobs: Programs):
         "raises", "print('so far')\nraise ValueError('no such column')", outputs=[jobs.output("out", "raises")]
     )
     jobs.process("told", "import sys; open('/opt/ml/output/failure', 'w').write('the data is stale'); sys.exit(3)")
+    jobs.process(
+        "no-text",
+        "import sys; open('/opt/ml/output/failure', 'wb').write(b'caf\\xe9' + 3000 * b'!')\n"
+        "open('/opt/ml/output/message', 'wb').write(b'\\xff')\n"
+        "sys.stdout.buffer.write(b'a line \\xff\\xfe\\n'); sys.exit(300)",
+    )
+    found = jobs.processed("no-text")
+    assert found["FailureReason"].startswith("AlgorithmError: caf\N{REPLACEMENT CHARACTER}!!!")
+    assert (len(found["FailureReason"]), found["ExitMessage"]) == (1024, "\N{REPLACEMENT CHARACTER}")
+    assert jobs.log("ProcessingJobs", "no-text") == ["a line \N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"]
     found = jobs.processed("raises")
     assert found["ProcessingJobStatus"] == "Failed"
     assert found["FailureReason"].startswith("AlgorithmError: ")
