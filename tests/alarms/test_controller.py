@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -163,6 +164,29 @@ def test_metric_math(world: World) -> None:
     assert "statistic" not in data
     body = json.loads(world.actions()[0].message)
     assert [each["Id"] for each in body["Trigger"]["Metrics"]] == ["m1", "m2", "e1"]
+
+
+@pytest.mark.parametrize("of_math", [False, True])
+def test_a_day_by_the_clock_has_the_hours_that_it_has(world: World, *, of_math: bool) -> None:
+    """The one on which summer time ends has 25: what comes in the last of them belongs to it."""
+    stat = {"Metric": {"Namespace": "app", "MetricName": "m"}, "Period": 86_400, "Stat": "Sum"}
+    metrics = [{"Id": "m1", "MetricStat": stat, "ReturnData": False}, {"Id": "e1", "Expression": "m1 * 1"}]
+    begin = datetime(2026, 10, 25, tzinfo=ZoneInfo("Europe/Berlin")).astimezone(UTC)
+    world.clock.advance((begin - world.clock.now()).total_seconds())
+    watched = {"Metrics": metrics} if of_math else {"Period": 86_400}
+    world.put(EvaluationWindow={"WallClockWindow": {"Timezone": "Europe/Berlin"}}, **watched)
+    world.measure(4.0)
+    world.clock.advance(24 * 3600 + 1800)
+    while world.metrics.keep_house():  # seconds are kept for three hours
+        pass
+    world.measure(4.0)
+    world.look()
+    assert world.state() == "INSUFFICIENT_DATA", "the day is not over yet"
+    world.clock.advance(1800 + 2)
+    world.look()
+    assert world.state() == "ALARM"
+    data = json.loads(Alarm.of(world.get().document).reason_data)
+    assert (data["startDate"], data["recentDatapoints"]) == ("2026-10-24T22:00:00.000+0000", [8.0])
 
 
 def test_an_alarm_that_cannot_be_computed_says_so_once_and_keeps_its_state(world: World) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from kedge.alarms import queries
+from kedge.alarms import queries, wall_clock
 from kedge.alarms.evaluate import Datapoint, Watch, aligned_end, evaluation_range
 from kedge.alarms.reasons import Source
 from kedge.alarms.records import Alarm
@@ -21,8 +21,6 @@ from kedge.metrics.math import MathRefused, Series, Window
 from kedge.metrics.series import Metric, Summary, metric
 from kedge.metrics.statistics import Statistic
 from kedge.store.records import Resource, Scope
-
-WEEK_S = 604_800
 
 Read = Callable[[Metric, str | None, int, int, int], Sequence[tuple[str, Mapping[int, Summary]]]]
 """(metric, unit or None for all, period, start, end) to the summaries of each unit, by the start of their period."""
@@ -84,23 +82,36 @@ class Watched:
         """Where the newest period to look at ends."""
         if self.zone is None:
             return aligned_end(now_s, self.period_s, settle_s)
-        return wall_clock_end(now_s - settle_s, self.period_s, self.zone)
+        return wall_clock.edges(now_s - settle_s, self.period_s, self.zone, 1)[0]
 
     def datapoints(self, read: Read, end_s: int, bands: Bands | None = None) -> list[Datapoint]:
         """One for each period of the evaluation range, oldest first. Raises MathRefused."""
-        start_s = end_s - self.period_s * evaluation_range(self.watch.evaluation_periods)
-        times = range(start_s, end_s, self.period_s)
+        count = evaluation_range(self.watch.evaluation_periods)
+        if self.zone is None:
+            edges: Sequence[int] = range(end_s - self.period_s * count, end_s + 1, self.period_s)
+        else:
+            edges = wall_clock.edges(end_s, self.period_s, self.zone, count + 1)
         if self.stat is None:
-            return self._computed(read, times, bands)
-        found = self.stat.read(read, self.period_s, start_s, end_s)
-        return [_datapoint(self.stat.statistic, at, found.get(at)) for at in times]
+            return self._computed(read, edges, bands)
+        found = self._read(self.stat, read, edges)
+        return [_datapoint(self.stat.statistic, at, found.get(at)) for at in edges[:-1]]
 
     def check(self) -> None:
         """Raises MathRefused for expressions that no data make one time series of, and a band for an alarm on one."""
         if self.stat is None:
-            self._computed(_ones, range(0, 3 * self.period_s, self.period_s), _any_bands)
+            self._computed(_ones, range(0, 3 * self.period_s + 1, self.period_s), _any_bands)
 
-    def _computed(self, read: Read, times: range, bands: Bands | None) -> list[Datapoint]:
+    def _read(self, stat: Stat, read: Read, edges: Sequence[int]) -> Mapping[int, Summary]:
+        """edges: where the periods begin, and where the last one ends. Those of a day on which the clock is changed
+        are longer or shorter than the others, and are read by themselves."""
+        if edges[-1] - edges[0] == self.period_s * (len(edges) - 1):
+            return stat.read(read, self.period_s, edges[0], edges[-1])
+        found: dict[int, Summary] = {}
+        for start_s, end_s in pairwise(edges):
+            found |= stat.read(read, end_s - start_s, start_s, end_s)
+        return found
+
+    def _computed(self, read: Read, edges: Sequence[int], bands: Bands | None) -> list[Datapoint]:
         known: dict[str, math.Value] = {}
         config = self.alarm.config
         expressions = {}
@@ -108,8 +119,8 @@ class Watched:
             if "Expression" in query:
                 expressions[query["Id"]] = math.parse(query["Expression"])
             else:
-                known[query["Id"]] = self._series(read, query, times)
-        window = Window(times.start, times.stop, self.period_s)
+                known[query["Id"]] = self._series(read, query, edges)
+        window = Window(edges[0], edges[-1], self.period_s)
         band = None if bands is None else bands(self.resource.scope, config["Metrics"], known, window)
         for its_id in math.order(expressions, list(known)):
             known[its_id] = math.evaluate(expressions[its_id], known, window, _no_search, band)
@@ -118,28 +129,15 @@ class Watched:
         upper: Mapping[int, float] = {}
         if self.alarm.has_band:
             upper, lower = (each.points for each in _band(known[config["ThresholdMetricId"]]))
-        return [Datapoint(at, values.get(at), None, lower.get(at), upper.get(at)) for at in times]
+        return [Datapoint(at, values.get(at), None, lower.get(at), upper.get(at)) for at in edges[:-1]]
 
-    def _series(self, read: Read, query: Mapping[str, Any], times: range) -> Series:
+    def _series(self, read: Read, query: Mapping[str, Any], edges: Sequence[int]) -> Series:
         asked = query["MetricStat"]
         stat = _stat(self.resource.scope, asked["Metric"], asked["Stat"], asked.get("Unit"))
-        found = stat.read(read, self.period_s, times.start, times.stop)
+        found = self._read(stat, read, edges)
         values = ((at, statistics.value(stat.statistic, summary)) for at, summary in found.items())
         points = {at: value for at, value in values if value is not None}
         return Series(query.get("Label", query["Id"]), self.period_s, points, stat.metric, asked["Stat"])
-
-
-def wall_clock_end(now_s: float, period_s: int, zone: ZoneInfo) -> int:
-    """The last instant at which a period ended by the clock of `zone`: counted from midnight, a week from Monday.
-
-    AWS does not say whether it looks at the period that runs still; here it waits for the end, as with sliding windows.
-    """
-    local = datetime.fromtimestamp(now_s, UTC).astimezone(zone)
-    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
-    if period_s == WEEK_S:
-        return int((midnight - timedelta(days=midnight.weekday())).timestamp())
-    start_s = int(midnight.timestamp())
-    return int(start_s + (now_s - start_s) // period_s * period_s)
 
 
 def _stat(scope: Scope, named: Mapping[str, Any], statistic: str, unit: str | None) -> Stat:
