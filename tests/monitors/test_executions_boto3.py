@@ -65,6 +65,11 @@ def test_violations_ring_the_alert_until_it_is_set_otherwise(watched: Monitors):
     assert found["MonitoringExecutionStatus"] == "CompletedWithViolations", found
     violated = watched.report(found, "constraint_violations.json")["violations"]
     assert {each["constraint_check_type"] for each in violated} >= {"data_type_check"}
+    told = [{"Name": "Endpoint", "Value": "scores"}, {"Name": "MonitoringSchedule", "Value": "bad"}]
+    metrics = watched.kedge.client("cloudwatch").list_metrics(
+        Namespace="aws/sagemaker/Endpoints/data-metrics", Dimensions=told, MetricName="feature_non_null__c0"
+    )
+    assert [each["Dimensions"] for each in metrics["Metrics"]] == [told]
     name = {"MonitoringScheduleName": "bad"}
     (alert,) = watched.sagemaker.list_monitoring_alerts(**name)["MonitoringAlertSummaries"]
     assert (alert["AlertStatus"], alert["DatapointsToAlert"], alert["EvaluationPeriod"]) == ("InAlert", 1, 1)
