@@ -101,6 +101,29 @@ BUCKET, KEY = "arn:aws:s3:::b", "arn:aws:s3:::b/k"
             [("sagemaker:StopInferenceExperiment", f"{SAGEMAKER}:inference-experiment/try")],
         ),
         ("sagemaker.ListInferenceExperiments", {}, [("sagemaker:ListInferenceExperiments", "*")]),
+        (
+            "sagemaker.DescribeModelBiasJobDefinition",
+            {"JobDefinitionName": "Fair"},
+            [("sagemaker:DescribeModelBiasJobDefinition", f"{SAGEMAKER}:model-bias-job-definition/fair")],
+        ),
+        (
+            "sagemaker.UpdateMonitoringAlert",
+            {"MonitoringScheduleName": "Hourly", "MonitoringAlertName": "DefaultAlert"},
+            [("sagemaker:UpdateMonitoringAlert", f"{SAGEMAKER}:monitoring-schedule/hourly")],
+        ),
+        (
+            "sagemaker.CreateMonitoringSchedule",
+            {
+                "MonitoringScheduleName": "s",
+                "MonitoringScheduleConfig": {"MonitoringJobDefinition": {"RoleArn": "arn:aws:iam::1:role/r"}},
+                "Tags": [{"Key": "a", "Value": "b"}],
+            },
+            [
+                ("sagemaker:CreateMonitoringSchedule", f"{SAGEMAKER}:monitoring-schedule/s"),
+                ("sagemaker:AddTags", f"{SAGEMAKER}:monitoring-schedule/s"),
+                ("iam:PassRole", "arn:aws:iam::1:role/r"),
+            ],
+        ),
         ("sagemaker.AddTags", {"ResourceArn": "arn:x", "Tags": []}, [("sagemaker:AddTags", "arn:x")]),
         (
             "sagemaker-runtime.InvokeEndpointWithResponseStream",

@@ -179,31 +179,3 @@ def test_lists_come_in_order_and_in_pages(monitors: Monitors):
         )
         found = [[each[key] for each in page[members]] for page in pages]
         assert found == [["paged-2", "paged-1"], ["paged-0"]]
-
-
-def test_who_names_a_role_has_to_be_allowed_to_pass_it(monitors: Monitors):
-    """Also one that stands inside of an inline job definition."""
-    iam = monitors.kedge.client("iam")
-    iam.create_user(UserName="no-pass")
-    iam.put_user_policy(
-        UserName="no-pass", PolicyName="p",
-        PolicyDocument='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sagemaker:*","Resource":"*"}]}',
-    )  # fmt: skip
-    key = iam.create_access_key(UserName="no-pass")["AccessKey"]
-    theirs = monitors.kedge.client(
-        "sagemaker", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
-    )
-    given = monitors.definition("DataQuality", "x")
-    inline = {
-        "MonitoringInputs": [given["DataQualityJobInput"]],
-        "MonitoringOutputConfig": given["DataQualityJobOutputConfig"],
-        "MonitoringResources": given["JobResources"],
-        "MonitoringAppSpecification": given["DataQualityAppSpecification"],
-        "RoleArn": given["RoleArn"],
-    }
-    with pytest.raises(theirs.exceptions.ClientError, match="iam:PassRole"):
-        theirs.create_monitoring_schedule(
-            MonitoringScheduleName="x", MonitoringScheduleConfig={"MonitoringJobDefinition": inline}
-        )
-    with pytest.raises(theirs.exceptions.ClientError, match="iam:PassRole"):
-        theirs.create_data_quality_job_definition(**given)
