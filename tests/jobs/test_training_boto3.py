@@ -103,14 +103,17 @@ def test_what_is_stopped_or_out_of_time_keeps_its_model(jobs: Programs):
     script = """
 import os, pathlib, time
 pathlib.Path(os.environ["SM_MODEL_DIR"], "part.txt").write_text("half")
+print("loss=0.5", flush=True)
 pathlib.Path("/opt/ml/checkpoints/1.ckpt").write_text("one")
 time.sleep(300)
 """
-    jobs.train("stopped", script, CheckpointConfig={"S3Uri": jobs.uri("checkpoints")})
+    loss = {"MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}]}
+    jobs.train("stopped", script, algorithm=loss, CheckpointConfig={"S3Uri": jobs.uri("checkpoints")})
     until(lambda: jobs.keys("checkpoints/"), "the checkpoint", 40)
     jobs.sagemaker.stop_training_job(TrainingJobName="stopped")
     found = jobs.trained("stopped")
     assert (found["TrainingJobStatus"], found["SecondaryStatus"]) == ("Stopped", "Stopped")
+    assert [each["Value"] for each in found["FinalMetricDataList"]] == [0.5]
     assert unpacked(jobs.get("trained/stopped/output/model.tar.gz")) == {"part.txt": b"half"}
     again = "import os, pathlib, sys; sys.exit(pathlib.Path('/opt/ml/checkpoints/1.ckpt').read_text() != 'one')"
     jobs.train(

@@ -108,6 +108,7 @@ class Programs:
         """SIGTERM to its program; a training job's model is kept, as SageMaker does."""
         job = await self._stage(resource, Stage.STOPPING)
         await self._stop(job.task)
+        await self._find_metrics(resource, job, ended=True)
         if (self._home.jobs / job.folder).exists():
             plan = plan_of(self.kind, resource.scope, job)
             outputs = self._outputs(resource, job, plan)

@@ -1,9 +1,11 @@
-"""An instance of several containers, or of one that loads models by name: the process that speaks to the routers.
+"""An instance of several containers, of one that loads models by name, or with an explainer: the process that speaks to
+the routers.
 
 It runs no code of a model. Each container, and each model of a multi-model container, is a process of its own (`part`),
 with its own environment, artifact and current directory, and does its own batching. A request goes through the
 containers in turn (each answer is the next one's request), or to the one that it names. Everything happens on one
-thread, so the process can fork whenever a part is to be started.
+thread, so the process can fork whenever a part is to be started. An explainer is a part, too: requests go to it, and it
+asks for what the containers answer on a connection of its own.
 """
 
 from __future__ import annotations
