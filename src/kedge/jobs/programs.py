@@ -40,6 +40,8 @@ UPLOAD_EVERY_S = 1.0
 """Continuous outputs are looked through so often."""
 SEARCH_EVERY_S = 15.0
 """A training job's log is searched for metrics so often."""
+MOST_PAGES = 10
+"""Of its log that are searched at a time while its program is to be watched, too."""
 MOST_CHARS = 1024
 """Of an ExitMessage and of a FailureReason."""
 _FINAL = {Status.COMPLETED: Stage.COMPLETED, Status.FAILED: Stage.FAILED, Status.STOPPED: Stage.STOPPED}
@@ -242,10 +244,11 @@ class Programs:
             return job
         if ended:
             await asyncio.to_thread(self._measuring.read_output)
-        more = job.task not in self._unsearchable
+        more, pages = job.task not in self._unsearchable, 0
         while more:
             looked = await self._measuring.look(resource, job)
-            more = looked.more
+            pages += 1
+            more = looked.more and (ended or pages < MOST_PAGES)
             if looked.given_up:
                 self._unsearchable.add(job.task)
                 await self._say(resource.scope, job, "Its metrics are looked for no more: an expression took too long.")
