@@ -114,11 +114,14 @@ def _baseline(
     """Constraints, statistics and the file of those. Without constraints the job suggests them."""
     constraints, baseline = container.path("baseline_constraints"), container.path("baseline_statistics")
     document = _json(baseline) if baseline else {}
-    return (
-        constraints_file.read(_json(constraints)) if constraints else None,
-        statistics_file.read(document) if baseline else None,
-        document,
-    )
+    known = constraints_file.read(_json(constraints)) if constraints else None
+    statistics = statistics_file.read(document) if baseline else None
+    if known and statistics and known.features and known.features.keys().isdisjoint(statistics.features):
+        raise BadFile(
+            "The baseline's statistics have none of the columns that its constraints have: are they of two models? "
+            f"They have {', '.join(list(statistics.features)[:5])}, and {', '.join(list(known.features)[:5])}."
+        )
+    return known, statistics, document
 
 
 def _json(path: Path) -> Mapping[str, Any]:

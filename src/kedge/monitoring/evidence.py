@@ -125,6 +125,9 @@ def _judged(
     held = np.where(few, max(least_rows, 1.0), rows) / column.repeats
     own = _variances(asked, counts)
     variance = _usual_variances(asked, expected, moved.variance, own, rows, total)
+    # What varies neither in the baseline nor here, and differs, varies between the two: such as all rows missing.
+    here = rows / np.maximum(total + rows, 1)
+    variance = np.where(variance > 0, variance, here * (1 - here) * np.square(effect))
     # A season's estimate is as uncertain as its hour is: a share that is larger then varies more then.
     larger = np.maximum(variance / np.where(known.variances > 0, known.variances, np.inf), 1.0)
     spread = np.maximum(known.spread(moved.regressors) * larger, variance * column.repeats / np.maximum(total, 1))

@@ -99,7 +99,7 @@ def numbers_of(series: pl.Series) -> Floats | None:
     """None: there are texts or booleans in it."""
     if series.dtype == pl.Boolean:
         return None
-    if not series.dtype.is_numeric():
+    if series.dtype == pl.String:
         numbers = series.str.strip_chars().cast(pl.Float64, strict=False)
         if numbers.null_count() > series.null_count():
             return None

@@ -1,0 +1,165 @@
+"""Whatever comes in: a violation or a reason that a person understands, and never a crash."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.monitoring.conftest import CAPTURED, Job, captured
+
+N = 400
+RNG = np.random.default_rng(6)
+AGES, PRICES = RNG.integers(18, 90, N), RNG.lognormal(3, 1, N)
+CITIES = RNG.choice(["Rome", "Oslo"], N)
+WINDOW = {"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-01-01T01:00:00Z"}
+HEADER = "age,price,city"
+
+
+def lines(rows: int = N) -> list[str]:
+    return [f"{a},{p},{c}" for a, p, c in zip(AGES[:rows], PRICES, CITIES, strict=False)]
+
+
+def each(change) -> list[str]:
+    """The same rows, each changed."""
+    return [",".join(change(*line.split(","))) for line in lines()]
+
+
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return Job(tmp_path_factory.mktemp("baseline")).baseline("\n".join([HEADER, *lines()]) + "\n")
+
+
+DRIFTS = [("age", "drift"), ("price", "drift"), ("city", "drift")]
+GONE, CAME = ("Missing columns", "missing_column"), ("Extra columns", "extra_column")
+INPUTS = {
+    "the same": (HEADER, lines(), []),
+    "one row": (HEADER, lines(1), []),
+    "all null": (HEADER, [",,"] * N, sorted([*DRIFTS, *((name, "completeness") for name, _ in DRIFTS)])),
+    "constant": (HEADER, [lines(1)[0]] * N, DRIFTS),
+    "missing": ("age,city", each(lambda a, p, c: (a, c)), [GONE]),
+    "renamed": ("age,cost,city", lines(), [GONE, CAME]),
+    "reordered": ("city,age,price", each(lambda a, p, c: (c, a, p)), []),
+    "another model": ("a,b", ["1,2"] * N, [GONE, CAME]),
+    "mixed types": (
+        HEADER,
+        each(lambda a, p, c: (a if int(a) % 2 else f"about {a}", p, c)),
+        [("age", "data_type"), ("age", "drift")],
+    ),
+    "no number": (HEADER, each(lambda a, p, c: (a, "NaN", c)), [("price", "completeness"), ("price", "drift")]),
+    "infinite": (HEADER, each(lambda a, p, c: (a, "inf" if p < "3" else "-inf", c)), [("price", "drift")]),
+    "vast": (HEADER, each(lambda a, p, c: (a, f"{float(p) * 1e300}", c)), [("price", "drift")]),
+    "10,000 columns": (
+        ",".join([HEADER, *(f"c{i}" for i in range(10_000))]),
+        [f"{line}{',1' * 10_000}" for line in lines(3)],
+        [CAME],
+    ),
+    "different strings": (
+        HEADER,
+        each(lambda a, p, c: (a, p, f"{c}-{p}")),
+        [("city", "categorical_values"), ("city", "drift")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_window_is_judged_whatever_it_holds(job: Job, baseline: dict[str, str], name):
+    header, rows, want = INPUTS[name]
+    job.put("data.csv", "\n".join([header, *rows]) + "\n")
+    assert job.run(**baseline, **WINDOW) == 0, job.message
+    found = [(name, kind.removesuffix("_check").replace("baseline_drift", "drift")) for name, kind in job.violations()]
+    assert sorted(found) == sorted(want)
+    for file in ("kedge_drift.json", "kedge_drift_state.json", "statistics.json"):
+        text = (job.root / "processing/output" / file).read_text()
+        json.loads(text, parse_constant=lambda no: pytest.fail(f"a file holds {no}"))
+    # What it left is a state that the next execution takes.
+    after = Job(job.root / "after")
+    after.put("data.csv", "\n".join([HEADER, *lines()]) + "\n")
+    state = {"kedge_drift_state": str(job.root / "processing/output")}
+    later = {"start_time": WINDOW["end_time"], "end_time": "2026-01-01T02:00:00Z"}
+    assert after.run(**baseline, **state, **later) == 0, after.message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "a\n1\n",
+        "a\n\n\n",
+        "a,b\n,1\n,2\n",
+        "a\n" + "7\n" * N,
+        "a\nNaN\ninf\n",
+        "a\ninf\n-inf\n",
+        "a\n1\nx\ntrue\n",
+        'a\n""\n',
+    ],
+)
+def test_a_baseline_of_it_can_be_judged_by(job: Job, data):
+    """A baseline of one row, of nothing, of a constant, of no numbers."""
+    before = Job(job.root / "first")
+    before.put("data", data)
+    if before.run() != 0:
+        assert before.message.startswith("Job inputs had no data")
+        return
+    out = before.root / "processing/output"
+    given = {
+        "baseline_statistics": str(out / "statistics.json"),
+        "baseline_constraints": str(out / "constraints.json"),
+    }
+    job.put("data.csv", "\n".join([HEADER.replace("age", "a"), *lines()]) + "\n")
+    assert job.run(**given, **WINDOW) == 0, job.message
+
+
+def test_no_record_of_the_window(job: Job, baseline: dict[str, str]):
+    job.put("one.jsonl", captured("1", "2,Rome", at="2025-12-31T23:00:00Z"))
+    assert job.run(CAPTURED, **baseline, **WINDOW) == 1
+    assert job.message.startswith("Job inputs had no data")
+
+
+def test_statistics_and_constraints_of_two_models(job: Job, baseline: dict[str, str], tmp_path: Path):
+    other = Job(tmp_path / "other").baseline("x,y\n1,2\n3,4\n")
+    job.put("data.csv", "\n".join([HEADER, *lines()]) + "\n")
+    mixed = {**baseline, "baseline_statistics": other["baseline_statistics"]}
+    assert job.run(**mixed, **WINDOW) == 1
+    assert "are they of two models?" in job.message
+
+
+@pytest.mark.parametrize(
+    ("change", "want"),
+    [
+        ({"counts": "no"}, "kedge_drift of age in the baseline statistics cannot be read"),
+        ({"counts": ""}, "kedge_drift of age"),
+        ({"blocks": 10**9}, "kedge_drift of age"),
+        ({"uppers": "x"}, "kedge_drift of age"),
+    ],
+)
+def test_what_drift_is_judged_by_is_broken(job: Job, baseline: dict[str, str], tmp_path: Path, change, want):
+    document = json.loads(Path(baseline["baseline_statistics"]).read_text())
+    document["features"][0]["kedge_drift"] |= change
+    file = tmp_path / "statistics.json"
+    file.write_text(json.dumps(document))
+    job.put("data.csv", "\n".join([HEADER, *lines()]) + "\n")
+    assert job.run(**{**baseline, "baseline_statistics": str(file)}, **WINDOW) == 1
+    assert want in job.message
+
+
+@pytest.mark.parametrize(
+    ("change", "want"),
+    [
+        ({"start_time": "yesterday"}, "start_time is 'yesterday'"),
+        ({"end_time": WINDOW["start_time"]}, "is not after it"),
+    ],
+)
+def test_a_window_that_is_none(job: Job, baseline: dict[str, str], change, want):
+    job.put("data.csv", "\n".join([HEADER, *lines()]) + "\n")
+    assert job.run(**baseline, **{**WINDOW, **change}) == 1
+    assert want in job.message
+
+
+def test_a_script_that_fails_at_the_end(job: Job, baseline: dict[str, str], tmp_path: Path):
+    script = tmp_path / "post.py"
+    script.write_text("def postprocess_handler():\n    1 / 0\n")
+    job.put("data.csv", "\n".join([HEADER, *lines()]) + "\n")
+    assert job.run(**baseline, **WINDOW, post_analytics_processor_script=str(script)) == 1
+    assert job.message == "The script post.py failed: ZeroDivisionError: division by zero (line 2)"
