@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from kedge.monitoring import distances, moments
+from kedge.monitoring import distances, moments, statistics_file
 from kedge.monitoring.column import Column
 from kedge.monitoring.kll import SIZE, Kll
 from kedge.monitoring.profile import Profile, capacity
@@ -186,6 +188,50 @@ def test_moments_of_nearly_equal_large_numbers_do_not_cancel():
     for part in parts:
         found = moments.merged(found, part)
     assert found.deviation == pytest.approx(values.std(), rel=1e-7)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.sampled_from(sorted(SHAPES)),
+    st.lists(st.integers(1, 20_000), min_size=2, max_size=6),
+    st.integers(0, 2**31),
+    st.randoms(use_true_random=False),
+)
+def test_however_parts_are_merged_a_rank_is_within_the_stated_error(shape, sizes, seed, order):
+    values = SHAPES[shape](np.random.default_rng(seed), sum(sizes))
+    sketches = [column_of(part).sketch for part in np.split(values, np.cumsum(sizes)[:-1])]
+    order.shuffle(sketches)
+    while len(sketches) > 1:  # as a tree, or a chain, or anything between
+        one = sketches.pop(order.randrange(len(sketches)))
+        sketches[order.randrange(len(sketches))].merge(one)
+    (merged,) = sketches
+    at = np.unique(np.quantile(values, np.linspace(0, 1, 101)))
+    assert merged.count == len(values)
+    assert np.abs(merged.shares(at) - exact(values, at)).max() <= ERROR
+
+
+@pytest.mark.parametrize("n", [1, 100, 2_048, 5_000, 400_000])
+def test_a_reader_that_knows_the_published_layout_alone_reads_the_sketch(n):
+    """Levels of items that stand for 2 to the level rows each; a level holds no more than k times c to its depth."""
+    values = np.random.default_rng(n).lognormal(size=n)
+    profile = Profile()
+    profile.rows = n
+    for part in np.array_split(values, 1 + n // 50_000):
+        profile.column("x").add(pl.Series(part))
+    held = json.loads(json.dumps(statistics_file.statistics(profile)))["features"][0]["numerical_statistics"]
+    sketch = held["distribution"]["kll"]["sketch"]
+    k, c, levels = sketch["parameters"]["k"], sketch["parameters"]["c"], sketch["data"]
+    weighted = sorted((item, 2**level) for level, items in enumerate(levels) for item in items)
+    assert sum(weight for _, weight in weighted) == n
+    assert sum(map(len, levels)) <= sum(max(8, math.ceil(k * c**depth)) for depth in range(len(levels)))
+    for quantile in (0.01, 0.25, 0.5, 0.75, 0.99):
+        at = float(np.quantile(values, quantile))
+        assert sum(weight for item, weight in weighted if item <= at) / n == pytest.approx(
+            float(exact(values, at)), abs=ERROR
+        )
+    buckets = held["distribution"]["kll"]["buckets"]
+    assert [buckets[0]["lower_bound"], buckets[-1]["upper_bound"]] == [held["min"], held["max"]]
+    assert sum(each["count"] for each in buckets) == pytest.approx(n)
 
 
 def test_a_sketch_does_not_take_what_is_no_number():
