@@ -25,6 +25,7 @@ _WHERE = {
     "logs": "logs",
     "jobs": "jobs",
     "monitor": "monitor",
+    "drift": "drift",
     "metrics": "metrics",
     "shadow": "shadow",
     "experiment": "experiment",

@@ -42,7 +42,7 @@ def list_all(data: Path | None, as_json: bool) -> None:
     """All schedules, with a mark for each of their last executions, the newest at the end."""
     sagemaker = find(data).client("sagemaker")
     pages = sagemaker.get_paginator("list_monitoring_schedules").paginate(SortBy="Name", SortOrder="Ascending")
-    found = [_picture(sagemaker, each["MonitoringScheduleName"]) for page in pages for each in page[_SUMMARIES]]
+    found = [picture_of(sagemaker, each["MonitoringScheduleName"]) for page in pages for each in page[_SUMMARIES]]
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -63,9 +63,9 @@ def status(name: str, data: Path | None, as_json: bool) -> None:
     """The last executions of the schedule NAME, and the violations that the newest of them found."""
     server = find(data)
     sagemaker = server.client("sagemaker")
-    picture = _picture(sagemaker, name)
+    picture = picture_of(sagemaker, name)
     violated = [each for each in picture["executions"] if each["status"] in ("Completed", "CompletedWithViolations")]
-    violations = _violations(server, violated[-1]) if violated else []
+    violations = violations_of(server, violated[-1]) if violated else []
     if as_json:
         click.echo(json.dumps({**picture, "violations": violations}, indent=2))
         return
@@ -106,7 +106,7 @@ def run(name: str, no_wait: bool, data: Path | None, as_json: bool) -> None:
         return
     sagemaker = server.client("sagemaker")
     found = _ended(sagemaker, asked)
-    violations = _violations(server, found)
+    violations = violations_of(server, found)
     if as_json:
         click.echo(json.dumps({**found, "violations": violations}, indent=2))
     elif found["status"] == "Failed":
@@ -117,7 +117,7 @@ def run(name: str, no_wait: bool, data: Path | None, as_json: bool) -> None:
             click.echo(table(["WHAT", "CHECK", "DESCRIPTION"], [_line(each) for each in violations]))
 
 
-def _picture(sagemaker: Any, name: str) -> dict[str, Any]:
+def picture_of(sagemaker: Any, name: str) -> dict[str, Any]:
     try:
         shown = sagemaker.describe_monitoring_schedule(MonitoringScheduleName=name)
     except sagemaker.exceptions.ResourceNotFound as error:
@@ -169,7 +169,7 @@ def _ended(sagemaker: Any, asked: Mapping[str, Any]) -> dict[str, str]:
     raise Failed(f"The execution goes on still; kedge monitor status {asked['MonitoringScheduleName']} shows its end.")
 
 
-def _violations(server: Server, execution: Mapping[str, str]) -> list[dict[str, Any]]:
+def violations_of(server: Server, execution: Mapping[str, str]) -> list[dict[str, Any]]:
     """As its job wrote them; none where it wrote no such file."""
     if not execution["job"]:
         return []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from kedge.monitoring.drift import Finding
 
@@ -29,27 +29,49 @@ class Verdict(NamedTuple):
     advice: str
 
 
+class Evidence(NamedTuple):
+    """moved: what has, each told in a few words. watched: how many there are; None where nobody knows."""
+
+    moved: Sequence[str]
+    watched: int | None = None
+
+
 def verdict(inputs: Sequence[Finding], quality: Sequence[Finding] | None) -> Verdict:
     """inputs: of one window, each column. quality: the same of columns that say how good answers were, such as whether
     each was right or how far off it was; None or empty while there are no labels."""
-    moved = [each for each in inputs if each.alerts]
-    worse = [each for each in quality or () if each.alerts]
-    if not quality:
-        kind: Kind = "data drift, quality unknown" if moved else "unknown"
-    elif moved:
-        kind = "both" if worse else "data drift"
+    return decided(of_findings(inputs), of_findings(quality) if quality else None)
+
+
+def decided(inputs: Evidence, quality: Evidence | None) -> Verdict:
+    """quality: None while there are no labels."""
+    if quality is None:
+        kind: Kind = "data drift, quality unknown" if inputs.moved else "unknown"
+    elif inputs.moved:
+        kind = "both" if quality.moved else "data drift"
     else:
-        kind = "concept drift" if worse else "none"
-    said = [
-        f"inputs: {_said(moved, len(inputs))}",
-        f"quality: {_said(worse, len(quality)) if quality else 'no labels'}",
+        kind = "concept drift" if quality.moved else "none"
+    said = f"inputs: {_said(inputs)}; quality: {_said(quality) if quality is not None else 'no labels'}"
+    return Verdict(kind, said, ADVICE[kind])
+
+
+def of_findings(findings: Sequence[Finding]) -> Evidence:
+    """What alerts, the surest first."""
+    ordered = sorted((each for each in findings if each.alerts), key=lambda each: each.p)
+    named = [f"{each.column} {each.effect:+.2f} ({each.low:+.2f} to {each.high:+.2f})" for each in ordered]
+    return Evidence(named, len(findings))
+
+
+def of_violations(violations: Sequence[Mapping[str, Any]]) -> Evidence:
+    """Of a job's constraint_violations.json, data quality's or model quality's."""
+    named = [
+        f"{each.get('feature_name') or each.get('metric_name') or '?'} ({each.get('constraint_check_type', '?')})"
+        for each in violations
     ]
-    return Verdict(kind, "; ".join(said), ADVICE[kind])
+    return Evidence(list(dict.fromkeys(named)))
 
 
-def _said(moved: Sequence[Finding], count: int) -> str:
-    if not moved:
-        return f"none of {count} moved"
-    ordered = sorted(moved, key=lambda each: each.p)
-    named = ", ".join(f"{each.column} {each.effect:+.2f} ({each.low:+.2f} to {each.high:+.2f})" for each in ordered)
-    return f"{len(moved)} of {count} moved: {named}"
+def _said(evidence: Evidence) -> str:
+    of = "" if evidence.watched is None else f" of {evidence.watched}"
+    if not evidence.moved:
+        return f"none{of} moved"
+    return f"{len(evidence.moved)}{of} moved: {', '.join(evidence.moved)}"

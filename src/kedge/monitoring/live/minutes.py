@@ -1,0 +1,110 @@
+"""Captured records as counts of cells, for each minute and column; they add up to windows. PURE.
+
+What a minute costs does not depend on its records: a row of at most 66 numbers for each column.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import polars as pl
+
+from kedge.monitoring import cells
+from kedge.monitoring.baseline import Column
+from kedge.monitoring.cells import Floats
+from kedge.monitoring.reading.captured import Reader
+from kedge.monitoring.reading.pieces import Notes, Piece, Values
+from kedge.monitoring.tally import text_of
+
+MINUTE_S = 60
+_TIME = re.compile(rb'"inferenceTime":\s*"(\d{4}-\d\d-\d\dT\d\d:\d\d)')
+"""Within a record's data the quotes are escaped, so no body can pass for it."""
+
+
+class Minutes:
+    """columns: of the baseline, in the order in which rows without names have them."""
+
+    def __init__(self, columns: Mapping[str, Column]) -> None:
+        self.columns = columns
+        self.notes = Notes()
+        self._counts: dict[int, dict[str, Floats]] = {}
+
+    def add(self, lines: Iterable[bytes], file: str) -> None:
+        """Captured records. What cannot be read is left out, and counted in `notes`."""
+        by_minute: dict[int, list[bytes]] = {}
+        for line in lines:
+            if not line.strip():
+                continue
+            found = _TIME.search(line)
+            if found is None:
+                self.notes.leave_out("A record has no inferenceTime")
+                continue
+            by_minute.setdefault(_minute(found[1]), []).append(line)
+        for minute, of_it in by_minute.items():
+            reader = Reader(self.notes, names=list(self.columns))
+            for pieces in (reader.read(io.BytesIO(b"\n".join(of_it)), file), reader.rest()):
+                for piece in pieces:
+                    self._count(minute, piece)
+
+    def merge(self, other: Minutes) -> None:
+        """Of the same baseline, from other files."""
+        for minute, counts in other._counts.items():
+            mine = self._of(minute)
+            for name, row in counts.items():
+                mine[name] += row
+
+    def forget(self, before: int) -> None:
+        """before: minutes since 1970."""
+        for minute in [each for each in self._counts if each < before]:
+            del self._counts[minute]
+
+    def windows(self, first: int, count: int, length: int) -> dict[str, Floats]:
+        """Of each column rows of counts, of windows of `length` minutes, the first of which begins at `first`."""
+        found = {name: np.zeros((count, column.cells.count + 1)) for name, column in self.columns.items()}
+        for minute, counts in self._counts.items():
+            place = (minute - first) // length
+            if 0 <= place < count:
+                for name, row in counts.items():
+                    found[name][place] += row
+        return found
+
+    def _of(self, minute: int) -> dict[str, Floats]:
+        found = self._counts.get(minute)
+        if found is None:
+            empty = {name: np.zeros(column.cells.count + 1) for name, column in self.columns.items()}
+            found = self._counts[minute] = empty
+        return found
+
+    def _count(self, minute: int, piece: Piece) -> None:
+        mine = self._of(minute)
+        for name, column in self.columns.items():
+            values = piece.columns.get(name)
+            if values is None:
+                mine[name][-1] += piece.rows
+            else:
+                mine[name] += counted(column, values)
+
+
+def counted(column: Column, values: Values) -> Floats:
+    """One row of counts. A text where the baseline has numbers is as good as missing."""
+    series = values.series
+    if isinstance(column.cells, cells.Numeric):
+        return cells.counted(column.cells, series.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy())
+    each = series.drop_nulls().alias("level").value_counts(name="rows")
+    levels = {_level(key): float(count) for key, count in each.iter_rows()}
+    return cells.tallied(column.cells, levels, float(series.null_count()))
+
+
+def _level(value: object) -> str:
+    """As statistics.json has it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return text_of(float(value)) if isinstance(value, int | float) else str(value)
+
+
+def _minute(text: bytes) -> int:
+    """Since 1970, of a time in UTC."""
+    return int(np.datetime64(text.decode(), "m").astype(np.int64))
