@@ -427,6 +427,25 @@ async def test_a_request_is_not_sent_to_an_instance_that_dies_with_the_first(wor
     assert (len(first.calls), len(second.calls)) == (1, 1)
 
 
+async def test_a_suspect_that_the_model_has_not_begun_with_is_no_cause(workers):
+    """It waits behind others, and its instances are killed one after another."""
+    asked: list[Call] = []
+    worker = await workers("i-1", asked.append, greeting={"tells_begun": True})
+    async with running(table(endpoint(variant(worker)))) as served:
+        waiting = asyncio.create_task(served.invoke())
+        for turn in range(1, 6):
+            await until(lambda: len(asked) == turn)  # noqa: B023
+            worker.die()
+            await worker.start()
+        await until(lambda: len(asked) == 6)
+        assert ["tells" in each.head for each in asked] == [False] + 5 * [True]
+        worker.write(frames.frame(Kind.BEGUN, asked[-1].stream) + frames.frame(Kind.PING, 0, b"heard"))
+        await until(lambda: worker.pings == [b"heard"])
+        worker.die()
+        assert (await waiting).status == 424
+        assert len(asked) == 6
+
+
 async def test_neighbours_of_a_poison_request_are_answered(workers):
     """They die with it once; then each instance gets only one suspect at a time, so they do not die with it again."""
     together = 8

@@ -364,6 +364,18 @@ def test_large_bodies_mind_the_window_both_ways(start: Start, connect: Connect):
     assert bytes(rest) == body[WINDOW_BYTES:]
 
 
+def test_who_asks_is_told_when_the_model_begins(start: Start, connect: Connect):
+    worker = start().ready()
+    router = connect(worker)
+    assert router.hello["tells_begun"] is True
+    worker.hold(router)
+    stream = router.send(b"2", tells="begun")
+    router.ping()
+    worker.let_go()
+    assert [router.next() for _ in range(2)][1][:2] == (Kind.BEGUN, stream)
+    assert router.answers(1)[stream][1] == b"2.0"
+
+
 def test_sigterm_finishes_what_is_in_flight(start: Start, connect: Connect):
     worker = start().ready()
     router = connect(worker)

@@ -32,8 +32,11 @@ _STREAMS = 2**32
 class Waiting(Protocol):
     """Who sent a request and waits for what becomes of it; exactly one of these is called, unless it cancels.
 
-    Before that, `told` may be.
+    Before that, `told` and `begun` may be.
     """
+
+    def begun(self) -> None:
+        """The model begins with it; said only where the request has asked for that."""
 
     def told(self, samples: object) -> None:
         """What the other end has measured, as frames.py has it; not checked."""
@@ -154,6 +157,7 @@ class Wire(asyncio.Protocol):
         self.greeted = False
         self.joinable = False
         """Whether the other end answers several requests in one batch."""
+        self.tells_begun = False
         self.gone: asyncio.Future[None] = self._loop.create_future()
 
     def send(
@@ -327,6 +331,8 @@ class Wire(asyncio.Protocol):
             if "told" in head:
                 stream.waiting.told(head["told"])
             self._end(number).waiting.failed(head)
+        elif kind is Kind.BEGUN:
+            stream.waiting.begun()
         elif kind is Kind.CREDIT:
             stream.window += frame.credit()
             if stream.unsent is not None and number not in self._large:
@@ -344,6 +350,7 @@ class Wire(asyncio.Protocol):
         if not isinstance(version, int) or not 1 <= version <= frames.VERSION:
             raise FrameError(f"it speaks version {version!r}; 1 to {frames.VERSION} are understood")
         self.joinable = head.get("joinable") is True
+        self.tells_begun = head.get("tells_begun") is True
         self.greeted = True
         self._owner.now_ready()
 

@@ -182,6 +182,9 @@ class Flow:
 
     # What becomes of it.
 
+    def begun(self) -> None:
+        """It is never asked for."""
+
     def told(self, samples: object) -> None:
         """A container has nothing to tell that this process does not see itself."""
 

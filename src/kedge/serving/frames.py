@@ -14,6 +14,8 @@ connection; a body over PART_BYTES is cut into parts, so that a large one does n
                                  after some of an answer that the model gives part by part
     router -> worker   CANCEL    nobody waits for this stream any more; the worker answers nothing on it
     both               CREDIT    u32: the receiver takes that many more body bytes on this stream
+    worker -> router   BEGUN     the model begins with this stream; only where its REQUEST has "tells": "begun", and
+                                 the worker's HELLO "tells_begun": true
     both               PING      answered by a PING with flag ACK and the same payload
 
 An ERROR's kind says whose fault it is: "input" (the client's) and "model" are the model's answer; "busy" was not run
@@ -45,6 +47,8 @@ import orjson
 VERSION = 1
 IN_PARTS = "parts"
 """What a REQUEST's "answer" says when parts are wanted as soon as the model gives them, not only in the end."""
+TELLS_BEGUN = (("tells", "begun"),)
+"""In the fields of a REQUEST that wants a BEGUN."""
 PART_BYTES = 256 * 1024
 WINDOW_BYTES = 4 * 1024 * 1024
 PARTS_WINDOW_BYTES = 1024 * 1024
@@ -67,6 +71,7 @@ class Kind(IntEnum):
     ERROR = 7
     CREDIT = 8
     PING = 9
+    BEGUN = 10
 
 
 LAST = 1

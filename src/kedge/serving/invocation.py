@@ -162,6 +162,7 @@ class Invocation:
         "_fields",
         "_fleet",
         "_inbound",
+        "_is_begun",
         "_is_cold",
         "_pool",
         "_reporter",
@@ -217,6 +218,8 @@ class Invocation:
         self._retries = 0
         self._settling: asyncio.TimerHandle | None = None
         """It waits until no more instances die, to be tried again."""
+        self._is_begun = True
+        """The model has begun with it where it is, as far as can be known."""
         self._is_cold = False
         """It waits for the start of a serverless variant's instance."""
         self._spills = False
@@ -327,14 +330,26 @@ class Invocation:
         if self._is_cold:
             self._tell_setup(upstream)
         left_ms = max(1, int((self.deadline_s - self._deadlines.now_s()) * 1000))
-        head = encoded_head(self._fields, self._request_id, left_ms, max(1, int(self.timeout_s * 1000)))
+        fields = self._fields_for(upstream)
+        head = encoded_head(fields, self._request_id, left_ms, max(1, int(self.timeout_s * 1000)))
         self._stream = upstream.send(self, head, self._inbound.body, self._route.endpoint.body_limit_bytes)
+
+    def _fields_for(self, upstream: Upstream) -> tuple[tuple[str, str], ...]:
+        """Of a suspect it matters whether the model has begun with it when the instance dies."""
+        if not (self.is_suspect and upstream.tells_begun):
+            self._is_begun = True
+            return self._fields
+        self._is_begun = False
+        return self._fields + frames.TELLS_BEGUN
 
     def _tell_setup(self, upstream: Upstream) -> None:
         self._is_cold = False
         self._reporter.measure(upstream.place, "", SETUP, (self._sent_s - self._began_s) * 1e6)
 
     # What becomes of it.
+
+    def begun(self) -> None:
+        self._is_begun = True
 
     def told(self, samples: object) -> None:
         upstream = self._upstream
@@ -385,7 +400,11 @@ class Invocation:
         pool, now_s = self._pool, self._deadlines.now_s()
         assert pool is not None
         pool.lost_s = now_s
-        self._lost(partial(self._settle, now_s))
+        if self._is_begun:
+            self._lost(partial(self._settle, now_s, self._try_again))
+        else:
+            self._leave_instance()
+            self._settle(now_s, self._submit_again)
 
     def _lost(self, again: Callable[[], None]) -> None:
         """again: called when it is to be tried again."""
@@ -408,26 +427,21 @@ class Invocation:
         else:
             self._fail(errors.ServiceUnavailable("The instance that ran this was lost, and no more retries are left."))
 
-    def _settle(self, died_s: float) -> None:
+    def _settle(self, died_s: float, again: Callable[[], None]) -> None:
         """To be tried again once no more instances die. died_s: when its own did."""
         pool, now_s = self._pool, self._deadlines.now_s()
         assert pool is not None
         pause_s = settles_for_s(now_s - pool.lost_s, now_s - died_s)
         if pause_s > 0:
-            self._settling = asyncio.get_running_loop().call_later(pause_s, self._settle, died_s)
+            self._settling = asyncio.get_running_loop().call_later(pause_s, self._settle, died_s, again)
         else:
             self._settling = None
-            self._try_again()
+            again()
 
     def _not_begun(self) -> None:
         """The instance will not, or not soon, begin with this: that counts neither as a death nor as a retry."""
-        pool = self._pool
-        assert pool is not None
         self._leave_instance()
-        try:
-            pool.submit(self)
-        except errors.ServiceError as error:
-            self._fail(error)
+        self._submit_again()
 
     def _busy(self) -> None:
         pool, upstream = self._pool, self._upstream
@@ -441,9 +455,12 @@ class Invocation:
             self._fail(errors.Throttled(f"All instances of variant {self._variant} are busy; try again later."))
 
     def _try_again(self) -> None:
+        self._retries += 1
+        self._submit_again()
+
+    def _submit_again(self) -> None:
         pool = self._pool
         assert pool is not None
-        self._retries += 1
         try:
             pool.submit(self)
         except errors.ServiceError as error:

@@ -79,7 +79,7 @@ class StreamingInvocation(Invocation):
             self._tell_setup(upstream)
         left_ms = max(1, int((self.deadline_s - self._deadlines.now_s()) * 1000))
         timeout_ms = max(1, int(self.timeout_s * 1000))
-        head = encoded_head(self._fields + _IN_PARTS, self._request_id, left_ms, timeout_ms)
+        head = encoded_head(self._fields_for(upstream) + _IN_PARTS, self._request_id, left_ms, timeout_ms)
         limit_bytes = self._route.endpoint.body_limit_bytes
         self._stream = upstream.send(self, head, self._inbound.body, limit_bytes, self)
 

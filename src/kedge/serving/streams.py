@@ -49,6 +49,8 @@ class Arrived(NamedTuple):
     """The one of several containers that it is for, if it names one."""
     in_parts: bool = False
     """The answer is wanted part by part, as the model gives it."""
+    tells_begun: bool = False
+    """The router wants to know when the model begins with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,11 @@ class Peer:
             self._put(frames.frame(Kind.CHUNK, stream, part))
         self._windows[stream] = window - len(part)
         return True
+
+    def begun(self, stream: int) -> None:
+        """The model begins with it, which its router wants to know."""
+        if stream in self._waiting:
+            self._put(frames.frame(Kind.BEGUN, stream))
 
     def end(self, stream: int) -> None:
         """After the last part."""
@@ -362,7 +369,9 @@ class Peer:
         in_parts = get(_ANSWER) == frames.IN_PARTS
         if in_parts:
             self._in_parts.add(stream)
-        events.append(Arrived(stream, request, get("deadline_ms"), get("timeout_ms"), get(_CONTAINER, ""), in_parts))
+        tells_begun = get("tells") == "begun"
+        container = get(_CONTAINER, "")
+        events.append(Arrived(stream, request, get("deadline_ms"), get("timeout_ms"), container, in_parts, tells_begun))
 
     def _cancel(self, stream: int, events: list[Event]) -> None:
         self._forget(stream)

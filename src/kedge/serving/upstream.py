@@ -53,6 +53,11 @@ class Upstream:
         """Whether it answers several requests in one batch; only while `ready`."""
         return self._wire is not None and self._wire.joinable
 
+    @property
+    def tells_begun(self) -> bool:
+        """Whether it says, where a request asks for that, when its model begins with it; only while `ready`."""
+        return self._wire is not None and self._wire.tells_begun
+
     def send(
         self, waiting: Waiting, head: bytes, body: bytes, limit_bytes: int, streaming: Streaming | None = None
     ) -> int:

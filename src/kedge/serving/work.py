@@ -26,6 +26,8 @@ class Job(NamedTuple, Generic[Source]):
     """On the monotonic clock; nobody waits for it after that."""
     timeout_s: float = math.inf
     """How long the model may be at its batch without any progress."""
+    tells_begun: bool = False
+    """Its router wants to know when the model begins with it."""
 
 
 class Work(Generic[Source]):

@@ -138,6 +138,7 @@ def _serve(spec: WorkerSpec, runtime: Runtime, entrance: Entrance, status: Statu
     hello = {
         "instance": spec.id,
         "joinable": runtime.joinable,
+        "tells_begun": True,
         "max_requests": MAX_REQUESTS,
         "max_body_bytes": largest_bytes,
     }
@@ -242,6 +243,8 @@ def _run_model(runtime: Runtime, work: Work[Connection], io: WorkerIo, watch: Wa
             io.answer((job, Busy("The request's time was over before the model was free.")) for job in late)
         batch = [job for job in jobs if job.deadline_s is None or job.deadline_s > began_s] if late else jobs
         if batch:
+            if asked := [job for job in batch if job.tells_begun]:
+                io.begun(asked)
             watch.begin(batch)
             run_batch(runtime, batch, io, watch, began_s + _QUICK_S)
             watch.end()

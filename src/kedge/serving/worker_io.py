@@ -208,6 +208,15 @@ class WorkerIo:
         if self._holds_up:
             self.wake()
 
+    def begun(self, jobs: Iterable[Job[Connection]]) -> None:
+        """Called by the model's thread before it begins with requests of which routers want to know that."""
+        for job in jobs:
+            connection = job.source
+            with connection.lock:
+                connection.peer.begun(job.stream)
+                left = connection.push()
+            self._write_later(connection, left=left)
+
     def part(self, job: Job[Connection], head: bytes, part: bytes, within_s: float) -> bool | None:
         """Called by the model's thread: send a part of an answer that goes on. head, part: as for Peer.part.
 
@@ -421,7 +430,7 @@ class WorkerIo:
             if isinstance(event, Arrived):
                 deadline_s = None if event.deadline_ms is None else time.monotonic() + event.deadline_ms / 1000
                 timeout_s = math.inf if event.timeout_ms is None else event.timeout_ms / 1000
-                jobs.append(Job(connection, event.stream, event.request, deadline_s, timeout_s))
+                jobs.append(Job(connection, event.stream, event.request, deadline_s, timeout_s, event.tells_begun))
                 continue
             with connection.lock:
                 connection.changed.notify_all()

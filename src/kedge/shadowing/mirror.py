@@ -163,6 +163,9 @@ class Copy:
 
     # What becomes of it.
 
+    def begun(self) -> None:
+        """It is never asked for."""
+
     def told(self, samples: object) -> None:
         upstream = self._upstream
         if upstream is not None:
