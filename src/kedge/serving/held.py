@@ -226,6 +226,9 @@ class _Asked:
         self.number_there = 0
         self._held = held
 
+    def begun(self) -> None:
+        self.waiting.begun()
+
     def told(self, samples: object) -> None:
         self.waiting.told(samples)
 

@@ -92,6 +92,9 @@ class _Asked:
     def __init__(self) -> None:
         self.outcome: asyncio.Future[Answer | Failure] = asyncio.get_running_loop().create_future()
 
+    def begun(self) -> None:
+        """It is never asked for."""
+
     def told(self, samples: object) -> None:
         """The instance counts the request that it is a part of."""
 
