@@ -115,7 +115,7 @@ def test_a_window_that_cannot_be_used_is_an_execution_that_says_so():
     assert "has to begin before" in begun.problem
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     expression=st.sampled_from([HOURLY, DAILY, "cron(0 3/7 ? * * *)", "cron(0/20 * ? * * *)"]),
     moves=st.lists(st.integers(-100_000, 200_000), min_size=1, max_size=30),

@@ -19,6 +19,7 @@ from sqlalchemy import create_engine, text
 from kedge.config import SettingError
 from kedge.errors import ServiceUnavailable
 from kedge.store import schema
+from kedge.store.listing import Query
 from kedge.store.store import Author, Scope, Store
 
 HERE = Scope("000000000000", "us-east-1")
@@ -97,7 +98,7 @@ def test_a_transaction_inside_a_transaction_is_a_mistake(store: Store) -> None:
 def test_a_database_of_a_newer_kedge_is_refused(url: str, store: Store) -> None:
     with store._writing() as connection:
         connection.execute(text("UPDATE kedge_schema SET version = 99"))
-    with pytest.raises(ServiceUnavailable, match="version 99 and this Kedge knows versions up to 3"):
+    with pytest.raises(ServiceUnavailable, match="version 99 and this Kedge knows versions up to 4"):
         Store(url)
 
 
@@ -108,12 +109,12 @@ def test_an_older_database_is_migrated_once(tmp_path: Path) -> None:
         assert schema.prepare(connection, []) == 1
     for _ in range(2):
         with engine.begin() as connection:
-            steps = [lambda c, to=to: ran.append(f"to {to}") for to in (2, 3, 4)]
-            assert schema.prepare(connection, steps) == 4
+            steps = [lambda c, to=to: ran.append(f"to {to}") for to in (2, 3, 4, 5)]
+            assert schema.prepare(connection, steps) == 5
     with engine.begin() as connection, pytest.raises(schema.NewerSchema):
         schema.prepare(connection)
     engine.dispose()
-    assert ran == ["to 2", "to 3", "to 4"]
+    assert ran == ["to 2", "to 3", "to 4", "to 5"]
 
 
 def test_a_database_from_before_there_were_queues_gets_them(tmp_path: Path) -> None:
@@ -142,6 +143,23 @@ def test_queues_from_before_entries_could_expire_go_on(tmp_path: Path) -> None:
     (entry,) = store.due("mail", "a", AUTHOR.at, 10)
     assert entry.expires_at is None
     assert store.overdue("mail", AUTHOR.at, 10) == []
+    store.close()
+
+
+def test_what_goes_on_everywhere_is_found_without_reading_what_has_ended(tmp_path: Path) -> None:
+    """Also in a database from before there was an index for it."""
+    engine = create_engine(f"sqlite:///{tmp_path}/kedge.db")
+    with engine.begin() as connection:
+        schema.prepare(connection, schema.MIGRATIONS[:2])
+        connection.execute(text("DROP INDEX resource_everywhere_by_status"))
+    engine.dispose()
+    store = Store(tmp_path / "kedge.db")
+    asked = Query(None, "job", status="InProgress").statement()
+    with store._reading() as connection:
+        words = str(asked.compile(connection, compile_kwargs={"literal_binds": True}))
+        plan = "".join(str(row) for row in connection.execute(text(f"EXPLAIN QUERY PLAN {words}")))
+    assert "resource_everywhere_by_status" in plan
+    assert "TEMP B-TREE" not in plan
     store.close()
 
 

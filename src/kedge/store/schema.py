@@ -49,6 +49,7 @@ resources = Table(
     Index("resource_by_change", "kind", "account", "region", "modified_at", "name"),
     Index("resource_by_status", "kind", "account", "region", "status", "name"),
     Index("resource_everywhere", "kind", "name", "account", "region"),
+    Index("resource_everywhere_by_status", "kind", "status", "name", "account", "region"),
     sqlite_autoincrement=True,
 )
 
@@ -133,7 +134,14 @@ def _add_expiry(connection: Connection) -> None:
     next(each for each in queued.indexes if each.name == "queued_by_expiry").create(connection)
 
 
-MIGRATIONS: Sequence[Callable[[Connection], None]] = (_add_queues, _add_expiry)
+def _index_statuses(connection: Connection) -> None:
+    """Controllers look for what goes on, of every account, among all that has ended."""
+    next(each for each in resources.indexes if each.name == "resource_everywhere_by_status").create(
+        connection, checkfirst=True
+    )
+
+
+MIGRATIONS: Sequence[Callable[[Connection], None]] = (_add_queues, _add_expiry, _index_statuses)
 """MIGRATIONS[n] turns version n+1 into version n+2. Forward only: an older Kedge refuses a newer database."""
 
 
