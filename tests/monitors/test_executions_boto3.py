@@ -87,6 +87,23 @@ def test_violations_ring_the_alert_until_it_is_set_otherwise(watched: Monitors):
     assert (code, "DefaultAlert" in said) == ("ResourceNotFound", True)
 
 
+def test_drift_is_judged_from_window_to_window(watched: Monitors):
+    """The baseline is what an execution without one suggests; what the first has left is brought to the second."""
+    watched.define("DataQuality", "base")
+    watched.schedule("DataQuality", "base", hours=EARLIER)
+    (output,) = watched.job(watched.ended("base"))["ProcessingOutputConfig"]["Outputs"]
+    files = {each: f"{output['S3Output']['S3Uri']}/{each.lower()}.json" for each in ("Constraints", "Statistics")}
+    watched.define("DataQuality", "chain", baseline=files)
+    watched.schedule("DataQuality", "chain", hours=EARLIER)
+    assert "kedge_drift_state" not in watched.job(watched.ended("chain"))["Environment"]
+    times = {"ScheduleExpression": "NOW", "DataAnalysisStartTime": "-PT5H", "DataAnalysisEndTime": "-PT2H"}
+    config = {"MonitoringJobDefinitionName": "chain", "MonitoringType": "DataQuality", "ScheduleConfig": times}
+    watched.sagemaker.update_monitoring_schedule(MonitoringScheduleName="chain", MonitoringScheduleConfig=config)
+    second = watched.job(watched.ended("chain", 2))
+    assert second["ProcessingJobStatus"] == "Completed", second
+    assert second["Environment"]["kedge_drift_state"] == "/opt/ml/processing/input/drift_state/kedge_drift_state.json"
+
+
 def test_a_window_without_data_fails_and_says_nothing_of_the_model(watched: Monitors):
     watched.define("DataQuality", "empty")
     watched.schedule("DataQuality", "empty", hours=(20, 19))
