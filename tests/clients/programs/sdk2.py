@@ -336,7 +336,7 @@ def processing():
 
 
 def training():
-    """An estimator in script mode, whose model is then in its archive, and whose last metric is known."""
+    """An estimator in script mode, whose model is then in its archive, and whose metrics are in CloudWatch."""
     script = Path("train.py")
     script.write_text(
         "import argparse, os, pathlib\n"
@@ -362,6 +362,8 @@ def training():
     estimator.fit({"train": given}, logs="All")
     described = session.describe_training_job(estimator.latest_training_job.name)
     assert described["FinalMetricDataList"][0]["Value"] == 0.5, described
+    told = estimator.training_job_analytics.dataframe()
+    assert told[["metric_name", "value"]].values.tolist() == [["loss", 0.5]], told
     session.download_data(".", bucket, estimator.model_data.removeprefix(f"s3://{bucket}/"))
     with tarfile.open("model.tar.gz") as archive:
         assert archive.extractfile("model.txt").read() == b"1,2;1,2;"
