@@ -9,12 +9,14 @@ from kedge.serving.retry import (
     FLOOR,
     FLOOR_PER_S,
     LONGEST_SETTLE_S,
+    MAX_UNBEGUN,
     SETTLE_S,
     SHARE_OF_TRAFFIC,
     Budget,
     Verdict,
     after_busy,
     after_death,
+    is_suspicious,
     settles_for_s,
 )
 
@@ -46,6 +48,14 @@ def test_after_death(deaths, retries, retries_on, budget_left, verdict):
 )
 def test_after_busy(retries, others, verdict):
     assert after_busy(retries, others=others) is verdict
+
+
+@pytest.mark.parametrize(
+    ("begun", "losses", "suspicious"),
+    [(True, 1, True), (False, 1, False), (False, MAX_UNBEGUN, False), (False, MAX_UNBEGUN + 1, True)],
+)
+def test_what_was_not_begun_is_let_off_but_not_for_ever(begun, losses, suspicious):
+    assert is_suspicious(begun=begun, losses=losses) is suspicious
 
 
 @given(st.floats(0, 2), st.floats(0, 2))

@@ -20,7 +20,7 @@ from kedge.serving.fleet import Fleet, Pool, Route
 from kedge.serving.inbound import Inbound
 from kedge.serving.meter import PROVISIONED_INVOCATIONS, SETUP, SPILLOVER_INVOCATIONS, Place
 from kedge.serving.reports import Reporter
-from kedge.serving.retry import Verdict, after_busy, after_death, settles_for_s
+from kedge.serving.retry import Verdict, after_busy, after_death, is_suspicious, settles_for_s
 from kedge.serving.sessions import Session
 from kedge.serving.table import Variant
 from kedge.serving.upstream import Upstream
@@ -164,6 +164,7 @@ class Invocation:
         "_inbound",
         "_is_begun",
         "_is_cold",
+        "_losses",
         "_pool",
         "_reporter",
         "_request_id",
@@ -215,6 +216,7 @@ class Invocation:
         self._upstream: Upstream | None = None
         self._stream = 0
         self._deaths = 0
+        self._losses = 0
         self._retries = 0
         self._settling: asyncio.TimerHandle | None = None
         """It waits until no more instances die, to be tried again."""
@@ -400,7 +402,8 @@ class Invocation:
         pool, now_s = self._pool, self._deadlines.now_s()
         assert pool is not None
         pool.lost_s = now_s
-        if self._is_begun:
+        self._losses += 1
+        if is_suspicious(begun=self._is_begun, losses=self._losses):
             self._lost(partial(self._settle, now_s, self._try_again))
         else:
             self._leave_instance()

@@ -13,6 +13,7 @@ SETTLE_S = 0.1
 LONGEST_SETTLE_S = 0.5
 MAX_RETRIES = 3
 MAX_DEATHS = 2
+MAX_UNBEGUN = 8
 SHARE_OF_TRAFFIC = 0.2
 FLOOR = 100.0
 FLOOR_PER_S = 10.0
@@ -34,6 +35,15 @@ def after_death(deaths: int, retries: int, *, retries_on: bool, budget_left: boo
     if retries >= MAX_RETRIES or not budget_left:
         return Verdict.UNAVAILABLE
     return Verdict.RETRY
+
+
+def is_suspicious(*, begun: bool, losses: int) -> bool:
+    """Whether the loss of an instance may be this request's doing, and so counts as a death.
+
+    begun: its model had begun with it. What only arrives may do harm too, if rarely: it is let off so many times alone.
+    losses: of instances that had it, this one included.
+    """
+    return begun or losses > MAX_UNBEGUN
 
 
 def settles_for_s(since_lost_s: float, since_death_s: float) -> float:
