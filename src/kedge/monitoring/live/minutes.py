@@ -1,4 +1,4 @@
-"""Captured records as counts of cells, for each minute and column; they add up to windows. PURE.
+"""Captured records as counts of cells, for each minute and column; they add up to windows.
 
 What a minute costs does not depend on its records: a row of at most 66 numbers for each column.
 """

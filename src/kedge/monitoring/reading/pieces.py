@@ -1,4 +1,4 @@
-"""Rows on their way: a piece of some columns, and what could not be read."""
+"""Rows on their way: a piece of some columns, and what could not be read. PURE."""
 
 from __future__ import annotations
 
