@@ -110,10 +110,10 @@ def _own(part: list[Stretch], name: str, common: Cells) -> Cells:
 
 def _blocks(stretches: list[Stretch], name: str, cells: Cells) -> dict[str, Any] | None:
     """None: no row was kept that has a value."""
-    held = [(each, _places(each, name, cells)) for each in stretches if each.rows]
+    held = [each for each in stretches if each.rows]
     if not held:
         return None
-    place = np.concatenate([found for _, found in held])
+    place = _places(held, name, cells)
     block, starts = _by_hour(held) or _by_runs(held)
     wide = cells.count + 1
     number = int(block.max()) + 1
@@ -123,33 +123,39 @@ def _blocks(stretches: list[Stretch], name: str, cells: Cells) -> dict[str, Any]
     found: dict[str, Any] = (
         {"uppers": cells.uppers.tolist()} if isinstance(cells, Numeric) else {"levels": cells.levels}
     )
-    packed = base64.b64encode(zlib.compress(counts.astype("<u4").tobytes())).decode()
+    packed = base64.b64encode(zlib.compress(counts.astype("<u4").tobytes(), 1)).decode()
     return {**found, "blocks": number, "counts": packed, **({} if starts is None else {"starts_s": starts.tolist()})}
 
 
-def _places(stretch: Stretch, name: str, cells: Cells) -> NDArray[np.int64]:
-    column = stretch.columns.get(name)
-    return np.full(stretch.rows, cells.count) if column is None else places(cells, column)
+def _places(held: list[Stretch], name: str, cells: Cells) -> NDArray[np.int64]:
+    columns = [each.columns.get(name) for each in held]
+    there = [column for column in columns if column is not None]
+    if len(there) == len(held) and len({column.dtype for column in there}) == 1:
+        whole: Any = np.concatenate(there)
+        return places(cells, whole)
+    return np.concatenate(
+        [
+            np.full(each.rows, cells.count) if column is None else places(cells, column)
+            for each, column in zip(held, columns, strict=True)
+        ]
+    )
 
 
-_Held = list[tuple[Stretch, NDArray[np.int64]]]
-
-
-def _by_hour(held: _Held) -> tuple[NDArray[np.int64], Floats | None] | None:
+def _by_hour(held: list[Stretch]) -> tuple[NDArray[np.int64], Floats | None] | None:
     """(block of each row, start of each block); None without times, or of too few hours."""
-    times = [each.times_s for each, _ in held if each.times_s is not None]
+    times = [each.times_s for each in held if each.times_s is not None]
     if len(times) < len(held) or any(np.isnan(each).any() for each in times):
         return None
     hours, block = np.unique(np.floor(np.concatenate(times) / HOUR_S), return_inverse=True)
     return (block, hours * HOUR_S) if len(hours) >= _LEAST_HOURS else None
 
 
-def _by_runs(held: _Held) -> tuple[NDArray[np.int64], Floats | None]:
+def _by_runs(held: list[Stretch]) -> tuple[NDArray[np.int64], Floats | None]:
     """Runs of rows that stood together, of about one length."""
-    total = sum(each.rows for each, _ in held)
+    total = sum(each.rows for each in held)
     length = max(_LEAST_BLOCK_ROWS, -(-total // _MOST_BLOCKS))
     block, number = [], 0
-    for each, _ in held:
+    for each in held:
         runs = max(1, each.rows // length)
         block.append(number + np.arange(each.rows) * runs // each.rows)
         number += runs
