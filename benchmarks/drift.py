@@ -207,9 +207,8 @@ def power(random: Random, series: int, sizes: Sequence[int]) -> None:
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for source, rows in ((source, rows) for source in SOURCES for rows in sizes):
         delays, by_aws = [], []
-        for number in range(series):
-            if number % 5 == 0:
-                column = baseline(random, source)
+        for _ in range(series):
+            column = baseline(random, source)
             hours = START_H + random.integers(0, 24 * 7) + np.arange(24)
             levels = autoregression(random, 24, source.level)
             by = MATERIAL / 2 if source.is_text else MATERIAL * source.sigma

@@ -80,6 +80,27 @@ def test_hours_that_the_baseline_never_saw_are_not_judged() -> None:
     assert column.usual.spread(unseen)[0, 0] > 1
 
 
+def test_a_baseline_without_times_takes_its_season_from_windows_and_keeps_its_level() -> None:
+    random = np.random.default_rng(6)
+    hours = START_H + np.arange(336)
+
+    def windows(at: Floats, shift: float = 0.0) -> Floats:
+        assert isinstance(column.cells, cells.Numeric)
+        level = np.sin(2 * np.pi * (at + 0.5) / 24) + shift
+        return np.array([cells.counted(column.cells, each + random.standard_normal(1_000)) for each in level])
+
+    shuffled = np.sin(2 * np.pi * random.random(20_000)) + random.standard_normal(20_000)
+    column = baseline.column(shuffled)
+    later, starts_s = hours + 336, 3600.0 * (hours + 336)
+    settings = drift.Settings()
+    assert drift.alerting(column, windows(later), 50, starts_s, settings).any()
+    for shift in (0.0, 0.1):  # though the windows that it was learnt from were shifted a little already
+        known = baseline.seasoned(column, windows(hours, shift), 3600.0 * hours)
+        assert known.usual.season
+        assert not drift.alerting(known, windows(later), 50, starts_s, settings).any()
+        assert drift.alerting(known, windows(later[:24], 0.5), 50, starts_s[:24], settings).all()
+
+
 @pytest.mark.parametrize(("again", "wanted"), [(0.0, 1.0), (0.5, 3.0), (0.7, 5.67)])
 def test_rows_that_repeat_the_one_before_tell_less(again: float, wanted: float) -> None:
     random = np.random.default_rng(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -79,6 +79,35 @@ def learned(cells: Cells, counts: Floats, starts_s: Floats | None = None, repeat
         places, hours, block_rows = np.floor(starts_s / HOUR_S).astype(np.int64), starts_s / HOUR_S + 0.5, 0.0
     found = Blocks(rows / repeats, means, squares, places, hours, block_rows)
     return Column(cells, whole, asked, usual(found, asked.variances, asked.kurtoses), block_rows, repeats)
+
+
+def seasoned(column: Column, counts: Floats, starts_s: Floats) -> Column:
+    """The column with the season of windows that were seen since, for a baseline without times or of few days.
+
+    counts: of windows of an hour at most, shape (windows, cells and missing); two days of them, better two weeks.
+    Only how hours and days differ is theirs. What the column is on the whole, and how much it varies beside the season,
+    stays the baseline's. Windows that have drifted far have another season by ranks, which are no longer in the middle.
+    """
+    asked = column.aspects
+    means, rows = asked.means(counts)
+    hours = starts_s / HOUR_S
+    places = np.floor(hours).astype(np.int64)
+    found = Blocks(rows / column.repeats, means, asked.squares(counts), places, np.floor(hours) + 0.5, 0.0)
+    seen, own = usual(found, asked.variances, asked.kurtoses), column.usual
+    if not seen.season:
+        return column
+    # Scores that are all larger by so much keep their variance.
+    more = own.typical @ own.coefficients - seen.typical @ seen.coefficients
+    coefficients, squares = seen.coefficients.copy(), seen.squares + 2 * more * seen.coefficients
+    coefficients[0] += more
+    squares[0] += np.square(more)
+    covariances = seen.covariances.copy()
+    covariances[:, 0, 0] += own.spread(own.typical[None, :])[0]
+    joined = replace(
+        seen, coefficients=coefficients, squares=squares, covariances=covariances,
+        excess=own.excess, freedom=own.freedom, forgets=own.forgets,
+    )  # fmt: skip
+    return replace(column, usual=joined)
 
 
 def repeating(values: ArrayLike) -> float:

@@ -109,7 +109,8 @@ def _moved(column: Column, counts: Floats, starts_s: Floats | None, window_s: fl
     regressors = known.regressors(hours, len(counts))
     over_all = np.tile(column.aspects.variances, (len(counts), 1))
     variance = over_all if hours is None else known.variance(regressors)
-    return _Moved(means - known.expected(regressors), rows, regressors, variance, hours is not None)
+    expected = _possible(column.aspects, known.expected(regressors))
+    return _Moved(means - expected, rows, regressors, variance, hours is not None)
 
 
 def _judged(
@@ -119,7 +120,7 @@ def _judged(
     effect, rows, known, asked = moved.effect, moved.rows, column.usual, column.aspects
     hours = np.repeat((windows * window_s / HOUR_S)[:, None], rows.shape[1], axis=1)
     excess, freedom = known.beyond(rows / column.block_rows if column.block_rows else hours)
-    expected = known.expected(moved.regressors)
+    expected = _possible(asked, known.expected(moved.regressors))
     total = column.counts.sum() - np.append(np.full(len(asked.names) - 1, column.counts[-1]), 0.0)
     few = rows < least_rows
     held = np.where(few, max(least_rows, 1.0), rows) / column.repeats
@@ -188,6 +189,12 @@ def _usual_variances(
     # A score that never varied in the baseline, and does now, has the variance of both together.
     pooled = own * rows / np.maximum(total + rows, 1)
     return np.where(variance > 0, variance, pooled)
+
+
+def _possible(asked: Aspects, expected: Floats) -> Floats:
+    """A few sines or steps may say of a share that it is below 0 or above 1."""
+    highest = np.where(asked.gaps > 0, asked.lowest + asked.gaps, np.inf)
+    return np.clip(expected, np.where(asked.gaps > 0, asked.lowest, -np.inf), highest)
 
 
 def _share(asked: Aspects, expected: Floats) -> Floats:

@@ -32,6 +32,8 @@ LEAST_DAYS = 2
 _SHOWS_AT, _LEFT_AT = 0.02, 0.005
 """Significance from which a sine is taken out, though it be small; and from which something is left beside a profile.
 A season that is taken out needlessly costs a little power, one that is left in makes false alerts."""
+_STEPS_LEFT_AT = 0.15
+"""Steps are put where they leave least, so that a slope passes for a stair more often than the test says."""
 _MOST_STEPS = 4
 _LEAST_FREE = 20
 _NOTHING = 1e-8
@@ -165,7 +167,7 @@ def _simplest(left: _Left) -> Profile:
     found = NO_PROFILE
 
     def fits(profile: Profile) -> bool:
-        return not left.differs(Season((profile,)), whole)
+        return not left.differs(Season((profile,)), whole, _STEPS_LEFT_AT if profile[0] == "steps" else _LEFT_AT)
 
     for wider in (("harmonics", (1,)), ("harmonics", (2,))):
         if left.differs(Season((found,)), Season((wider,)), _SHOWS_AT):
