@@ -196,6 +196,11 @@ def test_labels_are_merged_and_a_window_is_looked_at_again_when_more_of_them_com
     assert second["MonitoringExecutionStatus"] == "Completed", second
     assert third["MonitoringExecutionStatus"] == "CompletedWithViolations", third
     assert third["ScheduledTime"] == first["ScheduledTime"]
+    told = [
+        watched.sagemaker.describe_processing_job(ProcessingJobName=each["ProcessingJobArn"].rpartition("/")[2])
+        for each in (first, second, third)
+    ]
+    assert [each["Environment"]["publish_cloudwatch_metrics"] for each in told] == ["Enabled", "Enabled", "Disabled"]
     assert watched.report(third, "statistics.json")["dataset"]["item_count"] == 60
     (alert,) = watched.sagemaker.list_monitoring_alerts(**name)["MonitoringAlertSummaries"]
     assert alert["AlertStatus"] == "OK"  # the last window is as it should be

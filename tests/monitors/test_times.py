@@ -194,3 +194,11 @@ def test_windows_are_looked_at_again_whose_hours_changed():
     assert course.looked_again(schedule(), past, hours[1:], current) == (looks[1],)
     assert course.looked_again(schedule(again=(looks[1],)), past, hours[1:], current) == (looks[1],)
     assert course.looked_again(schedule(), past, [], current) == ()
+
+
+@pytest.mark.parametrize(("first", "want"), [("Completed", True), ("CompletedWithViolations", True), ("Failed", False)])
+def test_metrics_of_a_window_are_published_by_the_first_look_that_has_any(first: str, want: bool):
+    look = Seen(at("01-09 09:00").timestamp(), at("01-09 08:00").timestamp(), at("01-09 09:00").timestamp(), first)
+    action = course.step(schedule(again=(look,)), ScheduleStatus.SCHEDULED, at("01-09 10:00"))
+    assert isinstance(action, Begin)
+    assert (action.is_again, action.is_told) == (True, want)

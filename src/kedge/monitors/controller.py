@@ -146,6 +146,7 @@ class Controller:
                 start_s=window.start.timestamp(),
                 end_s=window.end.timestamp(),
                 is_again=begin.is_again,
+                is_told=begin.is_told,
                 failure_reason=shortened(problem),
             )
             status = Status.FAILED if problem else Status.PENDING

@@ -16,6 +16,8 @@ MOST_SEEN = 200
 """Windows of a schedule that are remembered: the alert looks at 100, late labels at those of some days."""
 NO_DATA = "Job inputs had no data"
 NO_MORE_TIMES = "The schedule has no time left at which it would be due."
+TOLD = (Status.COMPLETED.value, Status.VIOLATED.value)
+"""Executions that end so have had their metrics published."""
 BAD = (Status.VIOLATED, Status.FAILED)
 """What the alert counts."""
 
@@ -30,6 +32,8 @@ class Begin:
     problem: str = ""
     """Why there is no window."""
     is_again: bool = False
+    is_told: bool = False
+    """The metrics of its window were published by a look before."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ def step(schedule: Schedule, status: ScheduleStatus, now: datetime) -> Begin | W
     if schedule.again and status is ScheduleStatus.SCHEDULED:
         first, *rest = schedule.again
         found = Window(time(first.start_s), time(first.end_s))
-        return Begin(replace(schedule, again=tuple(rest)), time(first.scheduled_s), found, is_again=True)
+        rest_of = replace(schedule, again=tuple(rest))
+        return Begin(rest_of, time(first.scheduled_s), found, is_again=True, is_told=first.status in TOLD)
     if schedule.asked_s is not None:
         return _begin(replace(schedule, asked_s=None), time(schedule.asked_s), now, asked=True)
     if status is not ScheduleStatus.SCHEDULED:

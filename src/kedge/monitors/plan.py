@@ -114,6 +114,8 @@ def analysis_job(
         "sagemaker_monitoring_schedule_name": execution.schedule,
         **_told(monitor, capture_uri),
     }
+    if execution.is_told:
+        environment[_PUBLISH] = "Disabled"
     brought = {
         "baseline_constraints": ("constraints", baseline.constraints, f"{_BASELINE_AT}/constraints"),
         "baseline_statistics": ("baseline", baseline.statistics, f"{_BASELINE_AT}/stats"),

@@ -147,6 +147,8 @@ class Execution:
     """Name of the processing job of this stage."""
     is_again: bool = False
     """For labels that came later: what was merged is there."""
+    is_told: bool = False
+    """Metrics of its window were published before: a second time they would be mixed with the first."""
     failure_reason: str = ""
 
     def document(self) -> dict[str, Any]:
