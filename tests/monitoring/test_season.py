@@ -50,6 +50,18 @@ def test_hours_that_no_few_numbers_tell_stand_by_themselves() -> None:
     assert season.profiles == (("hours", ()),)
 
 
+def test_hours_by_themselves_leave_nothing_that_varies_more_than_rows() -> None:
+    varies = 0
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        times_h = START_H + np.arange(336 * 60) // 60
+        level = 0.5 * random.standard_normal(24)[np.floor(times_h % 24).astype(int)]
+        column = baseline.column(level + random.standard_normal(len(times_h)), 3600.0 * times_h)
+        assert column.usual.season.profiles == (("hours", ()),)
+        varies += bool(column.usual.excess.any())
+    assert varies <= 1
+
+
 def test_one_day_has_no_season() -> None:
     assert found(lambda hours: np.sin(2 * np.pi * hours / 24), hours=24) == NONE
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from kedge.monitoring.cells import Floats
-from kedge.monitoring.season import DAY_H, NONE, Season, fit, season_of
+from kedge.monitoring.season import NONE, Season, fit, season_of
 
 _LEAST_GROUPS = 10
 _EXCESS_AT = 0.0003
@@ -127,7 +127,7 @@ def usual(blocks: Blocks, variances: Floats, kurtoses: Floats) -> Usual:
         within = weights @ around
     else:
         within, around = variances, np.tile(variances, (len(rows), 1))
-    found = _excess(means - fitted, rows, blocks.places, around, kurtoses, design.shape[1])
+    found = _excess(means - fitted, rows, blocks.places, around, kurtoses, design, inverses[0])
     covariances = inverses * within[:, None, None]
     for aspect in np.flatnonzero(found.shows):
         with np.errstate(divide="ignore"):
@@ -186,9 +186,10 @@ class _Excess:
 
 
 def _excess(
-    left: Floats, rows: Floats, places: NDArray[np.int64], variances: Floats, kurtoses: Floats, fitted: int
-) -> _Excess:
-    """Of runs of 1, 2, 4 ... blocks. left, rows, variances: shape (blocks, aspects)."""
+    left: Floats, rows: Floats, places: NDArray[np.int64], variances: Floats, kurtoses: Floats, design: Floats,
+    inverse: Floats
+) -> _Excess:  # fmt: skip
+    """Of runs of 1, 2, 4 ... blocks. left, rows, variances: shape (blocks, aspects); design, inverse: of their fit."""
     excess, freedom, ratios = [], [], []
     shows = np.zeros(left.shape[1], dtype=np.bool_)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -201,10 +202,13 @@ def _excess(
         held = np.add.reduceat(rows, begins, axis=0)
         full = held[:, 0] > 0
         held = held[full]
-        if len(held) - fitted < _LEAST_GROUPS and length > 1:
+        # What the fit takes from runs of this length: the season of a day is nearly gone from those of half a day.
+        of_run = np.add.reduceat(rows[:, :1] * design, begins, axis=0)[full] / np.maximum(held[:, :1], 1e-12)
+        taken = float(held[:, 0] @ ((of_run @ inverse) * of_run).sum(axis=1))
+        if len(held) - taken < _LEAST_GROUPS and length > 1:
             break
         mean = np.add.reduceat(rows * scaled, begins, axis=0)[full] / np.maximum(held, 1e-12)
-        free = max(len(held) - (fitted if length < DAY_H / 2 else 1), 1)
+        free = max(len(held) - taken, 1.0)
         ratio = (held * np.square(mean)).sum(axis=0) / free
         # A share's mean in few rows is skewed, so the sum of squares varies more than chi-squared does.
         wider = 1 + np.maximum(kurtoses, 0.0) * (1 / np.maximum(held, 1e-12)).mean(axis=0) / 2
