@@ -108,6 +108,7 @@ def listed(value: Any) -> Any:
     return [found[str(n)] for n in range(len(found))] if all(key.isdigit() for key in found) else found
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, ANY, min_size=1, max_size=4))
 def test_nested_json_comes_back_whole_from_its_row(value):
     row = flattening.flattened(value)
@@ -115,6 +116,7 @@ def test_nested_json_comes_back_whole_from_its_row(value):
     assert not any(isinstance(each, dict | list) for each in row.values())
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.dictionaries(NAMES, ANY, min_size=1, max_size=3), min_size=1, max_size=4),
     st.sampled_from(["", "instances"]),
@@ -124,6 +126,7 @@ def test_each_item_of_a_list_is_a_row(items, name):
     assert [rebuilt(row) for row in rows] == items
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, PLAIN, min_size=1, max_size=4), st.dictionaries(NAMES, PLAIN, min_size=1, max_size=4))
 def test_neither_side_of_a_record_is_lost(answer, given_):
     row = flattening.joined(answer, given_)
