@@ -21,9 +21,10 @@ from typing import Any
 import orjson
 
 from kedge.serving.asking import Wire, encoded_head
-from kedge.serving.composition import EXPLAINED, Line
+from kedge.serving.composition import EXPLAINED
 from kedge.serving.explaining import records
 from kedge.serving.explaining.config import BadExplainer, Explainer, compiled, read
+from kedge.serving.line import Line
 from kedge.serving.runtimes.base import Answer, BadInput, Busy, InvocationError, LoadError, as_outcome, last_line
 from kedge.serving.streams import MAX_BODY_BYTES, Arrived, Failure
 from kedge.serving.work import MAX_BYTES, MAX_REQUESTS
