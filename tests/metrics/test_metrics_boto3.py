@@ -152,7 +152,7 @@ SET = {"SampleCount": 1.0, "Sum": 1.0, "Minimum": 1.0, "Maximum": 1.0}
         ({"StatisticValues": {**SET, "Minimum": 2.0}}, BAD_VALUE, "Maximum must be greater than"),
         ({"Value": 1, "StorageResolution": 5}, BAD_VALUE, "StorageResolution must be 1 or 60; it is 5."),
         ({"Value": 1, "Unit": "Parsec"}, BAD, "Member must satisfy enum value set"),
-        ({"Value": 1, "Timestamp": NOW + timedelta(hours=2, minutes=5)}, BAD_VALUE, "no more than two hours"),
+        ({"Value": 1, "Timestamp": NOW + timedelta(hours=4)}, BAD_VALUE, "no more than two hours"),
         ({"Value": 1, "Timestamp": NOW - timedelta(days=14, minutes=5)}, BAD_VALUE, "no more than two weeks"),
         ({"Value": 1, "MetricName": " "}, BAD_VALUE, "MetricName must have a character that is no blank"),
         ({"Value": 1, "MetricName": "m" * 256}, BAD, "length less than or equal to 255"),

@@ -210,7 +210,8 @@ def _passed_roles(service: str, operation: str, asked: Asked) -> list[Need]:
         given[name] for name in ("ExecutionRoleArn", "RoleArn", "RoleARN", "serviceRole", "roleArn") if name in given
     ]
     roles += [each["RoleArn"] for each in given.get("Targets") or () if isinstance(each, dict) and "RoleArn" in each]
-    if inline := given.get("MonitoringScheduleConfig", {}).get("MonitoringJobDefinition"):
+    inline = given.get("MonitoringScheduleConfig", {}).get("MonitoringJobDefinition", {})
+    if "RoleArn" in inline:
         roles.append(inline["RoleArn"])
     return [Need("iam:PassRole", role, to) for role in dict.fromkeys(r for r in roles if isinstance(r, str))]
 
