@@ -49,7 +49,7 @@ fails BucketNotEmpty aws s3 rb "s3://$name"
 aws cloudwatch put-metric-data --namespace "$name" --metric-data \
     "MetricName=errors,Value=7,StorageResolution=1,Timestamp=$(date -u -d '-15 seconds' +%FT%TZ)"
 aws cloudwatch put-metric-alarm --alarm-name "$name" --namespace "$name" --metric-name errors --statistic Sum --period 10 \
-    --evaluation-periods 1 --threshold 1 --comparison-operator GreaterThanThreshold --alarm-actions arn:aws:sns:us-east-1:0:x
+    --evaluation-periods 12 --datapoints-to-alarm 1 --threshold 1 --comparison-operator GreaterThanThreshold --alarm-actions arn:aws:sns:us-east-1:0:x
 aws cloudwatch wait alarm-exists --alarm-names "$name"
 aws cloudwatch put-composite-alarm --alarm-name "$name-all" --alarm-rule "ALARM($name) OR FALSE"
 aws cloudwatch wait composite-alarm-exists --alarm-names "$name-all" --alarm-types CompositeAlarm
