@@ -383,9 +383,10 @@ def test_a_router_that_goes_takes_its_requests_along(start: Start, connect: Conn
     cancelled = router.send(b"x")
     router.socket.sendall(frames.frame(Kind.CANCEL, cancelled))
     leaving.ping()
+    descriptors = Path(f"/proc/{instance.process.pid}/fd")
+    before = len(list(descriptors.iterdir()))
     leaving.socket.close()
-    for _ in range(2):  # what the front reads together it takes in any order; after the second it has noticed
-        router.ping()
+    until(lambda: len(list(descriptors.iterdir())) < before)  # the front has noticed, and told the container's process
     (instance.folder / "work" / "a" / "go").touch()
     assert list(router.answers(1)) == [waiting]
     assert json.loads(router.ask(b"about")[1])["calls"] == 2
