@@ -310,6 +310,19 @@ async def test_what_was_woken_stays_for_a_while(scaled: Scaled):
     assert scaled.wanted == 0
 
 
+async def test_what_waited_for_the_last_instance_does_not_bring_back_the_next(scaled: Scaled):
+    for _ in range(2):  # within the time for which a report counts
+        scaled.world.do(
+            "UpdateEndpointWeightsAndCapacities", EndpointName="e",
+            DesiredWeightsAndCapacities=[{"VariantName": "v", "DesiredInstanceCount": 0}],
+        )  # fmt: skip
+        await scaled.settle()
+        assert scaled.wanted == 0
+        scaled.report(5, instances=0)
+        await scaled.settle()
+        assert scaled.wanted == 1
+
+
 async def test_an_old_report_wakes_nobody(scaled: Scaled):
     await scaled.world.bring_up()
     scaled.world.do(

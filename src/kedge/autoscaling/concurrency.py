@@ -81,6 +81,10 @@ class Recent:
         fresh_s = self._clock.monotonic_s() - FRESH_S
         return [place for place, at_s in list(self.wanted.items()) if at_s >= fresh_s]
 
+    def has_one(self, place: VariantPlace) -> None:
+        """It has an instance, or will: what waited has been heard. What waits when that is gone again says so anew."""
+        self.wanted.pop(place, None)
+
     def _forget(self) -> None:
         """What was heard so long ago that it says nothing any more."""
         fresh_s = self._clock.monotonic_s() - FRESH_S

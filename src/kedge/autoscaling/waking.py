@@ -53,7 +53,10 @@ class Waking:
         resource = at(self._store, place)
         endpoint = None if resource is None else Endpoint.of(resource.document)
         variant = endpoint.live.variant(place.variant) if endpoint is not None and endpoint.live else None
-        if resource is None or endpoint is None or variant is None or variant.desired_count:
+        if resource is None or endpoint is None or variant is None:
+            return False
+        if variant.desired_count:
+            self._recent.has_one(place)
             return False
         if variant.serverless:
             return False  # as many as it needs come by its own rule
@@ -72,6 +75,7 @@ class Waking:
                 wanted = max(1, target.target.minimum)
                 held_s = max([AWAKE_S, *(policy.in_cooldown_s for policy in target.policies)])
                 acting.begin(tx, target.resource, 0, wanted, CAUSE, None, author.at, self._room, held_s=held_s)
+        self._recent.has_one(place)
         return False
 
     def _has_just_failed(self, changed_at_s: float) -> bool:
