@@ -135,7 +135,7 @@ def operations(
         **tag_operations.OPERATIONS,
         **endpoint_operations.operations(machine),
         **experiment_operations.OPERATIONS,
-        **component_operations.operations(machine.kinds),
+        **component_operations.operations(machine.kinds, machine.served),
         **kms_operations.operations(key_store),
         **telemetry.operations(),
         **messaging.operations(),
@@ -233,6 +233,7 @@ class App:
             Kinds(partial(instance_types.find, known=sizes), runtime_chooser(settings), images.known_images()),
             self.engine.capacity,
             version_warnings(settings, home),
+            self.controller.served,
         )
         has_engine = containers.find(settings.container_engine) is not None
         jobs = JobMachine(machine.kinds, machine.capacity, has_engine, partial(is_mapped, settings))

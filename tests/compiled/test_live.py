@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -51,6 +52,11 @@ def instance(server: Server, name: str) -> dict[str, Any]:
     return found
 
 
+def resolved_image(server: Server, name: str) -> str:
+    [variant] = server.client("sagemaker").describe_endpoint(EndpointName=name)["ProductionVariants"]
+    return str(variant["DeployedImages"][0]["ResolvedImage"])
+
+
 def settled(server: Server, name: str) -> str:
     """What the endpoint's instance serves in the end."""
 
@@ -94,6 +100,7 @@ def test_the_endpoint_serves_all_the_while_and_a_model_is_compiled_once(server: 
     thread.start()
     try:
         assert settled(server, "one").startswith("compiled (")
+        assert re.fullmatch(r"kedge/sklearn:compiled-(onnxruntime|numpy)", resolved_image(server, "one"))
         before = answers
         until(lambda: answers > before + 20, what="answers of the compiled model")
     finally:
@@ -119,6 +126,7 @@ def test_the_endpoint_serves_all_the_while_and_a_model_is_compiled_once(server: 
 def test_a_setting_and_a_script_keep_the_original(server: Server):
     deploy(server, "off", pickled(MODEL), KEDGE_COMPILE="off")
     assert settled(server, "off") == "original: KEDGE_COMPILE is off"
+    assert resolved_image(server, "off") == "kedge/sklearn:original"
     deploy(server, "script", archive({"start": b"1", "code/inference.py": SCRIPT.encode()}))
     assert "scripts" in settled(server, "script")
 

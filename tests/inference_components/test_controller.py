@@ -13,6 +13,7 @@ from kedge.compute import instance_types
 from kedge.compute.base import TaskState
 from kedge.endpoints import steering, zoning
 from kedge.endpoints.fleets import Kinds
+from kedge.endpoints.served import Served
 from kedge.errors import ValidationFailed
 from kedge.inference_components.operations import operations
 from kedge.serving.runtimes import images
@@ -44,7 +45,7 @@ class Hosted:
 
     def do(self, operation: str, name: str, **request: Any) -> dict[str, Any]:
         asked = {"InferenceComponentName": name, **request}
-        return operations(KINDS)[f"sagemaker.{operation}"](self.world.call(), asked)
+        return operations(KINDS, Served())[f"sagemaker.{operation}"](self.world.call(), asked)
 
     def component(self, name: str = "x", copies: int = 1, cores: float = 1.0, **given: Any) -> None:
         specification = {"ModelName": "m", "ComputeResourceRequirements": needs(cores), **given}

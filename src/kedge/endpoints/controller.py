@@ -31,6 +31,7 @@ from kedge.endpoints.preparing import Preparation
 from kedge.endpoints.publisher import Publisher, Push
 from kedge.endpoints.records import COMPONENT, KIND, Endpoint, Member, Status, Variant
 from kedge.endpoints.room import taken
+from kedge.endpoints.served import Served
 from kedge.endpoints.supply import Supply
 from kedge.endpoints.tasks import ARTIFACTS, spec
 from kedge.endpoints.trying import Trials
@@ -91,6 +92,7 @@ class Controller:
         self._preparation = Preparation(store, objects, home, clock, self._hold, durable=not settings.ephemeral)
         self.trials = Trials(store, objects, home, clock, self._hold)
         self.supply = Supply(store, home, self._preparation.fetching)
+        self.served = Served()
         self._managing = Managing(store, clock, engine.capacity)
 
     async def run(self) -> None:
@@ -313,6 +315,7 @@ class Controller:
             with contextlib.suppress(ServiceError, OSError):
                 async for status in self._engine.changes():
                     self.supply.heard(status)
+                    self.served.heard(status)
                     self._changed.notify()
             await self._clock.sleep(1.0)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from kedge import arn
@@ -20,6 +22,10 @@ MAX_MESSAGE_CHARS = 1024
 Warn = Callable[[Container], str]
 """What an operator should know of how a container is served, as a sentence; "" when there is nothing."""
 
+FleetVariant = tuple[int, str]
+"""The fleet's number and the variant's name."""
+_COMPILED = re.compile(r"compiled \((?P<engine>\S+)\)")
+
 
 def silent(_: Container) -> str:
     return ""
@@ -32,8 +38,12 @@ def description(
     created_at: datetime,
     modified_at: datetime,
     warn: Warn = silent,
+    tags: Mapping[FleetVariant, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """DescribeEndpoint's answer. While a new fleet comes up, ProductionVariants goes on showing the one that serves."""
+    """DescribeEndpoint's answer. While a new fleet comes up, ProductionVariants goes on showing the one that serves.
+
+    tags: whether the model itself serves, as Served.tags has it.
+    """
     shown: dict[str, Any] = {
         "EndpointName": endpoint.name,
         "EndpointArn": endpoint_arn,
@@ -44,9 +54,9 @@ def description(
     }
     if endpoint.live is not None:
         say = partial(_live_status, warn, endpoint, status)
-        shown["ProductionVariants"] = [_variant(v, endpoint.live, say) for v in endpoint.live.production]
+        shown["ProductionVariants"] = [_variant(v, endpoint.live, say, tags) for v in endpoint.live.production]
         if endpoint.live.shadow:
-            shown["ShadowProductionVariants"] = [_variant(v, endpoint.live, say) for v in endpoint.live.shadows]
+            shown["ShadowProductionVariants"] = [_variant(v, endpoint.live, say, tags) for v in endpoint.live.shadows]
         shown |= endpoint.live.echo
         if endpoint.live.capture is not None:
             shown["DataCaptureConfig"] = summary(endpoint.live.capture, status)
@@ -54,12 +64,12 @@ def description(
         pending, say_pending = endpoint.pending, partial(_pending_status, endpoint)
         summary_of_pending: dict[str, Any] = {
             "EndpointConfigName": pending.config,
-            "ProductionVariants": [_variant(v, pending, say_pending) for v in pending.production],
+            "ProductionVariants": [_variant(v, pending, say_pending, tags) for v in pending.production],
             "StartTime": datetime.fromtimestamp(pending.created_at_s, UTC),
         }
         if pending.shadow:
             summary_of_pending["ShadowProductionVariants"] = [
-                _variant(v, pending, say_pending) for v in pending.shadows
+                _variant(v, pending, say_pending, tags) for v in pending.shadows
             ]
         shown["PendingDeploymentSummary"] = summary_of_pending
     if endpoint.failure_reason:
@@ -88,6 +98,18 @@ def state_change(
     }
 
 
+def image_tag(serves: str) -> str:
+    """serves: of a TaskStatus. "" for what is being compiled, and where nothing was said."""
+    if compiled := _COMPILED.fullmatch(serves):
+        return f"compiled-{compiled['engine']}"
+    return "original" if serves.startswith("original") else ""
+
+
+def resolved_image(runtime: str, tag: str) -> str:
+    """What answers for an image, as a ResolvedImage."""
+    return f"kedge/{runtime}:{tag}" if tag else f"kedge/{runtime}"
+
+
 def arn_of(region: str, account: str, name: str) -> str:
     return arn.sagemaker(region, account, "endpoint", name)
 
@@ -96,7 +118,9 @@ Said = tuple[str, str, float | None]
 """A VariantStatus: status, message, and since when, in seconds since 1970; None since the fleet was made."""
 
 
-def _variant(variant: Variant, fleet: Fleet, say: Callable[[Variant], Said | None]) -> dict[str, Any]:
+def _variant(
+    variant: Variant, fleet: Fleet, say: Callable[[Variant], Said | None], tags: Mapping[FleetVariant, str]
+) -> dict[str, Any]:
     since = datetime.fromtimestamp(fleet.created_at_s, UTC)
     shown: dict[str, Any] = {
         "VariantName": variant.name,
@@ -113,8 +137,13 @@ def _variant(variant: Variant, fleet: Fleet, say: Callable[[Variant], Said | Non
         if config:
             shown[member] = dict(config)
     if images := [each for each in variant.containers if each.runtime]:
+        tag = tags.get((fleet.number, variant.name), "")
         shown["DeployedImages"] = [
-            {"SpecifiedImage": each.image, "ResolvedImage": f"kedge/{each.runtime}", "ResolutionTime": since}
+            {
+                "SpecifiedImage": each.image,
+                "ResolvedImage": resolved_image(each.runtime, tag),
+                "ResolutionTime": since,
+            }
             for each in images
         ]
     if said := say(variant):

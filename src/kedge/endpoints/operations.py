@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from kedge.endpoints.descriptions import Warn, arn_of, description, silent
 from kedge.endpoints.events import announce, announce_deployment
 from kedge.endpoints.fleets import Kinds, coming, retained
 from kedge.endpoints.records import KIND, Endpoint, Fleet, Status
+from kedge.endpoints.served import Served
 from kedge.endpoints.waiter import is_waiter
 from kedge.errors import ValidationFailed
 from kedge.inference_components import fitting
@@ -39,6 +40,8 @@ class Machine:
     capacity: Callable[[], Capacity]
     warn: Warn = silent
     """For DescribeEndpoint."""
+    served: Served = field(default_factory=Served)
+    """As `warn`."""
 
 
 def create_endpoint(machine: Machine, call: Call, request: Mapping[str, Any]) -> Answer:
@@ -211,6 +214,7 @@ def _description(machine: Machine, resource: Resource) -> Answer:
         resource.created_at,
         resource.modified_at,
         machine.warn,
+        machine.served.tags(resource.document["uid"]),
     )
 
 

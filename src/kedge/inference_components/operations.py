@@ -17,8 +17,10 @@ from typing import Any
 from kedge import arn, listing
 from kedge.call import Call
 from kedge.endpoints import deployment_config, guards, shifting
+from kedge.endpoints.descriptions import resolved_image
 from kedge.endpoints.fleets import Kinds
 from kedge.endpoints.records import COMPONENT, KIND, Endpoint, Fleet, Host, Status, Variant
+from kedge.endpoints.served import Served
 from kedge.errors import ValidationFailed
 from kedge.inference_components import copies, fitting, specification
 from kedge.inference_components.placement import fits, size_of, taken_by
@@ -99,12 +101,12 @@ def update_inference_component_runtime_config(call: Call, request: Mapping[str, 
     return {"InferenceComponentArn": _arn(call, resource.name)}
 
 
-def describe_inference_component(call: Call, request: Mapping[str, Any]) -> Answer:
+def describe_inference_component(served: Served, call: Call, request: Mapping[str, Any]) -> Answer:
     resource = _found(call, call.store, request["InferenceComponentName"])
     component = Endpoint.of(resource.document)
     shown = {
         **_summary(call, resource),
-        "Specification": _described(component),
+        "Specification": _described(component, served),
         "RuntimeConfig": copies.runtime_config(component),
     }
     if component.failure_reason:
@@ -214,7 +216,7 @@ def _steps(policy: Mapping[str, Any] | None, at_once: int) -> Mapping[str, Any]:
     return {**policy, "RollingUpdatePolicy": {"RollbackMaximumBatchSize": rolling["MaximumBatchSize"], **rolling}}
 
 
-def _described(component: Endpoint) -> Answer:
+def _described(component: Endpoint, served: Served) -> Answer:
     """Of what serves; before anything does, of what is to."""
     fleet = component.live or component.pending
     assert fleet is not None
@@ -223,9 +225,10 @@ def _described(component: Endpoint) -> Answer:
         shown = {name: container[name] for name in ("ArtifactUrl", "Environment") if name in container}
         at = datetime.fromtimestamp(fleet.created_at_s, UTC)
         runtimes = [each.runtime for each in fleet.variants[0].containers if each.runtime]
+        tag = served.tags(component.uid).get((fleet.number, fleet.variants[0].name), "")
         shown["DeployedImage"] = {
             "SpecifiedImage": container["Image"],
-            **({"ResolvedImage": f"kedge/{runtimes[0]}", "ResolutionTime": at} if runtimes else {}),
+            **({"ResolvedImage": resolved_image(runtimes[0], tag), "ResolutionTime": at} if runtimes else {}),
         }
         given["Container"] = shown
     return given
@@ -271,12 +274,12 @@ def _arn(call: Call, name: str) -> str:
     return copies.arn_of(call.scope, name)
 
 
-def operations(kinds: Kinds) -> Mapping[str, Operation]:
+def operations(kinds: Kinds, served: Served) -> Mapping[str, Operation]:
     return {
         "sagemaker.CreateInferenceComponent": partial(create_inference_component, kinds),
         "sagemaker.UpdateInferenceComponent": partial(update_inference_component, kinds),
         "sagemaker.UpdateInferenceComponentRuntimeConfig": update_inference_component_runtime_config,
-        "sagemaker.DescribeInferenceComponent": describe_inference_component,
+        "sagemaker.DescribeInferenceComponent": partial(describe_inference_component, served),
         "sagemaker.ListInferenceComponents": list_inference_components,
         "sagemaker.DeleteInferenceComponent": delete_inference_component,
     }
