@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from kedge.monitoring import baseline as known
-from kedge.monitoring import drift
-from kedge.monitoring.baseline import Column
-from kedge.monitoring.cells import Categorical, Cells, Floats, Numeric
-from kedge.monitoring.evidence import MATERIAL, Bools
+from kedge.monitoring.drift import baseline as known
+from kedge.monitoring.drift import judging
+from kedge.monitoring.drift.baseline import Column
+from kedge.monitoring.drift.cells import Categorical, Cells, Floats, Numeric
+from kedge.monitoring.drift.evidence import MATERIAL, Bools
 
 Random = np.random.Generator
 HOUR_S, HOURS, DAYS, A_HOUR = 3600.0, 720, 14, 60
@@ -183,7 +183,7 @@ def month(random: Random, rows: int) -> tuple[dict[str, int], bool]:
                 common = round(rows * source.alike)
                 shared = counted(random, source, shares, common) if shared is None else shared
                 counts = shared + counted(random, source, shares, rows - common)
-            fires = drift.alerting(column, counts, COLUMNS, hours * HOUR_S, drift.Settings())
+            fires = judging.alerting(column, counts, COLUMNS, hours * HOUR_S, judging.Settings())
             wrong[source.name] += bool(fires.any())
             violated = violated or bool(aws(column, counts).any())
     return wrong, violated
@@ -214,7 +214,7 @@ def power(random: Random, series: int, sizes: Sequence[int]) -> None:
             by = MATERIAL / 2 if source.is_text else MATERIAL * source.sigma
             shares = shares_of(column.cells, source, hours.astype(float), levels, by)
             counts = counted(random, source, shares, rows)
-            fires = drift.alerting(column, counts, COLUMNS, hours * HOUR_S, drift.Settings())
+            fires = judging.alerting(column, counts, COLUMNS, hours * HOUR_S, judging.Settings())
             delays.append(float(np.argmax(fires)) if fires.any() else math.inf)
             by_aws.append(bool(aws(column, counts)[0]))
         ordered = np.sort(delays)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kedge.jobs import shadows
-from kedge.monitoring.shadow_name import TAG, name
+from kedge.monitoring.clarify.shadow_name import TAG, name
 from kedge.store.records import Author, Scope
 from tests.endpoints import world as worlds
 from tests.endpoints.world import ACCOUNT, REGION, World, variant

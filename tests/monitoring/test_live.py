@@ -12,13 +12,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kedge.cli.main import commands
-from kedge.monitoring import statistics_file
-from kedge.monitoring.cells import Categorical
+from kedge.monitoring.data_quality import statistics_file
+from kedge.monitoring.data_quality.statistics_file import Statistics, read
+from kedge.monitoring.drift.cells import Categorical
 from kedge.monitoring.live import known
 from kedge.monitoring.live.minutes import Minutes, counted
-from kedge.monitoring.profiling import profiled
+from kedge.monitoring.profiles.profiling import profiled
 from kedge.monitoring.reading.pieces import Piece, Values
-from kedge.monitoring.statistics_file import Statistics, read
 from kedge.testing import Kedge
 from tests.monitoring.conftest import captured
 

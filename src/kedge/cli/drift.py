@@ -23,9 +23,9 @@ from kedge.cli.tables import table
 from kedge.objects import address
 
 if TYPE_CHECKING:
-    from kedge.monitoring.drift import Finding
+    from kedge.monitoring.drift.judging import Finding
+    from kedge.monitoring.drift.verdict import Evidence, Verdict
     from kedge.monitoring.live.minutes import Minutes
-    from kedge.monitoring.verdict import Evidence, Verdict
 
 CAPTURED_WITHIN_S = 12
 """A record is in its file ten seconds after it came; a window that ended before has all of its own."""
@@ -160,9 +160,9 @@ def _baseline(server: Server, name: str) -> str:
 
 def _minutes(server: Server, uri: str) -> Minutes:
     try:
+        from kedge.monitoring.data_quality.statistics_file import BadFile, read
         from kedge.monitoring.live import known
         from kedge.monitoring.live.minutes import Minutes
-        from kedge.monitoring.statistics_file import BadFile, read
     except ModuleNotFoundError as error:
         raise Failed(f'{error.name} is not installed; pip install "kedge[monitor]" brings it.') from None
     s3 = server.client("s3")
@@ -190,7 +190,7 @@ def _parsed(uri: str) -> tuple[str, str]:
 
 def _quality(server: Server, name: str) -> Evidence | None:
     """What the model quality monitors found in their last executions that ended; None while there is none."""
-    from kedge.monitoring import verdict
+    from kedge.monitoring.drift import verdict
 
     found: list[Any] | None = None
     for schedule in _monitors(server, name, "ModelQuality"):
@@ -204,12 +204,12 @@ def _quality(server: Server, name: str) -> Evidence | None:
 def _seen(
     minutes: Minutes, begin_s: int, end_s: int, length_s: int, name: str, baseline: str, quality: Evidence | None
 ) -> _Picture:
-    from kedge.monitoring import drift, verdict
+    from kedge.monitoring.drift import judging, verdict
 
     count = (end_s - begin_s) // length_s
     starts_s = [float(begin_s + place * length_s) for place in range(count)]
     windows = minutes.windows(begin_s // 60, count, length_s // 60)
-    found = drift.findings(minutes.columns, windows, starts_s, drift.Settings(window_s=float(length_s)))
+    found = judging.findings(minutes.columns, windows, starts_s, judging.Settings(window_s=float(length_s)))
     rows = next(iter(windows.values())).sum()
     decided = verdict.decided(verdict.of_findings(found[-1]), quality)
     return _Picture(name, baseline, float(end_s), length_s, float(rows), minutes.notes.left_out, found, decided)
@@ -244,7 +244,7 @@ def _drawn(picture: _Picture) -> list[str]:
 
 
 def _judged(findings: Sequence[Finding]) -> bool:
-    from kedge.monitoring.evidence import LEAST_ROWS
+    from kedge.monitoring.drift.evidence import LEAST_ROWS
 
     return any(each.rows >= LEAST_ROWS for each in findings)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from kedge import arn
 from kedge.endpoints import ending
 from kedge.endpoints.records import CONFIG_KIND, KIND
-from kedge.monitoring.shadow_name import TAG, suffix
+from kedge.monitoring.clarify.shadow_name import TAG, suffix
 from kedge.store.records import Scope
 from kedge.store.transaction import Transaction
 from kedge.tags import attach

@@ -1,5 +1,6 @@
-"""What a monitor says of data: profiles, constraints, distances, violations; and the programs that its jobs run.
+"""What monitors say of data, and the programs that their jobs run.
 
-Reading (`reading`) makes pieces of rows, `profile` counts them in bounded memory, `statistics_file`, `constraints` and
-`violations` write and judge SageMaker's files. `analyzer` is the container's program.
+A room for each concern: `reading` makes pieces of rows and `profiles` counts them; `data_quality`, `quality` (of
+models), `bias`, `attribution` and `drift` judge; `clarify` and `merging` are jobs. `analyzer`, `merger` and `clarify`
+are the programs of SageMaker's images, which `container`, `places` and `program` serve.
 """

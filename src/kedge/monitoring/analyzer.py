@@ -10,7 +10,7 @@ from pathlib import Path
 from kedge.monitoring.container import Container
 from kedge.monitoring.program import ended, failed
 
-_JOBS = {"": "data_quality", "DATA_QUALITY": "data_quality", "MODEL_QUALITY": "quality_job"}
+_JOBS = {"": "data_quality.job", "DATA_QUALITY": "data_quality.job", "MODEL_QUALITY": "quality.job"}
 """analysis_type to the module whose `run` does it."""
 
 

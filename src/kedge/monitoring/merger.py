@@ -13,7 +13,7 @@ from kedge.monitoring.program import ended
 
 def main(environment: Mapping[str, str], opt_ml: Path = Path("/opt/ml")) -> int:
     """The exit code; how much was merged, or why the job failed, is in /opt/ml/output/message and its log."""
-    return ended(Places(environment, opt_ml), "merge_job")
+    return ended(Places(environment, opt_ml), "merging.job")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kedge.monitoring import baseline, cells
-from kedge.monitoring.baseline import Column
-from kedge.monitoring.statistics_file import Feature, Statistics
+from kedge.monitoring.data_quality.statistics_file import Feature, Statistics
+from kedge.monitoring.drift import baseline, cells
+from kedge.monitoring.drift.baseline import Column
 
 
 def columns(statistics: Statistics) -> tuple[dict[str, Column], list[str]]:

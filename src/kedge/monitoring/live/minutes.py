@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import polars as pl
 
-from kedge.monitoring import cells
-from kedge.monitoring.baseline import Column
-from kedge.monitoring.cells import Floats
+from kedge.monitoring.drift import cells
+from kedge.monitoring.drift.baseline import Column
+from kedge.monitoring.drift.cells import Floats
+from kedge.monitoring.profiles.tally import text_of
 from kedge.monitoring.reading.captured import Reader
 from kedge.monitoring.reading.pieces import Notes, Piece, Values
-from kedge.monitoring.tally import text_of
 
 MINUTE_S = 60
 _TIME = re.compile(rb'"inferenceTime":\s*"(\d{4}-\d\d-\d\dT\d\d:\d\d)')

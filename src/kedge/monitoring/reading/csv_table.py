@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import polars as pl
 from polars.exceptions import PolarsError
 
-from kedge.monitoring.column import integral_in
+from kedge.monitoring.profiles.column import integral_in
 from kedge.monitoring.reading.pieces import Notes, Piece, Unreadable, Values
 
 _TEXT = pl.String()

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from kedge.monitoring.cells import Floats
+from kedge.monitoring.drift.cells import Floats
 
 FOLDS = 5
 MOST_ROWS = 10_000

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from kedge.monitoring.cells import Floats
+from kedge.monitoring.drift.cells import Floats
 
 KEPT = 0.65
 """Of the variance, by as few directions as hold it: with nearly all of it there would be no distance left to grow."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kedge.monitoring.cells import Floats
+from kedge.monitoring.drift.cells import Floats
 
 LEAST_ROWS = 200
 """Of labelled rows: fewer say next to nothing of a probability's worth."""

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kedge.monitoring.cells import Floats
+from kedge.monitoring.drift.cells import Floats
 from kedge.monitoring.unlabelled.calibration import Calibration
 
 Truths = NDArray[np.bool_]

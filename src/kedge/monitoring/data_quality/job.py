@@ -1,0 +1,136 @@
+"""The data quality job: reads the data set, profiles it, and suggests a baseline or judges by one."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from kedge.monitoring.container import Container, JobFailed
+from kedge.monitoring.data_quality import constraints as constraints_file
+from kedge.monitoring.data_quality import feature_metrics, statistics_file, violations
+from kedge.monitoring.data_quality.constraints import STRICT
+from kedge.monitoring.data_quality.report import report
+from kedge.monitoring.data_quality.statistics_file import BadFile
+from kedge.monitoring.drift import learning
+from kedge.monitoring.drift.kept_rows import KeptRows
+from kedge.monitoring.drift.learning import TIME
+from kedge.monitoring.profiles.profile import Profile
+from kedge.monitoring.profiles.profiling import profiled
+from kedge.monitoring.program import outcome
+from kedge.monitoring.reading import source as sources
+from kedge.monitoring.reading.fetching import Fetcher
+from kedge.monitoring.reading.pieces import Notes, Piece, Unreadable
+from kedge.monitoring.reading.scripts import ScriptFailed, postprocess
+
+STATISTICS, CONSTRAINTS, VIOLATIONS = "statistics.json", "constraints.json", "constraint_violations.json"
+REPORT = "data_quality_report.json"
+"""Ours, beside AWS's: what was left out while reading, kinds of values, distances with and without chance."""
+
+
+def run(container: Container) -> str:
+    """What the job says at its end. Raises JobFailed, whose text is the reason."""
+    try:
+        return _run(container)
+    except (Unreadable, ScriptFailed, BadFile) as error:
+        raise JobFailed(str(error)) from None
+
+
+def _run(container: Container) -> str:
+    environment = container.environment
+    constraints, baseline, document = _baseline(container)
+    strict = environment.get(STRICT) == "Enabled"
+    time = str(document.get(TIME) or environment.get(TIME) or "")
+    kept = None if constraints or strict else KeptRows(time)
+    watching = None
+    if constraints and baseline and not strict and not constraints.settings.strict_aws:
+        from kedge.monitoring.drift.job import Watching  # with scipy, which takes as long as a small job
+
+        watching = Watching(container, document, baseline)
+    notes = Notes()
+    beside = kept.add if kept else watching.beside if watching else None
+    profile = _profile(container, list(constraints.features) if constraints else None, notes, beside)
+    profile.columns.pop(time, None)  # it says when a row was, and is no feature
+    suggested = constraints_file.suggested(
+        profile, environment.get("categorical_drift_method") or constraints_file.L_INFINITY
+    )
+    statistics = statistics_file.statistics(profile)
+    if kept:
+        learning.write(statistics, profile, kept, environment.get("kedge_segment_column", ""))
+    container.write(STATISTICS, statistics)
+    container.write(CONSTRAINTS, suggested)
+    judgement = violations.Judgement()
+    if constraints:
+        ours = watching.judged(profile, constraints) if watching else None
+        judgement = violations.judged(profile, constraints, baseline, ours)
+        container.write(VIOLATIONS, {"violations": [each._asdict() for each in judgement.violations]})
+    container.write(REPORT, report(profile, judgement, notes))
+    if environment.get("publish_cloudwatch_metrics") == "Enabled":
+        at = environment.get("metric_time") or environment.get("start_time") or container.now()
+        lines = feature_metrics.metrics(profile, judgement, constraints, environment, at)
+        container.write_metrics(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+    script = container.path("post_analytics_processor_script")
+    if script:
+        postprocess(script)
+    return outcome(len(judgement.violations))
+
+
+def _profile(
+    container: Container, names: list[str] | None, notes: Notes, beside: Callable[[Piece], None] | None
+) -> Profile:
+    environment = container.environment
+    source = sources.Source(
+        path=container.needed("dataset_source"),
+        format=sources.format_of(environment.get("dataset_format") or "{}"),
+        names=names,
+        script=container.path("record_preprocessor_script"),
+        start=environment.get("start_time", ""),
+        end=environment.get("end_time", ""),
+    )
+    gc.disable()  # rows hold no cycles, and a million dicts at a time are long to look through
+    try:
+        with Fetcher() as fetch:
+            profile = profiled(sources.pieces(source, notes, fetch), beside=beside)
+    finally:
+        gc.enable()
+    container.say(f"Read {profile.rows} rows of {len(profile.columns)} columns; left out {notes.left_out}.")
+    for reason, rows in notes.reasons.items():
+        container.say(f"Left out {rows}: {reason}")
+    if not profile.rows:
+        why = (
+            f"{notes.left_out} records were left out: {notes.told()}"
+            if notes.left_out
+            else f"{source.path} holds no rows"
+        )
+        raise JobFailed(f"Job inputs had no data: {why}.")
+    return profile
+
+
+def _baseline(
+    container: Container,
+) -> tuple[constraints_file.Constraints | None, statistics_file.Statistics | None, Mapping[str, Any]]:
+    """Constraints, statistics and the file of those. Without constraints the job suggests them."""
+    constraints, baseline = container.path("baseline_constraints"), container.path("baseline_statistics")
+    document = _json(baseline) if baseline else {}
+    known = constraints_file.read(_json(constraints)) if constraints else None
+    statistics = statistics_file.read(document) if baseline else None
+    if known and statistics and known.features and known.features.keys().isdisjoint(statistics.features):
+        raise BadFile(
+            "The baseline's statistics have none of the columns that its constraints have: are they of two models? "
+            f"They have {', '.join(list(statistics.features)[:5])}, and {', '.join(list(known.features)[:5])}."
+        )
+    return known, statistics, document
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    if path.is_dir():  # a job's input is a folder, of the one file
+        files = sorted(path.glob("*.json"))
+        path = files[0] if len(files) == 1 else path
+    try:
+        found: Mapping[str, Any] = orjson.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadFile(f"The baseline {path.name} cannot be read: {error}") from None
+    return found

@@ -1,0 +1,1 @@
+"""Labels joined to their records: the merge job. `labels` decides, `outputs` reads outputs of batch transforms."""
