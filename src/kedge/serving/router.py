@@ -29,6 +29,7 @@ from kedge.home import Home, HomeError, open_home
 from kedge.loop import run_on_fastest_loop
 from kedge.serving import journal
 from kedge.serving.capture.tap import Tap
+from kedge.serving.giving_back import give_back
 from kedge.serving.handover import Handover
 from kedge.serving.inbound import Limits
 from kedge.serving.kept import Kept, folders_of
@@ -68,9 +69,10 @@ async def serve(
     kept = Kept(folders_of(home.reports, number, settings.routers), None if settings.ephemeral else journal.MEMORY)
     feed = Feed(home.shadow_socket)
     handover = Handover(home.queue_socket)
+    clock = SystemClock()
     router = Router(
         number,
-        SystemClock(),
+        clock,
         limits_of_process(),
         settings.body_limit_bytes,
         tap,
@@ -90,6 +92,7 @@ async def serve(
         asyncio.create_task(router.reporter.run(home.report_socket)),
         asyncio.create_task(link.keep_link(home, "router", task_id, listener)),
         asyncio.create_task(tap.run()),
+        asyncio.create_task(give_back(clock)),
     ]
     # What was made until now stays: the collector need not look at it again.
     gc.collect()
