@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kedge.compute import containers
+from kedge.cli import doctor
+from kedge.compute import containers, engine_trial
 from kedge.compute.containers import Engine, Run
 from kedge.config import SettingError
 
@@ -122,3 +123,31 @@ def test_a_job_runs_what_it_says_and_may_change_its_folder(engine: Engine):
     bare = containers.create(engine, Run(**{**vars(RUN), "arguments": ("train",)}))
     assert "--entrypoint" not in bare
     assert bare[-2:] == [RUN.image, "train"]
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("", "it said nothing"),
+        ("Getting image\nError: crun: cgroups not supported.\n\n", "crun: cgroups not supported"),
+        ("docker: Error from daemon: no.\nSee 'docker create --help'.\n", "docker: Error from daemon: no"),
+        ("x" * 1000, "x" * 512),
+    ],
+)  # fmt: skip
+def test_the_last_words_of_an_engine(text: str, last: str):
+    assert containers.last_words(text) == last
+
+
+@pytest.mark.parametrize("name", ["podman", "docker"])
+def test_an_engine_that_can_run_nothing_is_told_from_one_that_can(tmp_path: Path, name: str):
+    """Programs that do what engines do where they are out of place: say why, and end with an error."""
+    program = tmp_path / name
+    program.write_text("#!/bin/sh\necho 'Error: the daemon is away.' >&2\nexit 126\n")
+    program.chmod(0o755)
+    engine = containers.find(str(program))
+    assert engine is not None
+    assert engine_trial.refusal(engine) == "the daemon is away"
+    found = doctor._engine(str(program))
+    assert (found.state, found.detail) == ("problem", f"{program} cannot run an image here: the daemon is away")
+    program.unlink()
+    assert "No such file" in engine_trial.refusal(engine)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from kedge.compute import containers, engine_trial
 from tests.faults.conftest import Server, until
 
 ECHO = Path(__file__).with_name("echo.py").read_bytes()
@@ -31,6 +32,10 @@ def archive(files: Mapping[str, bytes]) -> bytes:
 
 
 class Hosted(Server):
+    @property
+    def role_arn(self) -> str:
+        return f"arn:aws:iam::{self.ready['account']}:role/kedge-execution-role"
+
     def model(self, name: str, *containers: tuple[str, Mapping[str, bytes], Mapping[str, str]], **more: Any) -> None:
         """containers: (image, files of the archive, environment) of each."""
         given = []
@@ -40,8 +45,7 @@ class Hosted(Server):
             url = f"s3://{self.bucket}/{key}"
             given.append({"Image": image, "ModelDataUrl": url, "Environment": dict(environment)})
         shape: dict[str, Any] = {"PrimaryContainer": given[0]} if len(given) == 1 else {"Containers": given}
-        role = f"arn:aws:iam::{self.ready['account']}:role/kedge-execution-role"
-        self.client("sagemaker").create_model(ModelName=name, ExecutionRoleArn=role, **shape, **more)
+        self.client("sagemaker").create_model(ModelName=name, ExecutionRoleArn=self.role_arn, **shape, **more)
 
     def in_service(self, name: str, count: int = 1) -> dict[str, Any]:
         """The endpoint of the model's name, once it is InService or Failed."""
@@ -84,6 +88,16 @@ class Hosted(Server):
 
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(path.read_text()) for path in self.data.glob("tasks/*/record.json")]
+
+
+@pytest.fixture(scope="session")
+def engine_here() -> None:
+    """Skips, in the engine's own words, where none can run an image."""
+    found = containers.find("auto")
+    if found is None:
+        pytest.skip("neither podman nor docker is here")
+    if refusal := engine_trial.refusal(found):
+        pytest.skip(f"{found.program} cannot run an image here: {refusal}")
 
 
 @pytest.fixture(scope="module")

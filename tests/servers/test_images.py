@@ -1,4 +1,4 @@
-"""Real containers, of an image that was built offline, under podman or docker. Skipped where neither is installed."""
+"""Real containers, of an image that was built offline, under podman or docker. Skipped where neither runs one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,26 +13,17 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from kedge.compute import containers
-from kedge.home import run_folder
 from tests.faults.conftest import until
 
 from . import image
 from .conftest import ECHO, Hosted, archive
+from .engines import engine, running
 
-ENGINE = containers.find("auto")
-pytestmark = pytest.mark.skipif(ENGINE is None, reason="neither podman nor docker is installed")
-
-
-def engine(*words: str) -> str:
-    assert ENGINE is not None
-    done = subprocess.run(ENGINE.words(*words), capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+pytestmark = pytest.mark.usefixtures("engine_here")
 
 
 @pytest.fixture(scope="module")
-def echo_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def echo_image(engine_here: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     path = tmp_path_factory.mktemp("image") / "root.tar"
     image.write(path, {"serve": ECHO})
     name = f"localhost/kedge-echo:{os.getpid()}"
@@ -46,12 +36,6 @@ def echo_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def settings(settings: dict[str, str], echo_image: str) -> dict[str, str]:
     """The image is there before the server is, and until after it."""
     return {**settings, "KEDGE_CONTAINER_ENGINE": "auto"}
-
-
-def running(server: Hosted) -> list[str]:
-    """Names of the containers of this server, whatever state they are in."""
-    label = f"label={containers.HOME_LABEL}={run_folder(server.data).name}"
-    return engine("ps", "--all", "--format", "{{.Names}}", "--filter", label).split()
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +91,20 @@ def test_a_container_that_ends_at_once_fails_with_its_last_words(server: Hosted,
         engine("rmi", "--force", name)
     assert found["EndpointStatus"] == "Failed"
     assert "my last words" in found["FailureReason"]
+
+
+def test_an_image_without_a_server_fails_with_the_last_words_of_the_engine(server: Hosted, tmp_path: Path):
+    image.write(tmp_path / "root.tar", {"another": ECHO})
+    name = f"localhost/kedge-bare:{os.getpid()}"
+    engine("import", str(tmp_path / "root.tar"), name)
+    try:
+        found = server.deploy("bare", name, {"weights.bin": b"w"})
+    finally:
+        engine("rmi", "--force", name)
+    assert found["EndpointStatus"] == "Failed"
+    assert f"image {name}" in found["FailureReason"]
+    assert '"serve": executable file' in found["FailureReason"].replace("`serve`", '"serve"')
+    until(lambda: not [each for each in running(server) if "bare" in each], 40, "the end of its container")
 
 
 def test_many_models_in_the_server_of_an_image(server: Hosted, tmp_path: Path):

@@ -151,7 +151,7 @@ def _is_ours(folder: Path, port: int) -> bool:
 
 def _engine(setting: str) -> Finding:
     """Images run only where one is; all else needs none."""
-    from kedge.compute import containers
+    from kedge.compute import containers, engine_trial
 
     try:
         found = containers.find(setting)
@@ -159,6 +159,9 @@ def _engine(setting: str) -> Finding:
         return Finding("containers", "problem", f"{error}")
     if found is None:
         return Finding("containers", "degraded", "images of your own run only as commands (KEDGE_IMAGES)")
+    if refusal := engine_trial.refusal(found):
+        state: Literal["degraded", "problem"] = "degraded" if setting == "auto" else "problem"
+        return Finding("containers", state, f"{found.program} cannot run an image here: {refusal}")
     if not found.bounds:
         return Finding("containers", "degraded", f"{found.program} cannot bound the memory of containers here")
     return Finding("containers", "ok", found.program)

@@ -34,6 +34,8 @@ _PROCESSES_OF_USER = 32768
 to less than 65536."""
 _PASSED_ON = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _PASSED_PREFIXES = ("XDG_", "CONTAINERS_", "CONTAINER_", "DOCKER_", "REGISTRY_", "DBUS_")
+_HELP = ("See '", "Run '")
+"""How lines begin in which docker names its help."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
@@ -84,6 +86,8 @@ class Run:
     gpus: Sequence[int] = ()
     network: str = NETWORK_ONLY_LO
     pull: bool = False
+    is_folder: bool = False
+    """`image` is a folder of this machine in an image's place; podman's alone."""
 
 
 def _docker_serves() -> bool:
@@ -155,6 +159,8 @@ def create(engine: Engine, run: Run) -> list[str]:
         words += ["--gpus", f'"device={",".join(map(str, run.gpus))}"']
     if run.entrypoint:
         words += ["--entrypoint", run.entrypoint[0]]
+    if run.is_folder:
+        words.append("--rootfs")
     return engine.words(*words, run.image, *run.entrypoint[1:], *run.arguments)
 
 
@@ -169,6 +175,13 @@ def lines(variables: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     plain = {name: value for name, value in variables.items() if _is_plain(value)}
     text = "".join(f"{name}={value}\n" for name, value in plain.items())
     return text, {name: value for name, value in variables.items() if name not in plain}
+
+
+def last_words(text: str) -> str:
+    """What an engine said last of why it does not do something, without a full stop. text: of its standard error."""
+    said = [line.strip() for line in text.splitlines()]
+    told = [line for line in said if line and not line.startswith(_HELP)]
+    return told[-1][:512].removeprefix("Error: ").rstrip(".") if told else "it said nothing"
 
 
 def _is_plain(value: str) -> bool:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from kedge.compute import credentials, linux, namespaces
-from kedge.compute.containers import PORT, Engine, environment
+from kedge.compute.containers import PORT, Engine, environment, last_words
 from kedge.compute.gate import Watch
 from kedge.compute.messages import LineError, receive_now, send_now
 from kedge.compute.relay import Address, Relays, Target
@@ -184,7 +184,15 @@ class Container:
             if self._attached is not None and self._attached.poll() is not None:
                 break
             time.sleep(_LOOK_EVERY_S)
-        raise Refused(f"The container of image {self._order.image} ended at once.")
+        raise Refused(f"The container of image {self._order.image} ended at once{self._why()}.")
+
+    def _why(self) -> str:
+        """What the engine has noted of a start that failed; nothing where the server itself ended."""
+        words = self._engine.words("inspect", "--type", "container", "--format", "{{.State.Error}}", self._order.name)
+        with contextlib.suppress(Refused):  # it is gone already
+            if noted := self._run(words, "inspect its container").strip():
+                return f": {last_words(noted)}"
+        return ""
 
     @property
     def attached(self) -> subprocess.Popen[bytes]:
@@ -221,8 +229,7 @@ class Container:
 
 def _said(engine: str, image: str, what: str, text: str) -> str:
     """The engine's last line, and what helps where an image is not there."""
-    last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
-    sentence = f"{engine} could not {what} (image {image}): {last[:512].removeprefix('Error: ').rstrip('.')}."
+    sentence = f"{engine} could not {what} (image {image}): {last_words(text)}."
     if any(words in text for words in ("image not known", "No such image", "unable to find image")):
         sentence += f" Bring it to this machine first ({engine} pull, load or build), or set KEDGE_PULL_IMAGES=true."
     return sentence
