@@ -27,7 +27,7 @@ from kedge.config import Settings
 from kedge.home import Home, open_home
 
 ROOT = Path(__file__).parents[2]
-WITHIN_S = 15.0
+WITHIN_S = 40.0
 
 
 def until(condition: Callable[[], Any], what: str = "the condition", timeout_s: float = WITHIN_S) -> Any:

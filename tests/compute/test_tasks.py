@@ -60,7 +60,7 @@ async def test_a_fork_listens_soon_and_draws_its_own_numbers(running: Server, en
     began = time.monotonic()
     await engine.start(spec("second"))
     await reached(engine, "second", READY)
-    assert time.monotonic() - began < 1.0  # 30 ms on an idle machine; this one may be busy
+    assert time.monotonic() - began < 4.0  # 30 ms on an idle machine; this one may be busy
     assert running.seen("first")["draw"] != running.seen("second")["draw"]
 
 
@@ -218,7 +218,7 @@ async def test_reset_is_for_ephemeral_servers_and_quick(server: Server):
     await engine.start(spec("starting", "sleep"))
     began = time.monotonic()
     await engine.reset()
-    assert time.monotonic() - began < 0.5  # 20 ms on an idle machine
+    assert time.monotonic() - began < 4.0  # 20 ms on an idle machine; none is given its grace of 5 s
     assert await engine.observe() == []
     assert all(gone(pid) for pid in pids if pid)
     await engine.start(spec("t0"))

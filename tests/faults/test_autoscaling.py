@@ -40,11 +40,11 @@ def test_a_request_wakes_a_variant_although_control_is_killed(server: Server) ->
     for _ in range(2):
         wanted = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 0}]
         sagemaker.update_endpoint_weights_and_capacities(EndpointName="e", DesiredWeightsAndCapacities=wanted)
-        until(lambda: count(sagemaker) == 0)
+        until(lambda: count(sagemaker) == 0, 60)
         server.kill("control")
         with ThreadPoolExecutor(8) as clients:
             assert list(clients.map(ask, range(8))) == [str(number).encode() for number in range(8)]
-        until(lambda: count(sagemaker) == 1, 30)
+        until(lambda: count(sagemaker) == 1, 60)
 
 
 def test_bounds_that_change_while_control_is_killed_are_followed_and_told_once(server: Server) -> None:
@@ -75,6 +75,6 @@ def test_bounds_that_change_while_control_is_killed_are_followed_and_told_once(s
         found = autoscaling.describe_scaling_activities(ServiceNamespace="sagemaker")["ScalingActivities"]
         return [(each["Description"].split()[-1], each["StatusCode"]) for each in reversed(found)]
 
-    until(lambda: all(status != "InProgress" for _, status in told()))
+    until(lambda: all(status != "InProgress" for _, status in told()), 60)
     assert told() == [("2.", "Successful"), ("3.", "Successful"), ("1.", "Successful"), ("2.", "Successful")]
     assert load.errors == []

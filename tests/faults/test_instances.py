@@ -74,7 +74,8 @@ def transform_fn(model, body, content_type, accept):
     return json.dumps(said), "application/json"
 """
 MODEL = archive({"code/inference.py": SCRIPT.encode()})
-HURRIED = {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "4"}
+HURRIED_S = 8
+HURRIED = {"SAGEMAKER_MODEL_SERVER_TIMEOUT": str(HURRIED_S)}
 ENDPOINTS = {"pair": 2, "trio": 3, "hurried": 2, "single": 1}
 CLIENTS = 64
 
@@ -199,7 +200,7 @@ def test_a_slow_model_is_not_taken_for_dead(server: Server):
     pids = ready(server, "hurried")
     with Clients(server, "hurried", 4) as clients:
         for _ in range(2):
-            assert act(server, "hurried", "slow", s=2.6) == (200, {"act": "slow", "s": 2.6})
+            assert act(server, "hurried", "slow", s=0.6 * HURRIED_S) == (200, {"act": "slow", "s": 0.6 * HURRIED_S})
     assert clients.errors == []
     assert ready(server, "hurried") == pids
 
@@ -217,8 +218,8 @@ def test_of_an_instance_that_hangs_the_others_are_answered_elsewhere(server: Ser
     assert (status, said["OriginalStatusCode"]) == (424, 0)
     assert "Your invocation timed out" in said["Message"]
     assert clients.errors == []
-    # They were at it for two seconds at most, and not for all of the time-out.
-    assert max(clients.took_s) < 4.0
+    # They were at it for two seconds at most, where the machine is quick, and not for all of the time-out.
+    assert max(clients.took_s) < HURRIED_S - 1
     until(lambda: restarts(server, "hurried") == before + 1, what="a restart of the one that hung")
 
 

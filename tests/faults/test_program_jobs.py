@@ -22,7 +22,7 @@ out = pathlib.Path("/opt/ml/processing/out")
 print("begun", flush=True)
 (out / "begun.txt").write_text("begun")
 deadline = time.monotonic() + SLEEP_S
-while time.monotonic() < deadline:
+while time.monotonic() < deadline and not (out / "go").exists():
     time.sleep(0.05)
 (out / "whole.txt").write_text("x" * 1_000_000)
 """
@@ -36,7 +36,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def begun(jobs: Programs, name: str, sleep_s: float) -> None:
-    """A job whose program runs."""
+    """A job whose program runs, for so long or until it is told to go on."""
     script = COUNTS.replace("SLEEP_S", str(sleep_s))
     outputs = [jobs.output("out", f"{name}/out", "Continuous")]
     jobs.process(name, script, outputs=outputs)
@@ -60,13 +60,15 @@ def whole(jobs: Programs, name: str) -> dict[str, Any]:
 
 def test_its_program_goes_on_while_control_and_the_supervisor_are_killed(server: Server):
     jobs = Programs(_Kedge(server))
-    begun(jobs, "goes-on", 5)
+    begun(jobs, "goes-on", 300)
     pids = server.pids("instance")
     server.kill("control")
     os.kill(server.pids("supervisor")[0], signal.SIGKILL)
     server.reap()
     server.up()
     assert server.pids("instance") == pids
+    (folder,) = (server.data / "jobs").iterdir()
+    (folder / "ml" / "processing" / "out" / "go").touch()
     whole(Programs(_Kedge(server)), "goes-on")
     until(lambda: not list((server.data / "jobs").iterdir()), "the end of its folder")
 

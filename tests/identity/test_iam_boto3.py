@@ -69,7 +69,7 @@ def invoked(person: Person) -> str:
     return refused(person.client("sagemaker-runtime").invoke_endpoint, EndpointName="Blue", Body=b"1")[0]
 
 
-def soon(condition: Callable[[], bool], timeout_s: float = 1.0) -> None:
+def soon(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
     end_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end_s, "it did not take effect in time"

@@ -960,7 +960,7 @@ async def test_more_than_an_instance_can_answer(workers):
 
     async def one_at_a_time() -> None:
         while True:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.01)
             if due:
                 due.pop(0).answer()
 
@@ -976,16 +976,18 @@ async def test_more_than_an_instance_can_answer(workers):
     async with running(table(endpoint(variant(worker)))) as served, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(served.client()) for _ in range(300)]
         asking = []
-        end_s = loop.time() + 3.0
+        began_s = loop.time()
         free = list(clients)
-        while loop.time() < end_s:
-            await asyncio.sleep(0.001)
+        # A machine that is slow gives as many answers as any, in more time.
+        while loop.time() < began_s + 3.0 or (len(answers) < 1000 and loop.time() < began_s + 30.0):
+            await asyncio.sleep(0.002)
             if free:
                 client = free.pop()
                 task = asyncio.create_task(ask(client))
                 task.add_done_callback(lambda _, client=client: free.append(client))
                 asking.append(task)
         await asyncio.gather(*asking)
+        whole_s = loop.time() - began_s
         serving.cancel()
     refused = [took_s for took_s, answer in answers if answer.status == 400]
     good = [(took_s, answer) for took_s, answer in answers if answer.status == 200]
@@ -993,5 +995,6 @@ async def test_more_than_an_instance_can_answer(workers):
     assert "than it can answer; try again later." in next(a for _, a in answers if a.status == 400).json()["Message"]
     assert len(refused) > len(good) > 100
     late = sorted(took_s for took_s, _ in good[len(good) // 2 :])
-    assert late[len(late) * 9 // 10] < 0.1, "the queue is short, though 96 would be half a second"
+    pace_s = whole_s / len(good)
+    assert late[len(late) * 9 // 10] < 20 * pace_s, "the queue is short, though it could hold 96"
     assert len(worker.calls) < len(answers)

@@ -320,8 +320,13 @@ def test_beyond_the_queue_the_answer_is_busy(start: Start, connect: Connect):
     router = connect(worker)
     worker.hold(router)
     router.ping()
-    for i in range(1030):
-        router.send(str(i).encode())
+    # At once: what waits behind a batch for two seconds is handed back, and would be refused for that.
+    asked = [
+        frames.message(Kind.REQUEST, router.stream + number, {"content_type": "text/csv"}, str(number).encode())
+        for number in range(1, 1031)
+    ]
+    router.socket.sendall(b"".join(part for parts in asked for part in parts))
+    router.stream += 1030
     refused = router.answers(1)
     worker.let_go()
     rest = router.answers(1030)
