@@ -72,6 +72,9 @@ from kedge.labels import taking as labels
 from kedge.loop import Signal, keep, run, run_on_fastest_loop
 from kedge.messaging import Messaging
 from kedge.metrics.scraping import PATH
+from kedge.minutes import asking as minutes
+from kedge.minutes import baselines
+from kedge.minutes.files import PURPOSE as MINUTES
 from kedge.models import operations as model_operations
 from kedge.monitors import execution_operations as monitoring
 from kedge.monitors import operations as monitor_operations
@@ -238,6 +241,8 @@ class App:
         has_engine = containers.find(settings.container_engine) is not None
         jobs = JobMachine(machine.kinds, machine.capacity, has_engine, partial(is_mapped, settings))
         self.monitors = Monitors(self.store, self.objects, self.clock, self.lease, jobs)
+        self.minutes_key = self.master.key_for(MINUTES)
+        self.baselines = baselines.Baselines(self.store, self.objects, home.minutes, self.minutes_key)
         self.experiments = Experiments(self.store, self.clock, self.lease, Means(machine.kinds, self.engine.capacity))
         self.authentication = Authentication(
             self.keys, self.known, self.root, home.region, self.clock, required=settings.auth_required
@@ -310,6 +315,7 @@ class App:
             ("POST", zoning.PATH): self.switch_zone,
             ("PUT", labels.PATH): self.label,
             ("POST", monitoring.PATH): self.ask_monitor,
+            ("GET", minutes.PATH): self.minutes,
             ("GET", self.messaging.signer.path): self.signing_certificate,
             ("GET", PATH): self.scrape,
             ("HEAD", PATH): self.scrape,
@@ -369,6 +375,10 @@ class App:
 
     async def ask_monitor(self, request: Request) -> Response:
         return _json(200, await asyncio.to_thread(monitoring.ask, self.signed(request), request.body))
+
+    async def minutes(self, request: Request) -> Response:
+        call, asked = self.signed(request), dict(parse_qsl(request.query))
+        return _json(200, await asyncio.to_thread(minutes.give, call, asked, self.home.minutes, self.minutes_key))
 
     def signed(self, request: Request) -> Call:
         """Of a request that belongs to no AWS service."""
@@ -442,6 +452,10 @@ class App:
                 run("inference experiments", self.experiments.step, self.changed, self.clock), name="experiments"
             ),
             asyncio.create_task(run("monitors", self.monitors.step, self.changed, self.clock), name="monitors"),
+            asyncio.create_task(
+                run("baselines of minutes", self.baselines.step, Signal(), self.clock, period_s=baselines.PERIOD_S),
+                name="baselines of minutes",
+            ),
             asyncio.create_task(run("prune", self.prune, Signal(), self.clock, period_s=PERIOD_S), name="prune"),
             asyncio.create_task(
                 run("keys", self.turn_keys, Signal(), self.clock, period_s=kms_controller.PERIOD_S), name="keys"

@@ -113,6 +113,8 @@ class Settings:
     """A serverless endpoint without a request for so long gives its instances back, but for provisioned concurrency."""
     capture_spool_bytes: int = 1_073_741_824
     """What captured records may take on the disk until they are on S3; one variant gets a quarter of it."""
+    capture_minutes_bytes: int = 268_435_456
+    """What sketches of captured records, minute by minute, may take on the disk for two weeks; 0 keeps none."""
     public_url: str = ""
     """The API port's address in messages to subscribers, such as https://kedge.example:8770; empty: as it listens."""
     subscriber_addresses: str = "all"
@@ -144,6 +146,8 @@ class Settings:
             raise SettingError(f"history_days is {self.history_days}; it has to be 1 to 36500")
         if not self.auth_required and self.host not in ("127.0.0.1", "::1", "localhost"):
             raise SettingError(f"host is {self.host}; without signatures only a loopback address may listen")
+        if self.capture_minutes_bytes < 0:
+            raise SettingError(f"capture_minutes_bytes is {self.capture_minutes_bytes}; it has to be 0 (none) or more")
         if self.gpus < -1:
             raise SettingError(f"gpus is {self.gpus}; it has to be a number of GPUs, or -1 to count them")
         if self.instance_network not in ("none", "api", "host"):

@@ -19,6 +19,7 @@
     DIR/reports/N/                 what router N has counted and control has not taken yet (serving/kept.py), and a link
                                    to its journal in the system's shared memory (serving/journal.py)
     DIR/capture/                   what was captured and is not on S3 yet, sealed (serving/capture/spool.py)
+    DIR/minutes/                   sketches of what was captured, minute by minute, sealed (minutes/files.py)
     DIR/tls/                       ca.pem, ca.key, server.pem, server.key
     DIR/topics/                    key and certificate that messages of topics are signed with (topics/signing.py)
     DIR/log/                       control.log, router-0.log, capture.log, forkserver.log, supervisor.log
@@ -123,6 +124,10 @@ class Home:
     @property
     def capture(self) -> Path:
         return self.path / "capture"
+
+    @property
+    def minutes(self) -> Path:
+        return self.path / "minutes"
 
     @property
     def tls(self) -> Path:

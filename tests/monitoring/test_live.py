@@ -13,9 +13,10 @@ from click.testing import CliRunner, Result
 
 from kedge.cli.main import commands
 from kedge.monitoring.data_quality import statistics_file
-from kedge.monitoring.data_quality.statistics_file import Statistics, read
+from kedge.monitoring.data_quality.statistics_file import read
+from kedge.monitoring.drift import known
 from kedge.monitoring.drift.cells import Categorical
-from kedge.monitoring.live import known
+from kedge.monitoring.drift.known import Known
 from kedge.monitoring.live.minutes import Minutes, counted
 from kedge.monitoring.profiles.profiling import profiled
 from kedge.monitoring.reading.pieces import Piece, Values
@@ -46,14 +47,14 @@ def requests(random: np.random.Generator, count: int, minute: str, shift: float 
 
 
 @pytest.fixture(scope="module")
-def baseline() -> Statistics:
-    return read(json.loads(json.dumps(statistics(np.random.default_rng(1)))))
+def baseline() -> Known:
+    document = json.loads(json.dumps(statistics(np.random.default_rng(1))))
+    return known.read(document, read(document))
 
 
-def test_the_columns_of_a_file_are_those_of_its_rows(baseline: Statistics) -> None:
-    columns, empty = known.columns(baseline)
-    assert list(columns) == ["score", "age", "plan"]
-    assert empty == []
+def test_the_columns_of_a_file_are_those_of_its_rows(baseline: Known) -> None:
+    columns = baseline.columns
+    assert (list(columns), baseline.names) == (["score", "age", "plan"], ("score", "age", "plan"))
     assert {name: column.counts.sum() for name, column in columns.items()} == dict.fromkeys(columns, 20_000)
     assert columns["age"].counts[:-1] / 20_000 == pytest.approx(np.full(64, 1 / 64), abs=0.004)
     plan = columns["plan"]
@@ -62,17 +63,17 @@ def test_the_columns_of_a_file_are_those_of_its_rows(baseline: Statistics) -> No
     assert plan.counts[-1] == pytest.approx(2_000, abs=150)
 
 
-def test_a_feature_without_values_is_named() -> None:
+def test_a_feature_without_values_keeps_its_place() -> None:
     empty = {"name": "gone", "inferred_type": "Unknown", "string_statistics": {"common": {"num_present": 0}}}
-    columns, names = known.columns(read({"features": [empty], "dataset": {"item_count": 5}}))
-    assert (columns, names) == ({}, ["gone"])
+    found = known.read({"features": [empty]}, read({"features": [empty], "dataset": {"item_count": 5}}))
+    assert (found.columns, found.names) == ({}, ("gone",))
 
 
-def test_minutes_add_up_however_the_files_are_cut(baseline: Statistics) -> None:
-    columns, _ = known.columns(baseline)
+def test_minutes_add_up_however_the_files_are_cut(baseline: Known) -> None:
+    columns = baseline.columns
     random = np.random.default_rng(2)
     lines = requests(random, 150, "2026-01-01T10:00") + requests(random, 250, "2026-01-01T10:01") + [b"{}\n", b"no"]
-    whole, one, other = (Minutes(columns) for _ in range(3))
+    whole, one, other = (Minutes(columns, baseline.names) for _ in range(3))
     whole.add(lines, "whole")
     one.add(lines[::3], "one")
     other.add([line for place, line in enumerate(lines) if place % 3], "other")
@@ -88,8 +89,8 @@ def test_minutes_add_up_however_the_files_are_cut(baseline: Statistics) -> None:
     assert whole.windows(first, 2, 1)["age"].sum(axis=1).tolist() == [0, 250]
 
 
-def test_values_of_another_kind_are_counted_as_what_they_are(baseline: Statistics) -> None:
-    columns, _ = known.columns(baseline)
+def test_values_of_another_kind_are_counted_as_what_they_are(baseline: Known) -> None:
+    columns = baseline.columns
     age, plan = columns["age"], columns["plan"]
     assert counted(age, Values(pl.Series(["41.5", "old", None])))[-1] == 2
     assert counted(age, Values(pl.Series([41, 12])))[-1] == 0

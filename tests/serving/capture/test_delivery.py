@@ -180,7 +180,8 @@ def taken(at: datetime, body: bytes = b"1") -> Taken:
 
 
 async def test_the_recorder_counts_what_it_spools_and_what_it_cannot(world):
-    recorder = Recorder(world.spool, world.delivery, b"k")
+    told: list[bytes] = []
+    recorder = Recorder(world.spool, world.delivery, b"k", lambda _, lines: told.extend(lines))
     source = Source("1", "r", "e", "v", CAPTURE)
     hour = timedelta(hours=1)
     counts = recorder.record([(1, source, taken(AT)), (2, source, taken(AT)), (1, source, taken(AT + hour))])
@@ -196,4 +197,5 @@ async def test_the_recorder_counts_what_it_spools_and_what_it_cannot(world):
     await world.pass_s(deliveries.PERIOD_S)
     lines = [json.loads(line) for body in world.bucket.objects.values() for line in body.splitlines()]
     assert len(lines) == 4
+    assert sorted(told) == sorted(line + b"\n" for body in world.bucket.objects.values() for line in body.splitlines())
     assert len(world.bucket.objects) == 2, "one for each hour"

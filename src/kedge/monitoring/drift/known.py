@@ -31,10 +31,12 @@ _LARGEST_BYTES = 64 << 20
 class Known:
     """columns: of all rows. segments: of the rows with each value of the column `by`.
 
-    in_order: whether it knows how columns behave in time.
+    in_order: whether it knows how columns behave in time. names: of all columns in order, also of those that hold
+    nothing to compare with.
     """
 
     columns: dict[str, Column]
+    names: tuple[str, ...] = ()
     by: str = ""
     segments: dict[str, dict[str, Column]] = field(default_factory=dict)
     in_order: bool = True
@@ -54,7 +56,7 @@ def read(document: Mapping[str, Any], statistics: Statistics) -> Known:
         parts = {value: {name: _read(each, name) for name, each in of.items()} for value, of in values.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise BadFile(f"{SEGMENTS} of the baseline statistics cannot be read: {error!r}") from None
-    return Known(columns, by, parts, bool(features))
+    return Known(columns, tuple(statistics.features), by, parts, bool(features))
 
 
 def _read(held: Any, name: str) -> Column:

@@ -1,4 +1,4 @@
-"""Captured records as counts of cells, for each minute and column; they add up to windows.
+"""Captured records, or sketches of them, as counts of cells, for each minute and column; they add up to windows.
 
 What a minute costs does not depend on its records: a row of at most 66 numbers for each column.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,8 @@ import polars as pl
 from kedge.monitoring.drift import cells
 from kedge.monitoring.drift.baseline import Column
 from kedge.monitoring.drift.cells import Floats
+from kedge.monitoring.live import sketch
+from kedge.monitoring.live.sketch import Minute
 from kedge.monitoring.profiles.tally import text_of
 from kedge.monitoring.reading.captured import Reader
 from kedge.monitoring.reading.pieces import Notes, Piece, Values
@@ -25,10 +27,10 @@ _TIME = re.compile(rb'"inferenceTime":\s*"(\d{4}-\d\d-\d\dT\d\d:\d\d)')
 
 
 class Minutes:
-    """columns: of the baseline, in the order in which rows without names have them."""
+    """columns: of the baseline. names: of all that it has, in the order in which rows without names have them."""
 
-    def __init__(self, columns: Mapping[str, Column]) -> None:
-        self.columns = columns
+    def __init__(self, columns: Mapping[str, Column], names: Sequence[str]) -> None:
+        self.columns, self.names = columns, names
         self.notes = Notes()
         self._counts: dict[int, dict[str, Floats]] = {}
 
@@ -44,10 +46,15 @@ class Minutes:
                 continue
             by_minute.setdefault(_minute(found[1]), []).append(line)
         for minute, of_it in by_minute.items():
-            reader = Reader(self.notes, names=list(self.columns))
+            reader = Reader(self.notes, names=self.names)
             for pieces in (reader.read(io.BytesIO(b"\n".join(of_it)), file), reader.rest()):
                 for piece in pieces:
                     self._count(minute, piece)
+
+    def add_sketch(self, minute: Minute) -> None:
+        mine = self._of(minute.minute)
+        for name, row in sketch.counts(minute, self.columns, self.names).items():
+            mine[name] += row
 
     def merge(self, other: Minutes) -> None:
         """Of the same baseline, from other files."""
@@ -60,6 +67,11 @@ class Minutes:
         """before: minutes since 1970."""
         for minute in [each for each in self._counts if each < before]:
             del self._counts[minute]
+
+    def forget_from(self, minute: int) -> None:
+        """That one and those after it."""
+        for each in [each for each in self._counts if each >= minute]:
+            del self._counts[each]
 
     def windows(self, first: int, count: int, length: int) -> dict[str, Floats]:
         """Of each column rows of counts, of windows of `length` minutes, the first of which begins at `first`."""

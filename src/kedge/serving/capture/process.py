@@ -3,7 +3,8 @@
 Routers connect to RUN/capture.sock and send what they have taken. It is encoded, stripped of what the rules hide, and
 spooled before it is acknowledged; `delivery` brings the spool to S3. It opens the object store and the keys by itself,
 so it needs no control process, and no request ever waits for it. What shadows answered comes to RUN/shadow.sock, and is
-compared here (kedge.shadowing) for the same reasons.
+compared here (kedge.shadowing) for the same reasons. What is spooled is also kept as sketches of minutes, by a child
+(kedge.minutes).
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from kedge.errors import ServiceUnavailable
 from kedge.home import Home, HomeError, open_home
 from kedge.kms.master import MasterKey, read_master
 from kedge.loop import run_on_fastest_loop
+from kedge.minutes.feeding import Feeder
+from kedge.minutes.frames import VariantKey as MinutesOf
 from kedge.objects.records import Attributes
 from kedge.serving.capture.delivery import Delivery, VariantKey
 from kedge.serving.capture.frames import Announced, BadFrame, Decoder, Forget
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 ACKNOWLEDGE_S = 0.1
 ROUTERS_END_WITHIN_S = 2.0
 DELIVER_WITHIN_S = 5.0
+KEEP_WITHIN_S = 3.0
 _MASTER_POLL_S = 0.1
 _ATTRIBUTES = Attributes(headers={"ContentType": "application/jsonlines"})
 
@@ -51,8 +55,8 @@ log = logging.getLogger(__name__)
 class Routers:
     """Those that are connected."""
 
-    def __init__(self, recorder: Recorder, delivery: Delivery) -> None:
-        self.recorder, self.delivery = recorder, delivery
+    def __init__(self, recorder: Recorder, delivery: Delivery, feeder: Feeder) -> None:
+        self.recorder, self.delivery, self.feeder = recorder, delivery, feeder
         self.connections: set[_Router] = set()
         self.none_left = asyncio.Event()
         self.none_left.set()
@@ -141,6 +145,7 @@ class _Router(asyncio.Protocol):
             self._transport.write(json.dumps({"streams": streams, "ends": ends}).encode() + b"\n")
 
     async def _forget(self) -> None:
+        self._routers.feeder.forget()
         await self._routers.delivery.forget()
         if self._transport is not None:
             self._transport.close()
@@ -189,10 +194,17 @@ async def serve(settings: Settings, home: Home, task_id: str) -> None:
     if master is not None:
         spool = Spool(home.capture, master.key_for("capture spool"), settings.capture_spool_bytes)
         delivery = Delivery(spool, Store(settings, home, master).put, SystemClock())
-        routers = Routers(Recorder(spool, delivery, master.key_for("capture hashes")), delivery)
+        feeder = Feeder(home.minutes, enabled=settings.capture_minutes_bytes > 0)
+        recorder = Recorder(
+            spool,
+            delivery,
+            master.key_for("capture hashes"),
+            lambda variant, lines: feeder.feed(MinutesOf(*variant), lines),
+        )
+        routers = Routers(recorder, delivery, feeder)
         delivery.on_change(routers.said)
         delivery.take_up(spool.left())
-        delivering = asyncio.create_task(delivery.run())
+        beside = [asyncio.create_task(delivery.run()), asyncio.create_task(feeder.run())]
         server = await loop.create_unix_server(lambda: _Router(routers), sock=_listen(home.capture_socket))
         comparer = Comparer(home, SystemClock())
         comparing = await loop.create_unix_server(lambda: FromRouter(comparer), sock=_listen(home.shadow_socket))
@@ -202,8 +214,9 @@ async def serve(settings: Settings, home: Home, task_id: str) -> None:
         routers.end()
         with suppress(TimeoutError):
             await asyncio.wait_for(routers.none_left.wait(), ROUTERS_END_WITHIN_S)
-        delivering.cancel()
-        await asyncio.gather(delivery.finish(DELIVER_WITHIN_S), comparer.close())
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(delivery.finish(DELIVER_WITHIN_S), comparer.close(), feeder.close(KEEP_WITHIN_S))
     linked.cancel()
 
 

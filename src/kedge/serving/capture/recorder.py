@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from kedge.serving.capture import record
@@ -32,8 +33,11 @@ class Counts:
 class Recorder:
     """Makes lines of what was taken, and spools them. On the loop's thread: a slow disk slows the reading, no more."""
 
-    def __init__(self, spool: Spool, delivery: Delivery, hash_key: bytes) -> None:
-        self._spool, self._delivery, self._hash_key = spool, delivery, hash_key
+    def __init__(
+        self, spool: Spool, delivery: Delivery, hash_key: bytes, spooled: Callable[[VariantKey, Sequence[bytes]], None]
+    ) -> None:
+        """spooled: is told of lines that are, as they are; it must not wait."""
+        self._spool, self._delivery, self._hash_key, self._spooled = spool, delivery, hash_key, spooled
         self._refused: dict[VariantKey, str] = {}
         self._withheld: set[Source] = set()
 
@@ -57,6 +61,8 @@ class Recorder:
             source, first_at_s = firsts[number, hour]
             kept = self._append(_target(source, hour), lines, first_at_s)
             (counts.spooled if kept else counts.dropped)[number] += len(lines)
+            if kept:
+                self._spooled(key_of(source), lines)
         return counts
 
     def delivery_changed(self, variant: VariantKey) -> None:
