@@ -46,11 +46,14 @@ def transform_fn(model, body, content_type, accept, context):
     if text.endswith("hang"):
         time.sleep(600)
     if text.endswith("wait"):
-        # Until it may go on and what was cancelled has arrived; who cancels nothing waits for nothing.
-        end_s = time.monotonic() + 20
-        while time.monotonic() < end_s and ((behind := others_wait()) or not os.path.exists("go")):
+        # Until it may go on and what was cancelled has arrived: each on its own, so nothing waits for some turns.
+        open("begun", "w").close()
+        end_s, quiet = time.monotonic() + 20, 0
+        while time.monotonic() < end_s and quiet < 60:
+            behind = others_wait()
             if behind:
                 open("behind", "w").close()
+            quiet = quiet + 1 if os.path.exists("go") and not behind else 0
             time.sleep(0.005)
     if text == "about":
         return json.dumps({"pid": os.getpid(), "cwd": os.getcwd(), "calls": STATE["calls"],
@@ -385,7 +388,9 @@ def test_without_a_cache_a_model_goes_after_each_answer(start: Start, connect: C
 def test_a_router_that_goes_takes_its_requests_along(start: Start, connect: Connect, artifact: Artifact):
     instance = start(container("a", artifact("1"))).ready()
     router, leaving = connect(instance), connect(instance)
+    folder = instance.folder / "work" / "a"
     waiting = router.send(b"wait")
+    until((folder / "begun").exists)
     for _ in range(5):
         leaving.send(b"x")
     cancelled = router.send(b"x")
@@ -393,8 +398,8 @@ def test_a_router_that_goes_takes_its_requests_along(start: Start, connect: Conn
     router.ping()
     leaving.ping()
     # What came before the pings is on its way, and what is cancelled from now on comes after it.
-    until((instance.folder / "work" / "a" / "behind").exists)
+    until((folder / "behind").exists)
     leaving.socket.close()
-    (instance.folder / "work" / "a" / "go").touch()
+    (folder / "go").touch()
     assert list(router.answers(1)) == [waiting]
     assert json.loads(router.ask(b"about")[1])["calls"] == 2
