@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -21,13 +22,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 ROWS, QUICK_ROWS = 1_000_000, 100_000
-PLAIN = "duckdb, plain scan"
+PLAIN, CAPTURED = "duckdb, plain scan", ("CSV", "JSON")
 JOB = "import os, sys; from pathlib import Path; from kedge.monitoring import analyzer; sys.exit(analyzer.main(os.environ, Path(sys.argv[1])))"  # noqa: E501
 SCAN = """
 import duckdb, sys
@@ -111,10 +113,18 @@ def job(source: Path, dataset_format: object, folder: Path, **environment: str) 
     return lambda taken: taken.run([sys.executable, "-c", JOB, str(folder)], given)
 
 
-def jobs(csv: Path, frame: pl.DataFrame, folder: Path) -> dict[str, Callable[[Taken], None]]:
+def put(folder: Path, rows: int) -> None:
+    """In a process of its own: what a parent holds counts as its child's memory, too."""
+    table(rows, seed=8).write_csv(folder / "before.csv")
+    frame = table(rows, seed=7)
+    frame.write_csv(folder / "rows.csv")
+    for form in CAPTURED:
+        capture(frame, folder / f"{form}.jsonl", form)
+
+
+def jobs(folder: Path) -> dict[str, Callable[[Taken], None]]:
     """By what they do; the one that judges reads what the first one wrote."""
-    form, baseline = {"csv": {"header": True}}, folder / "baseline"
-    table(frame.height, seed=8).write_csv(folder / "before.csv")
+    csv, form, baseline = folder / "rows.csv", {"csv": {"header": True}}, folder / "baseline"
     job(folder / "before.csv", form, baseline)(Taken())
     given = {
         "baseline_constraints": str(baseline / "output/constraints.json"),
@@ -133,8 +143,7 @@ def jobs(csv: Path, frame: pl.DataFrame, folder: Path) -> dict[str, Callable[[Ta
         "CSV, judges, AWS alone": job(csv, form, folder / "judged_alone", **given, **alone),
     }
     captured = {"sagemakerCaptureJson": {}}
-    for kind in ("CSV", "JSON"):
-        capture(frame, folder / f"{kind}.jsonl", kind)
+    for kind in CAPTURED:
         found[f"captured {kind}, suggests a baseline"] = job(folder / f"{kind}.jsonl", captured, folder / kind)
         found[f"captured {kind}, judges"] = job(folder / f"{kind}.jsonl", captured, folder / f"{kind}_judged", **given)
     return found
@@ -149,13 +158,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        frame, file = table(QUICK_ROWS if options.quick else ROWS, seed=7), folder / "rows.csv"
-        frame.write_csv(file)
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as another:
+            another.submit(put, folder, QUICK_ROWS if options.quick else ROWS).result()
         works: dict[str, Callable[[Taken], None]] = {}
         if subprocess.run([options.duckdb, "-c", "import duckdb"], capture_output=True, check=False).returncode == 0:
-            works[PLAIN] = lambda taken: taken.run([options.duckdb, "-c", SCAN, str(file)], {})
-        works |= {name: run for name, run in jobs(file, frame, folder).items() if options.only in name}
-        del frame
+            works[PLAIN] = lambda taken: taken.run([options.duckdb, "-c", SCAN, str(folder / "rows.csv")], {})
+        works |= {name: run for name, run in jobs(folder).items() if options.only in name}
         found = {work: Taken() for work in works}
         for _ in range(options.rounds):
             for work, run in works.items():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -17,7 +18,7 @@ from kedge.monitoring.data_quality.report import report
 from kedge.monitoring.data_quality.statistics_file import BadFile
 from kedge.monitoring.drift import learning
 from kedge.monitoring.drift.kept_rows import KeptRows
-from kedge.monitoring.drift.learning import TIME
+from kedge.monitoring.drift.learning import SEGMENTS, TIME
 from kedge.monitoring.profiles.profile import Profile
 from kedge.monitoring.profiles.profiling import profiled
 from kedge.monitoring.program import outcome
@@ -25,6 +26,9 @@ from kedge.monitoring.reading import source as sources
 from kedge.monitoring.reading.fetching import Fetcher
 from kedge.monitoring.reading.pieces import Notes, Piece, Unreadable
 from kedge.monitoring.reading.scripts import ScriptFailed, postprocess
+
+if TYPE_CHECKING:
+    from kedge.monitoring.drift.job import Watching
 
 STATISTICS, CONSTRAINTS, VIOLATIONS = "statistics.json", "constraints.json", "constraint_violations.json"
 REPORT = "data_quality_report.json"
@@ -45,14 +49,14 @@ def _run(container: Container) -> str:
     strict = environment.get(STRICT) == "Enabled"
     time = str(document.get(TIME) or environment.get(TIME) or "")
     kept = None if constraints or strict else KeptRows(time)
-    watching = None
-    if constraints and baseline and not strict and not constraints.settings.strict_aws:
-        from kedge.monitoring.drift.job import Watching  # with scipy, which takes as long as a small job
-
-        watching = Watching(container, document, baseline)
     notes = Notes()
-    beside = kept.add if kept else watching.beside if watching else None
-    profile = _profile(container, list(constraints.features) if constraints else None, notes, beside)
+    with ThreadPoolExecutor(1) as aside:
+        coming = None
+        if constraints and baseline and not strict and not constraints.settings.strict_aws:
+            coming = aside.submit(_watching, container, document, baseline)
+        beside = kept.add if kept else coming.result().beside if coming and SEGMENTS in document else None
+        profile = _profile(container, list(constraints.features) if constraints else None, notes, beside)
+        watching = coming.result() if coming else None
     profile.columns.pop(time, None)  # it says when a row was, and is no feature
     suggested = constraints_file.suggested(
         profile, environment.get("categorical_drift_method") or constraints_file.L_INFINITY
@@ -76,6 +80,13 @@ def _run(container: Container) -> str:
     if script:
         postprocess(script)
     return outcome(len(judgement.violations))
+
+
+def _watching(container: Container, document: Mapping[str, Any], baseline: statistics_file.Statistics) -> Watching:
+    """While rows are read: scipy, which it needs, takes as long as a small job."""
+    from kedge.monitoring.drift.job import Watching
+
+    return Watching(container, document, baseline)
 
 
 def _profile(

@@ -8,6 +8,8 @@ beyond the stated errors of sketch and tally. An infinite number is present, and
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ from kedge.monitoring.profiles.tally import CAPACITY, Key, Tally, hashes_of_text
 
 _NARROW = 1 << 16
 """Integers of such a range are counted rather than sorted."""
+FIRST = 64
+"""Of texts: those that are no numbers mostly show at once."""
 
 
 class Column:
@@ -66,9 +70,6 @@ class Column:
 
         integral: of floats, how many were written as integers.
         """
-        if values.dtype.is_float():
-            self._add_numbers(values.cast(pl.Float64).to_numpy(), integral)  # a null comes out as NaN
-            return
         if values.null_count():
             values = values.drop_nulls()
         if values.dtype == pl.Boolean:
@@ -110,6 +111,8 @@ class Column:
 
     def _add_numeric_texts(self, values: pl.Series) -> bool:
         """Whether they were all numbers; else nothing was added."""
+        if not casts(values.head(FIRST), pl.Float64()):
+            return False
         numbers = values.cast(pl.Float64, strict=False)
         if numbers.null_count():
             return False
@@ -118,10 +121,9 @@ class Column:
 
     def _add_numbers(self, values: Floats, integral: int) -> None:
         """What is not a number is missing."""
-        finite = np.isfinite(values)
-        if not finite.all():
+        if len(values) and not (math.isfinite(values.min()) and math.isfinite(values.max())):
             nothing = int(np.isnan(values).sum())
-            kept = values[finite]
+            kept = values[np.isfinite(values)]
             self.endless += len(values) - nothing - len(kept)
             self._add_kinds(fractional=len(values) - nothing - integral, integral=integral)
             values = kept
@@ -212,6 +214,11 @@ class Column:
             return found
 
         self.tally.add(counts, keys, lambda: hashes_of_texts(texts))
+
+
+def casts(texts: pl.Series, kind: pl.DataType) -> bool:
+    """Whether each of these is a number of that kind."""
+    return texts.cast(kind, strict=False).null_count() == texts.null_count()
 
 
 def integral_in(numbers: pl.Series) -> int:

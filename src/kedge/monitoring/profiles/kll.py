@@ -4,7 +4,8 @@ Values stand in levels; one at level i stands for 2^i values, and all weights to
 that is over its capacity is sorted, and every second value goes one level up. The top level holds SIZE values and each
 one below it SHRINK times as many as the one above. Up to SIZE values nothing is lost. A rank is then wrong by about
 0.1 % of the count, seldom by 0.3 %. Source: Karnin, Lang and Liberty, "Optimal quantile approximation in streams",
-2016, whose sampler is `thinned`; the capacities are those of Deequ's, whose levels statistics.json holds.
+2016; the capacities are those of Deequ's, whose levels statistics.json holds. What their sampler does is `thinned`: it
+takes from short sorted runs rather than any value by chance, which errs less.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ Floats = NDArray[np.float64]
 SIZE = 2048
 SHRINK = 0.64
 NOISE = 0.0005
+_RUN, _HIGHEST = 256, 3
+"""The longest run that is sorted without moving values through memory, and what is worth to be taken of it."""
 _LEAST = 8
 """A compaction of fewer values than that would save nothing and still cost its error."""
 _NONE: Floats = np.empty(0)
@@ -33,7 +36,7 @@ class Kll:
         self.levels: list[Floats] = [_NONE]
         self._coin = 0x9E3779B97F4A7C15
         self._noise = 0.0
-        """Variance of the median's rank from what was thinned."""
+        """Variance of a rank from what was thinned, at most."""
 
     @classmethod
     def of_levels(cls, levels: Sequence[Sequence[float]]) -> Kll:
@@ -59,22 +62,22 @@ class Kll:
         self._compress()
 
     def thinned(self, values: Floats) -> tuple[Floats, Floats, int]:
-        """(some, rest, height): of each 2^height values in a row one by chance, which stands for them; what is left.
+        """(some, rest, height): of each sorted run every 2^height-th value, which stands for so many; what is left.
 
         values: in the order in which they came. As few as keep the standard deviation of a rank below NOISE of the
-        count; as long as there are few values it is all of them.
+        count; as long as there are few values it is all of them. A rank that a run has j values below is off by
+        j mod 2^height of chance, whose variance is at most a quarter of 4^height.
         """
-        count, height = self.count + len(values), 0
-        while self._noise + len(values) * ((2 << height) - 1) / 4 <= (NOISE * count) ** 2:
+        count, runs, height = self.count + len(values), len(values) // _RUN, 0
+        while height < _HIGHEST and self._noise + runs * 4.0**height <= (NOISE * count) ** 2:
             height += 1
-        if not height:
+        if not height or not runs:
             return values, _NONE, 0
         step = 1 << height
-        groups = len(values) // step
-        self._noise += groups * step * (step - 1) / 4
-        chosen = np.random.default_rng(self._random(1 << 32)).integers(0, step, groups)
-        chosen += np.arange(0, groups * step, step)
-        return values[chosen], values[groups * step :], height
+        self._noise += runs * 4.0 ** (height - 1)
+        ordered = np.sort(values[: runs * _RUN].reshape(runs, _RUN), axis=1).reshape(runs, _RUN // step, step)
+        first = np.random.default_rng(self._random(1 << 32)).integers(0, step, runs)
+        return ordered[np.arange(runs), :, first].reshape(-1), values[runs * _RUN :], height
 
     def merge(self, other: Kll) -> None:
         self.count += other.count

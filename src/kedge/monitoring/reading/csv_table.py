@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import polars as pl
 from polars.exceptions import PolarsError
 
-from kedge.monitoring.profiles.column import integral_in
+from kedge.monitoring.profiles.column import FIRST, casts, integral_in
 from kedge.monitoring.reading.pieces import Notes, Piece, Unreadable, Values
 
 _TEXT = pl.String()
@@ -32,19 +32,14 @@ class Table:
 
     def piece(self, block: bytes, file: str) -> Piece:
         """block: whole records. Raises Unreadable if they are not UTF-8."""
-        frame = self._typed(block)
-        if frame is None:
-            frame = self._learned(self._as_texts(block, file))
+        frame = self._read(block, [_TEXT if each == _UNKNOWN else each for each in self._types])
+        if frame is None:  # a column is not what it was, or a record has a field too many
+            frame = self._as_texts(block, file)
+        frame = self._learned(frame)
         if b'"' in block and b'""' in block:  # a quoted field without anything in it is missing too
             frame = frame.with_columns(pl.col(pl.String).replace("", None))
         columns = frame.get_columns()
         return Piece(frame.height, {name: Values(each) for name, each in zip(self._names, columns, strict=True)})
-
-    def _typed(self, block: bytes) -> pl.DataFrame | None:
-        """None: of a column nothing is known, or it is not what it was, or a record has a field too many."""
-        if _UNKNOWN in self._types:
-            return None
-        return self._read(block, self._types)
 
     def _read(self, block: bytes, types: Sequence[pl.DataType]) -> pl.DataFrame | None:
         schema = {str(place): each for place, each in enumerate(types)}
@@ -77,7 +72,7 @@ class Table:
         columns = []
         for place, column in enumerate(frame.get_columns()):
             known = self._types[place]
-            found = _as_written(column) if known != _TEXT else column
+            found = _as_written(column) if column.dtype == _TEXT != known else column
             if found.dtype not in (_UNKNOWN, known):
                 self._types[place] = found.dtype if known == _UNKNOWN else _TEXT
             columns.append(found)
@@ -101,6 +96,8 @@ def _as_written(texts: pl.Series) -> pl.Series:
     if not present:
         return texts.cast(_UNKNOWN)
     for kind in (pl.Int64(), pl.Float64()):
+        if not casts(texts.head(FIRST), kind):
+            continue
         numbers = texts.cast(kind, strict=False)
         if numbers.null_count() == texts.null_count():
             return texts if kind == pl.Float64 and integral_in(texts.drop_nulls()) else numbers

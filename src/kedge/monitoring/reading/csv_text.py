@@ -12,6 +12,8 @@ from kedge.monitoring.reading.csv_table import Table
 from kedge.monitoring.reading.pieces import LONGEST_RECORD_BYTES, PIECE_BYTES, Notes, Piece, Unreadable
 
 _QUOTE = b'"'
+_FIRST_BYTES = 1 << 20
+"""Of them `csv_table` learns the types, which takes several times as long as reading by them."""
 _MARK = b"\xef\xbb\xbf"
 """Of UTF-8 at the start of a file, as spreadsheets write it."""
 
@@ -36,8 +38,9 @@ def read(stream: IO[bytes], file: str, *, header: bool, names: Sequence[str] | N
 
 def blocks(stream: IO[bytes], file: str, size: int = PIECE_BYTES) -> Iterator[bytes]:
     """Whole records each, in about `size` bytes: a line's end within quotes ends none."""
-    held = b""
-    while more := _lines(stream, size):
+    held, some = b"", min(size, _FIRST_BYTES)
+    while more := _lines(stream, some):
+        some = size
         block = held + more if held else more
         end = _end_of_last(block)
         if end == 0 and len(block) > LONGEST_RECORD_BYTES:
