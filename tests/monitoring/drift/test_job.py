@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kedge.monitoring.drift.job import DRIFT, PAGE, STATE
-from tests.monitoring.conftest import Job
+from tests.monitoring.conftest import CAPTURED, Job, captured
 
 HOUR_S, FIRST = 3600, 1_767_225_600  # 2026-01-01T00:00:00Z
 HOURS = 336
@@ -250,6 +250,42 @@ def test_the_page_is_one_file_with_a_picture_of_each_column_and_no_text_breaks_i
         ElementTree.fromstring(picture)
     for name in ("age", "income", "city", "warmth", "Oslo"):
         assert name in page
+
+
+def requests(rng: np.random.Generator, first_hour: int, hours: int, n: int, form: str, warmer: float = 0.0) -> str:
+    """Captured ones, in whose answer there is a season of the day; held repeats the row before it 7 times in 10."""
+    at = FIRST + HOUR_S * first_hour + np.sort(rng.uniform(0, HOUR_S * hours, n))
+    warmth, held, last = rng.normal(np.sin(2 * np.pi * at / 86_400) + warmer, 1), rng.normal(size=n), np.arange(n)
+    last[1:][rng.random(n - 1) < 0.7] = 0
+    held = held[np.maximum.accumulate(last)]
+    lines = []
+    for time_s, w, h in zip(at, warmth, held, strict=True):
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_s))
+        if form == "CSV":
+            lines.append(captured(f"{w}\n", f"{h}\n", at=when))
+        elif form == "JSON":
+            lines.append(captured(json.dumps({"_c0": w}), json.dumps({"_c1": h}), out="JSON", into="JSON", at=when))
+        else:
+            lines.append(captured(f"[{w}]", f"{h}", out="JSON", at=when))
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("form", ["CSV", "JSON", "JSON and CSV"])
+def test_captured_records_say_themselves_when_they_were(tmp_path: Path, form: str):
+    rng = np.random.default_rng(3)
+    baseline = Job(tmp_path / form).baseline(requests(rng, 0, HOURS, 20_160, form), CAPTURED)
+    document = json.loads(Path(baseline["baseline_statistics"]).read_text())
+    assert [each["name"] for each in document["features"]] == ["_c0", "_c1"]
+    assert [len(each["kedge_drift"]["starts_s"]) for each in document["features"]] == [HOURS, HOURS]
+    assert "kedge_time_column" not in document
+    assert "repeats" not in document["features"][0]["kedge_drift"]
+    assert document["features"][1]["kedge_drift"]["repeats"] == pytest.approx(1.7 / 0.3, rel=0.1)
+    for hour, warmer in ((0, 0.0), (6, 0.0), (12, 0.0), (18, 0.0), (30, 0.5)):
+        job = Job(tmp_path / str(hour))
+        job.put("data", requests(rng, HOURS + hour, 1, 1000, form, warmer))
+        window = {"start_time": iso(HOURS + hour), "end_time": iso(HOURS + hour + 1)}
+        assert job.run(CAPTURED, **baseline, **window) == 0, job.message
+        assert job.violations() == ([("_c0", "baseline_drift_check")] if warmer else [])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from kedge.monitoring.data_quality.report import report
 from kedge.monitoring.data_quality.statistics_file import BadFile
 from kedge.monitoring.drift import learning
 from kedge.monitoring.drift.kept_rows import KeptRows
-from kedge.monitoring.drift.learning import SEGMENTS, TIME
+from kedge.monitoring.drift.learning import INFERENCE_TIME, SEGMENTS, TIME
 from kedge.monitoring.profiles.profile import Profile
 from kedge.monitoring.profiles.profiling import profiled
 from kedge.monitoring.program import outcome
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from kedge.monitoring.drift.job import Watching
 
 STATISTICS, CONSTRAINTS, VIOLATIONS = "statistics.json", "constraints.json", "constraint_violations.json"
+_TELL_TIMES = (sources.CAPTURED, sources.MERGED)
+"""Formats whose records say when they were."""
 REPORT = "data_quality_report.json"
 """Ours, beside AWS's: what was left out while reading, kinds of values, distances with and without chance."""
 
@@ -48,14 +50,17 @@ def _run(container: Container) -> str:
     constraints, baseline, document = _baseline(container)
     strict = environment.get(STRICT) == "Enabled"
     time = str(document.get(TIME) or environment.get(TIME) or "")
-    kept = None if constraints or strict else KeptRows(time)
+    learns = not constraints and not strict
+    captured = learns and not time and sources.format_of(environment.get("dataset_format") or "{}").name in _TELL_TIMES
+    kept = KeptRows(INFERENCE_TIME if captured else time) if learns else None
     notes = Notes()
     with ThreadPoolExecutor(1) as aside:
         coming = None
         if constraints and baseline and not strict and not constraints.settings.strict_aws:
             coming = aside.submit(_watching, container, document, baseline)
         beside = kept.add if kept else coming.result().beside if coming and SEGMENTS in document else None
-        profile = _profile(container, list(constraints.features) if constraints else None, notes, beside)
+        names = list(constraints.features) if constraints else None
+        profile = _profile(container, names, notes, beside, INFERENCE_TIME if captured else "")
         watching = coming.result() if coming else None
     profile.columns.pop(time, None)  # it says when a row was, and is no feature
     suggested = constraints_file.suggested(
@@ -90,7 +95,7 @@ def _watching(container: Container, document: Mapping[str, Any], baseline: stati
 
 
 def _profile(
-    container: Container, names: list[str] | None, notes: Notes, beside: Callable[[Piece], None] | None
+    container: Container, names: list[str] | None, notes: Notes, beside: Callable[[Piece], None] | None, time: str
 ) -> Profile:
     environment = container.environment
     source = sources.Source(
@@ -100,6 +105,7 @@ def _profile(
         script=container.path("record_preprocessor_script"),
         start=environment.get("start_time", ""),
         end=environment.get("end_time", ""),
+        time=time,
     )
     gc.disable()  # rows hold no cycles, and a million dicts at a time are long to look through
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from kedge.monitoring.drift.aspects import Aspects, aspects
 from kedge.monitoring.drift.cells import Cells, Floats, blocks, categorical, numeric
+from kedge.monitoring.drift.repeats import repeating
 from kedge.monitoring.drift.usual import Blocks, Usual, usual
 
 HOUR_S = 3600.0
@@ -18,8 +18,6 @@ _LEAST_HOURS = 20
 """With fewer, rows are cut into runs, as without times."""
 _RUNS, _RUN_ROWS = 1000, 20
 """So many at most, of so many rows at least."""
-_FAR, _MOST_AGAIN = 30, 0.95
-"""Rows apart that no run of repeats is likely to reach; the largest probability of one that is reckoned with."""
 
 Kind = Literal["numeric", "categorical"]
 
@@ -67,7 +65,7 @@ def column(values: ArrayLike, times_s: ArrayLike | None = None, kind: Kind = "nu
 def learned(cells: Cells, counts: Floats, starts_s: Floats | None = None, repeats: float = 1.0) -> Column:
     """counts: shape (blocks, cells and missing), of hours that begin at starts_s; or of runs of rows, in order.
 
-    repeats: how many rows tell as much as one, see `repeating`.
+    repeats: how many rows tell as much as one, see `repeats`.
     """
     whole = counts.sum(axis=0)
     asked = aspects(cells, whole)
@@ -108,20 +106,3 @@ def seasoned(column: Column, counts: Floats, starts_s: Floats) -> Column:
         excess=own.excess, freedom=own.freedom, forgets=own.forgets,
     )  # fmt: skip
     return replace(column, usual=joined)
-
-
-def repeating(values: ArrayLike) -> float:
-    """How many rows, in order, tell as much as one: 1 where rows do not repeat the one before them.
-
-    Where one does with probability p, runs of equal rows are geometric, and a mean varies (1 + p) / (1 - p) times as
-    much as that of independent rows. p is the excess of equal neighbours over equal rows further apart.
-    """
-    rows = np.asarray(values)
-    if len(rows) <= 10 * _FAR:
-        return 1.0
-    near, far = (float((rows[apart:] == rows[:-apart]).mean()) for apart in (1, _FAR))
-    apart = near - far
-    if apart < 4 * math.sqrt(max(2 * far * (1 - far), 1 / len(rows)) / len(rows)) or far == 1:
-        return 1.0
-    again = min(apart / (1 - far), _MOST_AGAIN)
-    return (1 + again) / (1 - again)

@@ -1,7 +1,8 @@
 """Rows of a baseline that are kept as they came, in order: how its columns behave in time is learned of them. PURE.
 
 All rows up to MOST, and of more the first ones of each piece, and of fewer pieces, so that rows that stood together
-still do and any number of pieces takes the same memory. Texts are kept as hashes, which tell levels apart.
+still do and any number of pieces takes the same memory. Where rows have times, and these are of enough hours, runs of
+rows that are spread over all of them instead (`spread_rows`). Texts are kept as hashes, which tell levels apart.
 """
 
 from __future__ import annotations
@@ -13,20 +14,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from kedge.monitoring.drift.cells import Cells, Floats, Numeric
+from kedge.monitoring.drift.spread_rows import MOST, MOST_VALUES, Column, SpreadRows
 from kedge.monitoring.profiles.tally import hashes_of_texts, text_of
 from kedge.monitoring.reading.pieces import Piece
 
 HOUR_S = 3600.0
-MOST = 65_536
-_MOST_VALUES = 4_000_000
+LEAST_HOURS = 20
+"""Of fewer, rows are taken as without times."""
 _FIRST = 64
 _SHORTEST = 1_024
 """Rows that a piece keeps at least; then every second piece goes."""
 _MS_FROM = 1e11
 """A number of this size is a time in milliseconds."""
-
-Column = Floats | NDArray[np.uint64]
-"""Numbers, NaN for what is missing or none; or hashes of texts, 0 for what is missing."""
 
 
 @dataclass(frozen=True)
@@ -43,37 +42,53 @@ class KeptRows:
     def __init__(self, time: str = "") -> None:
         """time: the column that says when each row was, if there is one; it is no feature."""
         self.time = time
-        self.stretches: list[Stretch] = []
+        self._spread = SpreadRows(time, kept, seconds) if time else None
+        self._stretches: list[Stretch] = []
         self._seen = self._pieces = 0
         self._longest = MOST
         self._every = 1
 
+    @property
+    def stretches(self) -> list[Stretch]:
+        parts = self._spread.parts if self._spread else []
+        times = [part.times_s for part in parts if part.times_s is not None]
+        if not times or len(np.unique(np.floor(np.concatenate(times) / HOUR_S))) < LEAST_HOURS:
+            return self._stretches
+        return [Stretch(int(part.places[0]), len(part.places), part.columns, part.times_s) for part in parts]
+
     def add(self, piece: Piece) -> None:
+        """Takes the times out of it: no feature is told of them."""
+        self._add_first(piece)
+        if self._spread:
+            self._spread.add(piece)
+            piece.columns.pop(self.time, None)
+
+    def _add_first(self, piece: Piece) -> None:
         start, number = self._seen, self._pieces
         self._seen += piece.rows
         self._pieces += 1
-        rows = min(piece.rows, self._longest, max(1, _MOST_VALUES // max(len(piece.columns), 1)))
+        rows = min(piece.rows, self._longest, max(1, MOST_VALUES // max(len(piece.columns), 1)))
         if number % self._every or not rows:
             return
         heads = {name: values.series.head(rows) for name, values in piece.columns.items()}
         when = heads.pop(self.time, None)
         columns = {name: kept(head) for name, head in heads.items()}
-        self.stretches.append(Stretch(start, rows, columns, None if when is None else seconds(when)))
-        while len(self.stretches) > 1 and self._held() > MOST:
+        self._stretches.append(Stretch(start, rows, columns, None if when is None else seconds(when)))
+        while len(self._stretches) > 1 and self._held() > MOST:
             self._thin()
 
     def _held(self) -> float:
         """Rows, or what so many values are of them."""
-        values = sum(each.rows * len(each.columns) for each in self.stretches)
-        return max(sum(each.rows for each in self.stretches), values / _MOST_VALUES * MOST)
+        values = sum(each.rows * len(each.columns) for each in self._stretches)
+        return max(sum(each.rows for each in self._stretches), values / MOST_VALUES * MOST)
 
     def _thin(self) -> None:
-        longest = max(each.rows for each in self.stretches)
+        longest = max(each.rows for each in self._stretches)
         if longest >= 2 * _SHORTEST:
             self._longest = longest // 2
-            self.stretches = [_headed(each, self._longest) for each in self.stretches]
+            self._stretches = [_headed(each, self._longest) for each in self._stretches]
         else:
-            self.stretches = self.stretches[::2]
+            self._stretches = self._stretches[::2]
             self._every *= 2
 
 

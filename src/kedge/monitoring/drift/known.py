@@ -19,6 +19,7 @@ from kedge.monitoring.data_quality.statistics_file import BadFile, Feature, Stat
 from kedge.monitoring.drift.baseline import Column, learned
 from kedge.monitoring.drift.cells import Categorical, Cells, Floats, Numeric, categorical, counted, numeric, tallied
 from kedge.monitoring.drift.learning import FEATURE, MOST_COLUMNS, SEGMENTS, levels_of
+from kedge.monitoring.drift.repeats import MOST_REPEATS
 from kedge.monitoring.profiles.tally import text_of
 
 if TYPE_CHECKING:
@@ -72,7 +73,10 @@ def _read(held: Any, name: str) -> Column:
         starts = held.get("starts_s")
         if not counts[:, :-1].any():
             raise ValueError("no row has a value")
-        return learned(cells, counts, None if starts is None else np.asarray(starts, dtype=np.float64))
+        repeats = float(held.get("repeats", 1.0))
+        if not 1 <= repeats <= MOST_REPEATS:
+            raise ValueError(f"repeats is {repeats}; it has to be 1 to {MOST_REPEATS:.0f}")
+        return learned(cells, counts, None if starts is None else np.asarray(starts, dtype=np.float64), repeats)
     except (binascii.Error, zlib.error, KeyError, TypeError, ValueError) as error:
         raise BadFile(f"{FEATURE} of {name} in the baseline statistics cannot be read: {error!r}") from None
 

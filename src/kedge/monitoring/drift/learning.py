@@ -1,7 +1,8 @@
 """Drift as a baseline is learned: what statistics.json carries beside AWS's keys, for windows to be judged by. PURE.
 
 `kedge_drift` of a feature holds its cells, and how many of its rows each cell had in block after block: hours, where
-rows have times, else runs of rows in order. `kedge_segments` holds the same for each value of a chosen column. Who
+rows have times, else runs of rows in order; and how many of its rows tell as much as one, where rows repeat. Captured
+records say themselves when they were. `kedge_segments` holds the same for each value of a chosen column. Who
 reads it is `known`.
 """
 
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from kedge.monitoring.data_quality.statistics_file import BadFile
 from kedge.monitoring.drift.cells import Categorical, Cells, Floats, Numeric, categorical, numeric
-from kedge.monitoring.drift.kept_rows import HOUR_S, KeptRows, Stretch, as_texts, hashes_of, places
+from kedge.monitoring.drift.kept_rows import HOUR_S, LEAST_HOURS, KeptRows, Stretch, as_texts, hashes_of, places
+from kedge.monitoring.drift.repeats import repeating
 from kedge.monitoring.profiles import kinds
 from kedge.monitoring.profiles.tally import text_of
 
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
     from kedge.monitoring.profiles.profile import Profile
 
 FEATURE, SEGMENTS, TIME = "kedge_drift", "kedge_segments", "kedge_time_column"
+INFERENCE_TIME = "eventMetadata.inferenceTime"
+"""The column of times of captured records."""
 MOST_COLUMNS = 1_000
 """Columns beyond are judged by AWS's distance alone."""
 MOST_SEGMENTS, LEAST_SEGMENT_ROWS = 20, 1_000
-_MOST_BLOCKS, _LEAST_BLOCK_ROWS, _LEAST_HOURS = 256, 20, 20
+_MOST_BLOCKS, _LEAST_BLOCK_ROWS = 256, 20
 
 
 def write(document: dict[str, Any], profile: Profile, rows: KeptRows, segment: str = "") -> None:
@@ -39,18 +43,19 @@ def write(document: dict[str, Any], profile: Profile, rows: KeptRows, segment: s
     """
     if segment and segment not in profile.columns:
         raise BadFile(f"kedge_segment_column is {segment!r}; the columns are {', '.join(list(profile.columns)[:20])}.")
-    if rows.time:
+    stretches = rows.stretches
+    if rows.time and rows.time != INFERENCE_TIME:
         document[TIME] = rows.time
-        if all(each.times_s is None for each in rows.stretches):
+        if all(each.times_s is None for each in stretches):
             raise BadFile(f"{TIME} is {rows.time!r}: no row has seconds since 1970 there, nor a time in ISO 8601.")
     named = {each["name"]: each for each in document["features"]}
     cells = dict(list(_cells(profile))[:MOST_COLUMNS])
     for name, of_column in cells.items():
-        found = _blocks(rows.stretches, name, of_column)
+        found = _blocks(stretches, name, of_column)
         if found is not None:
             named[name][FEATURE] = found
     if segment:
-        document[SEGMENTS] = {"column": segment, "values": dict(_segments(profile, rows, segment, cells))}
+        document[SEGMENTS] = {"column": segment, "values": dict(_segments(profile, stretches, segment, cells))}
 
 
 def _cells(profile: Profile) -> Iterator[tuple[str, Cells]]:
@@ -72,11 +77,11 @@ def levels_of(counts: Mapping[Any, float], present: float) -> dict[str, float]:
 
 
 def _segments(
-    profile: Profile, rows: KeptRows, segment: str, cells: Mapping[str, Cells]
+    profile: Profile, stretches: list[Stretch], segment: str, cells: Mapping[str, Cells]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     for key, _ in profile.columns[segment].tally.top(MOST_SEGMENTS):
         value = text_of(key)
-        part = [_of_segment(each, segment, value) for each in rows.stretches]
+        part = [_of_segment(each, segment, value) for each in stretches]
         held = sum(each.rows for each in part)
         if held < LEAST_SEGMENT_ROWS:
             continue
@@ -124,7 +129,17 @@ def _blocks(stretches: list[Stretch], name: str, cells: Cells) -> dict[str, Any]
         {"uppers": cells.uppers.tolist()} if isinstance(cells, Numeric) else {"levels": cells.levels}
     )
     packed = base64.b64encode(zlib.compress(counts.astype("<u4").tobytes(), 1)).decode()
+    if (repeats := _repeats(held, name)) > 1:
+        found["repeats"] = repeats
     return {**found, "blocks": number, "counts": packed, **({} if starts is None else {"starts_s": starts.tolist()})}
+
+
+def _repeats(held: list[Stretch], name: str) -> float:
+    columns = [each.columns[name] for each in held if name in each.columns]
+    if len({column.dtype for column in columns}) != 1:
+        return 1.0
+    whole: Any = np.concatenate(columns)
+    return repeating(whole)
 
 
 def _places(held: list[Stretch], name: str, cells: Cells) -> NDArray[np.int64]:
@@ -147,7 +162,7 @@ def _by_hour(held: list[Stretch]) -> tuple[NDArray[np.int64], Floats | None] | N
     if len(times) < len(held) or any(np.isnan(each).any() for each in times):
         return None
     hours, block = np.unique(np.floor(np.concatenate(times) / HOUR_S), return_inverse=True)
-    return (block, hours * HOUR_S) if len(hours) >= _LEAST_HOURS else None
+    return (block, hours * HOUR_S) if len(hours) >= LEAST_HOURS else None
 
 
 def _by_runs(held: list[Stretch]) -> tuple[NDArray[np.int64], Floats | None]:

@@ -27,18 +27,21 @@ class _Unlike(Exception):
     pass
 
 
-def taken(lines: Sequence[bytes], given: str, answers: Sequence[str], start: str, end: str) -> Columns | None:
+def taken(
+    lines: Sequence[bytes], given: str, answers: Sequence[str], start: str, end: str, time: str = ""
+) -> Columns | None:
     """None: the records are not of one shape, or not of a plain one.
 
     given: the input's name, empty if it is not asked for; answers: names of the answer, of which the last counts.
+    time: a column to add, of inferenceTime.
     """
     try:
-        return _taken(lines, given, answers, start, end)
+        return _taken(lines, given, answers, start, end, time)
     except (_Unlike, orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _taken(lines: Sequence[bytes], given: str, answers: Sequence[str], start: str, end: str) -> Columns:
+def _taken(lines: Sequence[bytes], given: str, answers: Sequence[str], start: str, end: str, time: str) -> Columns:
     _look(orjson.loads(lines[0]))
     records = _objects(orjson.loads(b"[%b]" % b",".join(lines)), len(lines))
     if start or end:
@@ -56,7 +59,10 @@ def _taken(lines: Sequence[bytes], given: str, answers: Sequence[str], start: st
     sides = [list(map(itemgetter(name), held)) for name in names]
     if {encoding for side in sides for encoding in map(itemgetter("encoding"), side)} != {"JSON"}:
         raise _Unlike
-    return _json([list(map(itemgetter("data"), side)) for side in sides], answered=len(names) == 2)
+    found = _json([list(map(itemgetter("data"), side)) for side in sides], answered=len(names) == 2)
+    if time:
+        found.columns[time] = list(map(itemgetter("inferenceTime"), map(itemgetter("eventMetadata"), records)))
+    return found
 
 
 def _look(record: Any) -> None:

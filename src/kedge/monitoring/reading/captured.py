@@ -31,6 +31,7 @@ _CSV_TYPES = ("text/csv", "text/x-csv", "application/csv")
 _LINES_TYPES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson", "application/jsonl")
 
 
+_NOT_PLAIN = set(',"\r\n')
 _BLOCK_BYTES = 1 << 20
 """Of records that are read together."""
 
@@ -43,7 +44,8 @@ class Odd(Exception):
 class Reader:
     """One a job. sides: which of `captureData` there are to be read; names: of the baseline's columns, in order.
 
-    start, end: inferenceTime, as text; a record from another time is none of this window's.
+    start, end: inferenceTime, as text; a record from another time is none of this window's. time: a column to add, of
+    the inferenceTime of each row's record.
     """
 
     notes: Notes
@@ -51,6 +53,7 @@ class Reader:
     names: Sequence[str] | None = None
     start: str = ""
     end: str = ""
+    time: str = ""
     _texts: dict[int, bytearray] = field(default_factory=dict)
     """Number of fields to joined rows of CSV."""
     _tables: dict[int, Table] = field(default_factory=dict)
@@ -63,7 +66,7 @@ class Reader:
         answers = [side for side in OUTPUTS if side in self.sides]
         before = 0
         while lines := stream.readlines(_BLOCK_BYTES):
-            found = alike.taken(lines, given, answers, self.start, self.end)
+            found = alike.taken(lines, given, answers, self.start, self.end, self.time)
             if found is not None:
                 yield from self._add_columns(found)
             else:
@@ -124,7 +127,8 @@ class Reader:
     def _table(self, width: int, file: str) -> Piece:
         table = self._tables.get(width)
         if table is None:
-            table = self._tables[width] = Table(positional(width, self.names), self.notes)
+            names = [*positional(width - 1, self.names), self.time] if self.time else positional(width, self.names)
+            table = self._tables[width] = Table(names, self.notes)
         return table.piece(bytes(self._texts[width]), file)
 
     def _add(self, record: Any) -> None:
@@ -140,11 +144,16 @@ class Reader:
                 answer = data[side]
         if given is None and answer is None:
             raise Odd(f"A record holds none of {', '.join(self.sides)}")
+        at = _time_of(record) if self.time else ""
         texts = [self._csv_of(side) for side in (answer, given) if side is not None]
         if all(text is not None for text in texts):
-            self._add_csv([text for text in texts if text is not None])
+            self._add_csv([text for text in texts if text is not None], at)
         else:
-            self._add_rows(answer, given)
+            rows_of_it = self._rows_of(answer, given)
+            if self.time:
+                for row in rows_of_it:
+                    row[self.time] = at or None
+            self._rows.extend(rows_of_it)
 
     def _csv_of(self, side: Any) -> str | None:
         """Its text, if it is CSV of one plain line."""
@@ -156,8 +165,8 @@ class Reader:
         text = text.rstrip("\r\n")
         return None if "\n" in text or '"' in text or not text else text
 
-    def _add_csv(self, texts: list[str]) -> None:
-        line = ",".join(texts)
+    def _add_csv(self, texts: list[str], at: str) -> None:
+        line = ",".join([*texts, at] if self.time else texts)
         width = line.count(",")
         held = self._texts.get(width + 1)
         if held is None:
@@ -165,22 +174,27 @@ class Reader:
         held += line.encode()
         held += b"\n"
 
-    def _add_rows(self, answer: Any, given: Any) -> None:
+    def _rows_of(self, answer: Any, given: Any) -> list[Row]:
         flat = [flat_row(side) for side in (answer, given) if side is not None]
         if None not in flat:
-            self._rows.append(joined(flat[0], flat[1]) if len(flat) == 2 else flat[0])  # type: ignore[arg-type]
-            return
+            return [joined(flat[0], flat[1]) if len(flat) == 2 else flat[0]]  # type: ignore[arg-type,list-item]
         inputs = sides_rows(given) if given is not None else None
         outputs = sides_rows(answer, len(inputs) if inputs else None) if answer is not None else None
         if inputs is None or outputs is None:
-            self._rows.extend(outputs if inputs is None else inputs)  # type: ignore[arg-type]
-            return
+            return outputs if inputs is None else inputs  # type: ignore[return-value]
         if len(inputs) != len(outputs):
             # A JSON input may be one row that holds a list of as many items as the answer has.
             inputs = sides_rows(given, len(outputs))
         if len(inputs) != len(outputs):
             raise Odd(f"A record has {len(inputs)} rows of input and {len(outputs)} of output")
-        self._rows.extend(map(joined, outputs, inputs))
+        return list(map(joined, outputs, inputs))
+
+
+def _time_of(record: dict[str, Any]) -> str:
+    """ "" without one; it goes into CSV as it is."""
+    meta = record.get("eventMetadata")
+    at = meta.get("inferenceTime") if isinstance(meta, dict) else None
+    return at if isinstance(at, str) and not set(at) & _NOT_PLAIN else ""
 
 
 def is_within(record: dict[str, Any], start: str, end: str) -> bool:

@@ -28,7 +28,10 @@ class Format:
 
 @dataclass(frozen=True)
 class Source:
-    """names: the baseline's columns in order, for data that have none. start, end: of the window, empty for all."""
+    """names: the baseline's columns in order, for data that have none. start, end: of the window, empty for all.
+
+    time: a column to add to captured records, of when each was; a script's rows have no such.
+    """
 
     path: Path
     format: Format
@@ -36,6 +39,7 @@ class Source:
     script: Path | None = None
     start: str = ""
     end: str = ""
+    time: str = ""
 
 
 def format_of(text: str) -> Format:
@@ -83,7 +87,7 @@ def _csv(source: Source, paths: Iterable[Path], notes: Notes) -> Iterator[Piece]
 
 
 def _captured(source: Source, paths: Iterable[Path], notes: Notes) -> Iterator[Piece]:
-    reader = captured.Reader(notes, source.format.sides, source.names, source.start, source.end)
+    reader = captured.Reader(notes, source.format.sides, source.names, source.start, source.end, source.time)
     for path in paths:
         with files.opened(path) as stream:
             yield from reader.read(stream, path.name)
