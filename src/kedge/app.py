@@ -79,6 +79,8 @@ from kedge.models import operations as model_operations
 from kedge.monitors import execution_operations as monitoring
 from kedge.monitors import operations as monitor_operations
 from kedge.monitors.controller import Controller as Monitors
+from kedge.monitors.retraining import operations as retraining
+from kedge.monitors.retraining.controller import Controller as Retraining
 from kedge.node import ports
 from kedge.objects import controller as objects_controller
 from kedge.objects import openness
@@ -98,12 +100,14 @@ from kedge.serving.push import TablePush
 from kedge.serving.runtimes import images
 from kedge.store.lease import Lease
 from kedge.store.pruning import PERIOD_S, prune
+from kedge.store.records import Scope
 from kedge.store.store import Store
 from kedge.tags import operations as tag_operations
 from kedge.telemetry import Telemetry
 from kedge.wire.connection import BoundedHttp
 from kedge.wire.gateway import Gateway, Operation
 from kedge.wire.http import Request, Response
+from kedge.wire.inside import Inside
 from kedge.wire.models import Models
 from kedge.wire.server import Server
 
@@ -273,6 +277,8 @@ class App:
             apart=dict.fromkeys(WIDE_READS, self.reading),
             strict=settings.strict_results,
         )
+        self.inside = Inside(models, guarded, self.new_call)
+        self.retraining = Retraining(self.store, self.objects, self.clock, self.lease, self.in_role)
         self.receiving = Receiving(home.queue_socket, self.gateway.answer)
         self.site = Browser(
             self.gateway,
@@ -288,6 +294,13 @@ class App:
             caller, self.clock.now(), request_id, user_agent, self.settings, self.store, self.objects, self.changed,
             self.authorization.require,
         )  # fmt: skip
+
+    def in_role(self, operation: str, role_arn: str, scope: Scope, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What SageMaker does by itself in the name of a role, with what this one may. Blocks."""
+        caller = service_sessions.caller(self.store, role_arn, scope.region, self.clock.now())
+        if caller.account != scope.account:
+            raise errors.AccessDenied(f"The role {role_arn} belongs to another account.")
+        return self.inside("sagemaker", operation, caller, request)
 
     async def release(self) -> None:
         """Give the lease back: another node need not wait until it expires."""
@@ -316,6 +329,8 @@ class App:
             ("PUT", labels.PATH): self.label,
             ("POST", monitoring.PATH): self.ask_monitor,
             ("GET", minutes.PATH): self.minutes,
+            ("GET", retraining.PATH): self.retrainings,
+            ("POST", retraining.PATH): self.retrain,
             ("GET", self.messaging.signer.path): self.signing_certificate,
             ("GET", PATH): self.scrape,
             ("HEAD", PATH): self.scrape,
@@ -379,6 +394,13 @@ class App:
     async def minutes(self, request: Request) -> Response:
         call, asked = self.signed(request), dict(parse_qsl(request.query))
         return _json(200, await asyncio.to_thread(minutes.give, call, asked, self.home.minutes, self.minutes_key))
+
+    async def retrainings(self, request: Request) -> Response:
+        asked = dict(parse_qsl(request.query))
+        return _json(200, await asyncio.to_thread(retraining.retrainings, self.signed(request), asked))
+
+    async def retrain(self, request: Request) -> Response:
+        return _json(200, await asyncio.to_thread(retraining.ask, self.signed(request), request.body))
 
     def signed(self, request: Request) -> Call:
         """Of a request that belongs to no AWS service."""
@@ -456,6 +478,7 @@ class App:
                 run("baselines of minutes", self.baselines.step, Signal(), self.clock, period_s=baselines.PERIOD_S),
                 name="baselines of minutes",
             ),
+            asyncio.create_task(run("retraining", self.retraining.step, self.changed, self.clock), name="retraining"),
             asyncio.create_task(run("prune", self.prune, Signal(), self.clock, period_s=PERIOD_S), name="prune"),
             asyncio.create_task(
                 run("keys", self.turn_keys, Signal(), self.clock, period_s=kms_controller.PERIOD_S), name="keys"

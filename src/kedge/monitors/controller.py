@@ -35,6 +35,8 @@ from kedge.monitors.records import (
     ScheduleStatus,
     Status,
 )
+from kedge.monitors.retraining.records import GOING as RETRAINING_GOES_ON
+from kedge.monitors.retraining.records import KIND as RETRAINING
 from kedge.monitors.windows import Window
 from kedge.objects.files import Objects
 from kedge.store.records import Author, LeaseLost, Resource
@@ -44,7 +46,7 @@ RETRY_S = 1.0
 LOOK_S = 10.0
 """A schedule is looked at so often at least: the clock may have been set."""
 KEPT = timedelta(days=90)
-"""Executions, and changes of alerts."""
+"""Executions, changes of alerts, and retrainings."""
 PRUNE_S = 3600.0
 _FAULTS = (ServiceError, OSError, sqlite3.Error)
 
@@ -162,9 +164,10 @@ class Controller:
             return
         self._pruned_s = now_s
         before = self._clock.now() - KEPT
-        for kind in (EXECUTION, ALERT_CHANGE):
+        going = {each.value for each in (*GOING, *RETRAINING_GOES_ON)}
+        for kind in (EXECUTION, ALERT_CHANGE, RETRAINING):
             for each in self._store.list(None, kind, modified_before=before).items:
-                if kind == ALERT_CHANGE or not Status(each.status).goes_on:
+                if each.status not in going:
                     with self._store.transaction(self._author(), lease=held) as tx:
                         tx.delete(each)
 

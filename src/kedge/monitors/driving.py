@@ -26,6 +26,7 @@ from kedge.monitors.finding import Impossible, Place, Unready
 from kedge.monitors.monitor import Monitor
 from kedge.monitors.plan import ANALYSIS, MERGE
 from kedge.monitors.records import SCHEDULE, Execution, Schedule, Status
+from kedge.monitors.retraining import asking
 from kedge.monitors.windows import folder, hours
 from kedge.objects.files import Objects
 from kedge.objects.of_account import AccountObjects
@@ -193,6 +194,7 @@ class Driving:
                 schedule = Schedule.of(found.document)
                 after = over(tx, found, schedule, execution, status, self._clock.now(), counts=counts)
                 announce(tx, tx.observe(found, after.document()))
+                asking.on_alert(tx, resource.scope, after, execution, status, self._clock.now())
 
     def _own(self, tx: Transaction, scope: Scope, execution: Execution) -> Resource | None:
         """The execution's schedule; None when it is gone, or another one has its name."""

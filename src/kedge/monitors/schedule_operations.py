@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -24,6 +24,8 @@ from kedge.monitors.definition_operations import check_runs
 from kedge.monitors.describing import announce, arn_of, description, summary
 from kedge.monitors.monitor import Monitor
 from kedge.monitors.records import EXECUTION, OFFSETS, PAST, SCHEDULE, Schedule, ScheduleStatus, Status
+from kedge.monitors.retraining import settings as retraining_settings
+from kedge.monitors.retraining.asking import unfit
 from kedge.monitors.timetable import NOW, BadExpression, Timetable
 from kedge.monitors.windows import BadWindow
 from kedge.store.records import AlreadyExists, Author, Resource
@@ -42,6 +44,7 @@ def create_monitoring_schedule(machine: JobMachine, call: Call, request: Mapping
     try:
         with _transaction(call) as tx:
             schedule = _configured(machine, call, tx, schedule, config)
+            _check_retraining(monitor_of(tx, call.scope, config), request.get("Tags", ()))
             schedule, status = course.settled(schedule, call.now)
             made = tx.insert(call.scope, SCHEDULE, name.lower(), schedule.document(), status)
             attach(tx, call.scope, own_arn, request.get("Tags", ()))
@@ -186,6 +189,12 @@ def _check_endpoint(call: Call, tx: Transaction, found: Monitor) -> None:
         raise ValidationFailed(
             f'Endpoint "{named}" captures nothing; a monitor needs an endpoint config with a DataCaptureConfig.'
         )
+
+
+def _check_retraining(found: Monitor, tags: Sequence[Mapping[str, str]]) -> None:
+    """Raises ValidationFailed for what cannot be done. Tags that come later are read when they count."""
+    if retraining_settings.of_tags(tags) is not None and (problem := unfit(found)):
+        raise ValidationFailed(problem)
 
 
 def _found(call: Call, store: Store | Transaction, name: str) -> Resource:

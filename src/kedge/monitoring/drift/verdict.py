@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from kedge.monitoring.drift.judging import Finding
+if TYPE_CHECKING:
+    from kedge.monitoring.drift.judging import Finding
 
 Kind = Literal["none", "data drift", "concept drift", "both", "data drift, quality unknown", "unknown"]
 
@@ -68,6 +69,23 @@ def of_violations(violations: Sequence[Mapping[str, Any]]) -> Evidence:
         for each in violations
     ]
     return Evidence(list(dict.fromkeys(named)))
+
+
+def in_this_window(violations: Sequence[Mapping[str, Any]], drift: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Without the drift that is over: alerts of several windows together in which this one does not differ by itself.
+
+    drift: kedge_drift.json of the same window, {} where there is none.
+    """
+    over = {
+        each["name"]
+        for each in drift.get("features", ())
+        if each["windows"] > 1 and each["distance"] is not None and each["distance"]["low"] <= 0
+    }
+    return [
+        each
+        for each in violations
+        if each.get("constraint_check_type") != "baseline_drift_check" or each.get("feature_name") not in over
+    ]
 
 
 def _said(evidence: Evidence) -> str:

@@ -1,0 +1,41 @@
+"""The picture of quality over time, as SVG."""
+
+from html import escape
+
+WIDTH, HEIGHT, LEFT, TOP, FOOT = 760, 360, 46, 12, 120
+INK, LINE, EVENT = "#1c2733", "#2f6f9f", "#c0392b"
+
+
+def drawn(points, marks):
+    """points: (seconds, share of right answers); marks: (seconds, what happened)."""
+    end_s = max(at for at, _ in [*points, *marks]) * 1.02
+    low = min(0.5, *(right for _, right in points))
+
+    def x(at_s):
+        return LEFT + (WIDTH - LEFT - 14) * at_s / end_s
+
+    def y(right):
+        return TOP + (HEIGHT - TOP - FOOT) * (1 - right) / (1 - low)
+
+    parts = [f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>']
+    for right in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5):
+        if right >= low:
+            parts += [
+                f'<line x1="{LEFT}" x2="{WIDTH - 14}" y1="{y(right):.1f}" y2="{y(right):.1f}" stroke="#d9e0e6"/>',
+                f'<text x="{LEFT - 6}" y="{y(right) + 4:.1f}" text-anchor="end">{right:.0%}</text>',
+            ]
+    told = [each for each in marks if not each[1].startswith("accuracy")]
+    for row, (at_s, what) in enumerate(told):
+        foot = HEIGHT - FOOT + 18 + 13 * (row % 8)
+        anchor, shift = ("end", -4) if x(at_s) > WIDTH * 0.6 else ("start", 4)
+        parts += [
+            f'<path d="M{x(at_s):.1f} {TOP}V{foot}" stroke="{EVENT}" stroke-dasharray="2 3"/>',
+            f'<text x="{x(at_s) + shift:.1f}" y="{foot}" text-anchor="{anchor}">{escape(what[:60])}</text>',
+        ]
+    line = " ".join(f"{x(at_s):.1f},{y(right):.1f}" for at_s, right in points)
+    parts.append(f'<polyline points="{line}" fill="none" stroke="{LINE}" stroke-width="1.5"/>')
+    parts += [f'<circle cx="{x(at_s):.1f}" cy="{y(right):.1f}" r="3" fill="{LINE}"/>' for at_s, right in points]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        f'font-size="11" fill="{INK}" role="img" aria-label="share of right answers over time">{"".join(parts)}</svg>\n'
+    )

@@ -1,0 +1,104 @@
+"""What is stored of a retraining: one record from the alert that asks for it to its end. PURE.
+
+Times are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from enum import StrEnum
+from typing import Any
+
+KIND = "monitoring-retraining"
+"""Named as executions are: SCHEDULE/TIME-ID."""
+
+
+class Phase(StrEnum):
+    DECIDING = "Deciding"
+    """The alert rings: is another training the answer?"""
+    TRAINING = "Training"
+    REGISTERING = "Registering"
+    APPROVING = "PendingApproval"
+    DEPLOYING = "Deploying"
+    NOT_BEGUN = "NotBegun"
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+    REJECTED = "Rejected"
+    FAILED = "Failed"
+    STOPPED = "Stopped"
+
+    @property
+    def goes_on(self) -> bool:
+        return self in GOING
+
+
+GOING = (Phase.DECIDING, Phase.TRAINING, Phase.REGISTERING, Phase.APPROVING, Phase.DEPLOYING)
+BEGUN = tuple(each for each in Phase if each not in (Phase.DECIDING, Phase.NOT_BEGUN))
+"""Those that have trained, or tried to."""
+
+
+@dataclass(frozen=True)
+class Run:
+    uid: str
+    schedule: str
+    schedule_uid: str
+    asked_at_s: float
+    asked_by: str = ""
+    """ARN of who asked for it by hand; "" where the alert did."""
+    start_s: float = 0.0
+    end_s: float = 0.0
+    """Of the window that rang the alert."""
+    execution: str = ""
+    """That looked at this window."""
+    endpoint: str = ""
+    endpoint_uid: str = ""
+    role: str = ""
+    """The monitor's, in whose name everything is done."""
+    settings: Mapping[str, Any] | None = None
+    """As they were when it began."""
+    verdict: str = ""
+    evidence: str = ""
+    data: str = ""
+    """Address of the manifest of what it trains on."""
+    files: int = 0
+    package: str = ""
+    """ARN of the model package version."""
+    stop: str = ""
+    """Why it is to end before its time."""
+    reason: str = ""
+    """Why it ended as it did."""
+    steps: Sequence[Mapping[str, Any]] = ()
+    """{"phase", "at_s"}, oldest first."""
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Run:
+        """Of this release or an earlier one."""
+        names = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in document.items() if name in names})
+
+    @property
+    def name(self) -> str:
+        return f"{self.schedule.lower()}/{round(self.asked_at_s * 1000):015d}-{self.uid}"
+
+    @property
+    def made(self) -> str:
+        """Name of its training job, model and endpoint config: the same whenever they are asked for."""
+        return f"{self.schedule[:42].rstrip('-')}-retrain-{self.uid[:12]}"
+
+    @property
+    def span_s(self) -> tuple[float, float]:
+        """From when to when what it trains on came."""
+        back_s = (self.settings or {}).get("window_s")
+        return self.start_s if back_s is None else self.end_s - back_s, self.end_s
+
+    @property
+    def since_s(self) -> float:
+        """When its phase began."""
+        return float(self.steps[-1]["at_s"]) if self.steps else self.asked_at_s
+
+    def at(self, phase: Phase, at_s: float, reason: str = "") -> Run:
+        return replace(self, reason=reason, steps=(*self.steps, {"phase": phase.value, "at_s": at_s}))
