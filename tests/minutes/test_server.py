@@ -19,11 +19,24 @@ import pytest
 from click.testing import CliRunner
 
 from kedge.cli.main import commands
+from kedge.cli.server import Server
+from kedge.cli.spawned import Spawned
 from kedge.minutes import frames
 from kedge.minutes.frames import VariantKey
 from kedge.monitoring.live import sketch
+from kedge.testing import Kedge
 from tests.endpoints.test_capture_boto3 import Captured, until
 from tests.minutes.conftest import records, statistics
+
+
+@pytest.fixture
+def kedge() -> Iterator[Kedge]:
+    """Of its own: that of the session may have a process of the minutes already, and another one would wait for its end."""
+    spawned = Spawned()
+    try:
+        yield Kedge(Server.of(spawned.ready()))
+    finally:
+        spawned.stop()
 
 
 @pytest.fixture
