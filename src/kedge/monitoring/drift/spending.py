@@ -18,13 +18,15 @@ MONTH_S = 30 * 86_400.0
 class Budget:
     """error: probability of a false alert in a month, above 0 and below 1.
 
-    recent: the part that is kept for what only several windows together show.
+    alone: the part for windows by themselves; recent: for what only several together show. The rest is not spent: a
+    season that was found by chance, and tails that are reckoned nearly, take more than was given to them.
     """
 
     error: float = 0.01
-    recent: float = 0.2
+    alone: float = 0.8
+    recent: float = 0.1
 
     def of_window(self, window_s: float, columns: int) -> tuple[float, float]:
         """What one column may spend in a window of that length: on the window itself, on it with those before it."""
         each = self.error * min(window_s / MONTH_S, 1.0) / max(columns, 1)
-        return each * (1 - self.recent), each * self.recent
+        return each * self.alone, each * self.recent
