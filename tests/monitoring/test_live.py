@@ -73,13 +73,12 @@ def test_minutes_add_up_however_the_files_are_cut(baseline: Known) -> None:
     columns = baseline.columns
     random = np.random.default_rng(2)
     lines = requests(random, 150, "2026-01-01T10:00") + requests(random, 250, "2026-01-01T10:01") + [b"{}\n", b"no"]
-    whole, one, other = (Minutes(columns, baseline.names) for _ in range(3))
+    whole, both = (Minutes(columns, baseline.names) for _ in range(2))
     whole.add(lines, "whole")
-    one.add(lines[::3], "one")
-    other.add([line for place, line in enumerate(lines) if place % 3], "other")
-    one.merge(other)
+    both.add(lines[::3], "one")
+    both.add([line for place, line in enumerate(lines) if place % 3], "other")
     first = int(datetime(2026, 1, 1, 10, tzinfo=UTC).timestamp()) // 60
-    counts, merged = whole.windows(first, 2, 1), one.windows(first, 2, 1)
+    counts, merged = whole.windows(first, 2, 1), both.windows(first, 2, 1)
     for name in columns:
         assert (counts[name] == merged[name]).all()
         assert counts[name].sum(axis=1).tolist() == [150, 250]

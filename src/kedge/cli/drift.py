@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kedge.monitoring.drift.verdict import Evidence, Verdict
 
 MOST_WINDOWS = 1_000
+LEAST_SEASON_S = 2 * 86_400
 _EVERY_S = 5.0
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 _MARKS = {"none": ".", "material": "o", "large": "O", "very large": "#"}
@@ -54,13 +55,14 @@ class _Picture:
 @click.option("--watch", is_flag=True, help="A new picture every five seconds.")
 @click.option("--last", default="60m", show_default=True, metavar="TIME", help="How far back: 15m, 3h, 7d.")
 @click.option("--window", default="1m", show_default=True, metavar="TIME", help="What is judged at a time: 1m, 1h.")
+@click.option("--season", metavar="TIME", help="Learn how hours differ from so long before --last: 14d.")
 @click.option("--baseline", metavar="S3URI", help="A statistics.json; else the data quality monitor's.")
 @click.option("--captured", metavar="S3URI", help="Read captured files there, not the sketches that are kept.")
 @data_option
 @json_option
 def drift(
-    name: str, watch: bool, last: str, window: str, baseline: str | None, captured: str | None, data: Path | None,
-    as_json: bool
+    name: str, watch: bool, last: str, window: str, season: str | None, baseline: str | None, captured: str | None,
+    data: Path | None, as_json: bool
 ) -> None:  # fmt: skip
     """Compare what the endpoint NAME was asked just now with its baseline, and say which kind of drift it is.
 
@@ -69,13 +71,24 @@ def drift(
     length_s, last_s = seconds(window), seconds(last)
     if length_s % 60 or not length_s <= last_s <= MOST_WINDOWS * length_s:
         raise click.UsageError(f"--window takes whole minutes, and --last one to {MOST_WINDOWS:,} of them.")
+    season_s = seconds(season) if season else 0
+    if season and season_s < LEAST_SEASON_S:
+        raise click.UsageError(f"--season is {season}; two days are the least that show how hours differ.")
     server = find(data)
     baseline = baseline or drift_sources.baseline(server, name)
-    source = drift_sources.source(server, name, captured, drift_sources.minutes_beside(server, baseline))
-    while True:
+    beside = drift_sources.known_of(server, baseline)
+    source = drift_sources.source(server, name, captured, beside)
+
+    def span() -> tuple[int, int]:
         # The part of the budget that a window gets is for one look at it, so one that goes on is not looked at.
         end_s = int((time.time() - source.within_s) // length_s) * length_s
-        begin_s = end_s - last_s // length_s * length_s
+        return end_s - last_s // length_s * length_s, end_s
+
+    if season_s:
+        before = drift_sources.source(server, name, captured, beside, hourly=True)
+        source.minutes.columns = drift_sources.seasoned(before, span()[0], season_s)
+    while True:
+        begin_s, end_s = span()
         source.read(begin_s, end_s)
         picture = _seen(source, begin_s, end_s, length_s, name, baseline, _quality(server, name))
         if as_json:

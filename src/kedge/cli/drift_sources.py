@@ -18,9 +18,13 @@ from kedge.minutes.asking import PATH
 from kedge.objects import address
 
 if TYPE_CHECKING:
+    from kedge.monitoring.drift.baseline import Column
+    from kedge.monitoring.drift.known import Known
     from kedge.monitoring.live.minutes import Minutes
 
 LARGEST_BASELINE_BYTES = 256 << 20
+LEAST_HOURS = 48
+"""With records, to learn a season from."""
 _PARTS = 3
 """The last minutes that are asked for again: records that came late are another part of theirs."""
 
@@ -101,8 +105,11 @@ def minutes_of(server: Server, name: str, first: int, last: int) -> dict[str, An
     return server.ask("GET", PATH, {"EndpointName": name, "First": str(first), "Last": str(last)})
 
 
-def source(server: Server, name: str, captured: str | None, minutes: Minutes) -> Source:
+def source(server: Server, name: str, captured: str | None, beside: Known, *, hourly: bool = False) -> Source:
     """captured: where files are, if somebody says so; else sketches, unless the server keeps none."""
+    from kedge.monitoring.live.minutes import Minutes
+
+    minutes = Minutes(beside.columns, beside.names, 60 if hourly else 1)
     if captured is None:
         where = _captured(server, name)
         now = int(time.time()) // 60
@@ -148,13 +155,33 @@ def baseline(server: Server, name: str) -> str:
     )
 
 
-def minutes_beside(server: Server, uri: str) -> Minutes:
+def seasoned(before: Source, until_s: int, season_s: int) -> dict[str, Column]:
+    """The baseline's columns with the season of the hours before `until_s`. before: of minutes by the hour."""
+    import numpy as np
+
+    from kedge.monitoring.drift.baseline import seasoned as with_season
+
+    end_s = until_s // 3600 * 3600
+    begin_s = end_s - season_s // 3600 * 3600
+    before.read(begin_s, end_s)
+    count = (end_s - begin_s) // 3600
+    windows = before.minutes.windows(begin_s // 60, count, 60)
+    starts_s = (begin_s + 3600.0 * np.arange(count)).astype(np.float64)
+    columns = before.minutes.columns
+    hours = max(int((rows.sum(axis=1) > 0).sum()) for rows in windows.values())
+    if hours < LEAST_HOURS:
+        raise Failed(
+            f"There are records of {hours} hours before; {LEAST_HOURS} are the least that show how they differ."
+        )
+    return {name: with_season(column, windows[name], starts_s) for name, column in columns.items()}
+
+
+def known_of(server: Server, uri: str) -> Known:
     """uri: of the baseline's statistics.json."""
     try:
         from kedge.monitoring.data_quality import statistics_file
         from kedge.monitoring.data_quality.statistics_file import BadFile
         from kedge.monitoring.drift import known
-        from kedge.monitoring.live.minutes import Minutes
     except ModuleNotFoundError as error:
         raise Failed(f'{error.name} is not installed; pip install "kedge[monitor]" brings it.') from None
     s3 = server.client("s3")
@@ -171,7 +198,7 @@ def minutes_beside(server: Server, uri: str) -> Minutes:
         raise Failed(f"The baseline {uri} cannot be read: {error}") from None
     if not beside.columns:
         raise Failed(f"The baseline {uri} has no column with values; a data quality job suggests one that has.")
-    return Minutes(beside.columns, beside.names)
+    return beside
 
 
 def parsed(uri: str) -> tuple[str, str]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from polars.exceptions import PolarsError
 
 from kedge.minutes.frames import VariantKey
 from kedge.monitoring.live import sketch
+from kedge.monitoring.live.minutes import NO_TIME, by_minute
 from kedge.monitoring.live.sketch import Minute
 from kedge.monitoring.profiles.column import Column
 from kedge.monitoring.profiles.profile import Profile
@@ -26,8 +25,6 @@ READ_BYTES = 1 << 20
 """Of a minute's records: then they are read, and only what they come to is kept."""
 CAPACITY = 512
 """Different values of a column that are counted one by one."""
-_TIME = re.compile(rb'"inferenceTime":\s*"(\d{4}-\d\d-\d\dT\d\d:\d\d)')
-"""Within a record's data the quotes are escaped, so no body can pass for it."""
 
 Place = tuple[VariantKey, int]
 
@@ -51,7 +48,10 @@ class Gathering:
     def add(self, variant: VariantKey, lines: Iterable[bytes]) -> list[int]:
         """Minutes of which these are the first records."""
         begun = []
-        for minute, of_it in by_minute(lines).items():
+        found, odd = by_minute(lines)
+        if odd:
+            self._leave_out(variant, odd, NO_TIME)
+        for minute, of_it in found.items():
             place = variant, minute
             gathered = self._gathered.get(place)
             if gathered is None:
@@ -83,24 +83,14 @@ class Gathering:
                 _count(gathered.profile, piece)
         except (Unreadable, PolarsError, ArithmeticError, RecursionError, ValueError, TypeError) as error:
             notes.leave_out(repr(error), max(len(lines) - (gathered.profile.rows - before), 0))
-        self.left_out += notes.left_out
-        if notes.left_out and place[0] not in self._said:
-            self._said.add(place[0])
-            log.warning("records of %s/%s are not in its minutes: %s", *place[0][2:], notes.told())
+        if notes.left_out:
+            self._leave_out(place[0], notes.left_out, notes.told())
 
-
-def by_minute(lines: Iterable[bytes]) -> dict[int, list[bytes]]:
-    """Minutes since 1970. A record without its time is in none."""
-    found: dict[int, list[bytes]] = {}
-    minutes: dict[bytes, int] = {}
-    for line in lines:
-        at = _TIME.search(line)
-        if at is not None:
-            text = at[1]
-            if text not in minutes:
-                minutes[text] = int(np.datetime64(text.decode(), "m").astype(np.int64))
-            found.setdefault(minutes[text], []).append(line)
-    return found
+    def _leave_out(self, variant: VariantKey, records: int, reason: str) -> None:
+        self.left_out += records
+        if variant not in self._said:
+            self._said.add(variant)
+            log.warning("records of %s/%s are not in its minutes: %s", *variant[2:], reason)
 
 
 def _pieces(lines: Sequence[bytes], notes: Notes) -> Iterator[Piece]:

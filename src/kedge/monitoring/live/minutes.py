@@ -24,28 +24,27 @@ from kedge.monitoring.reading.pieces import Notes, Piece, Values
 MINUTE_S = 60
 _TIME = re.compile(rb'"inferenceTime":\s*"(\d{4}-\d\d-\d\dT\d\d:\d\d)')
 """Within a record's data the quotes are escaped, so no body can pass for it."""
+NO_TIME = "A record has no inferenceTime"
 
 
 class Minutes:
-    """columns: of the baseline. names: of all that it has, in the order in which rows without names have them."""
+    """columns: of the baseline. names: of all that it has, in the order in which rows without names have them.
 
-    def __init__(self, columns: Mapping[str, Column], names: Sequence[str]) -> None:
-        self.columns, self.names = columns, names
+    every: minutes of one row of counts, whose place is the first of them.
+    """
+
+    def __init__(self, columns: Mapping[str, Column], names: Sequence[str], every: int = 1) -> None:
+        self.columns: Mapping[str, Column] = columns
+        self.names, self._every = names, every
         self.notes = Notes()
         self._counts: dict[int, dict[str, Floats]] = {}
 
     def add(self, lines: Iterable[bytes], file: str) -> None:
         """Captured records. What cannot be read is left out, and counted in `notes`."""
-        by_minute: dict[int, list[bytes]] = {}
-        for line in lines:
-            if not line.strip():
-                continue
-            found = _TIME.search(line)
-            if found is None:
-                self.notes.leave_out("A record has no inferenceTime")
-                continue
-            by_minute.setdefault(_minute(found[1]), []).append(line)
-        for minute, of_it in by_minute.items():
+        found, odd = by_minute(lines)
+        if odd:
+            self.notes.leave_out(NO_TIME, odd)
+        for minute, of_it in found.items():
             reader = Reader(self.notes, names=self.names)
             for pieces in (reader.read(io.BytesIO(b"\n".join(of_it)), file), reader.rest()):
                 for piece in pieces:
@@ -55,13 +54,6 @@ class Minutes:
         mine = self._of(minute.minute)
         for name, row in sketch.counts(minute, self.columns, self.names).items():
             mine[name] += row
-
-    def merge(self, other: Minutes) -> None:
-        """Of the same baseline, from other files."""
-        for minute, counts in other._counts.items():
-            mine = self._of(minute)
-            for name, row in counts.items():
-                mine[name] += row
 
     def forget(self, before: int) -> None:
         """before: minutes since 1970."""
@@ -84,6 +76,7 @@ class Minutes:
         return found
 
     def _of(self, minute: int) -> dict[str, Floats]:
+        minute -= minute % self._every
         found = self._counts.get(minute)
         if found is None:
             empty = {name: np.zeros(column.cells.count + 1) for name, column in self.columns.items()}
@@ -117,6 +110,18 @@ def _level(value: object) -> str:
     return text_of(float(value)) if isinstance(value, int | float) else str(value)
 
 
-def _minute(text: bytes) -> int:
-    """Since 1970, of a time in UTC."""
-    return int(np.datetime64(text.decode(), "m").astype(np.int64))
+def by_minute(lines: Iterable[bytes]) -> tuple[dict[int, list[bytes]], int]:
+    """(captured records by their minute since 1970, how many say no time)."""
+    found: dict[int, list[bytes]] = {}
+    known: dict[bytes, int] = {}
+    odd = 0
+    for line in lines:
+        at = _TIME.search(line)
+        if at is None:
+            odd += bool(line.strip())
+            continue
+        text = at[1]
+        if text not in known:
+            known[text] = int(np.datetime64(text.decode(), "m").astype(np.int64))
+        found.setdefault(known[text], []).append(line)
+    return found, odd
