@@ -13,6 +13,7 @@ import click
 from kedge.cli.failures import Commands, Failed
 from kedge.cli.jobs import brief
 from kedge.cli.lifecycle import data_option, json_option
+from kedge.cli.retraining import drawn, retrain, retrainings
 from kedge.cli.server import Server, find
 from kedge.cli.tables import table
 from kedge.monitors.execution_operations import PATH
@@ -33,6 +34,9 @@ _VIOLATIONS = "constraint_violations.json"
 @click.group(cls=Commands, short_help="What monitors find; an execution at once.")
 def monitor() -> None:
     """Monitoring schedules: what they look at, and what they found."""
+
+
+monitor.add_command(retrain)
 
 
 @monitor.command("list", short_help="Which monitors there are.")
@@ -66,8 +70,9 @@ def status(name: str, data: Path | None, as_json: bool) -> None:
     picture = picture_of(sagemaker, name)
     violated = [each for each in picture["executions"] if each["status"] in ("Completed", "CompletedWithViolations")]
     violations = violations_of(server, violated[-1]) if violated else []
+    again = retrainings(server, picture["name"])
     if as_json:
-        click.echo(json.dumps({**picture, "violations": violations}, indent=2))
+        click.echo(json.dumps({**picture, "violations": violations, "retrainings": again}, indent=2))
         return
     of = f" of {picture['endpoint']}" if picture["endpoint"] else ""
     click.echo(f"{picture['name']}: {picture['type']}{of}, {picture['status']}, {picture['schedule']}")
@@ -86,6 +91,8 @@ def status(name: str, data: Path | None, as_json: bool) -> None:
     if violations:
         click.echo(f"\nViolations at {violated[-1]['scheduled']}:")
         click.echo(table(["WHAT", "CHECK", "DESCRIPTION"], [_line(each) for each in violations]))
+    if again:
+        click.echo(f"\nRetrainings:\n{drawn(again)}")
 
 
 @monitor.command(short_help="Begin an execution now.")
