@@ -6,8 +6,24 @@ WIDTH, HEIGHT, LEFT, TOP, FOOT = 760, 360, 46, 12, 120
 INK, LINE, EVENT = "#1c2733", "#2f6f9f", "#c0392b"
 
 
-def drawn(points, marks):
-    """points: (seconds, share of right answers); marks: (seconds, what happened)."""
+ROWS = 200
+"""Of a point, at least: the share of fewer answers tells little."""
+
+
+def grouped(points):
+    """(seconds, share of right answers) of neighbours that have ROWS answers together."""
+    found, right, rows = [], 0.0, 0
+    for at_s, share, count in points:
+        right, rows = right + share * count, rows + count
+        if rows >= ROWS:
+            found.append((at_s, right / rows))
+            right, rows = 0.0, 0
+    return found
+
+
+def drawn(told, marks):
+    """told: (seconds, share of right answers, answers); marks: (seconds, what happened)."""
+    points = grouped(told)
     end_s = max(at for at, _ in [*points, *marks]) * 1.02
     low = min(0.5, *(right for _, right in points))
 
@@ -24,8 +40,8 @@ def drawn(points, marks):
                 f'<line x1="{LEFT}" x2="{WIDTH - 14}" y1="{y(right):.1f}" y2="{y(right):.1f}" stroke="#d9e0e6"/>',
                 f'<text x="{LEFT - 6}" y="{y(right) + 4:.1f}" text-anchor="end">{right:.0%}</text>',
             ]
-    told = [each for each in marks if not each[1].startswith("accuracy")]
-    for row, (at_s, what) in enumerate(told):
+    shown = [each for each in marks if not each[1].startswith("accuracy")]
+    for row, (at_s, what) in enumerate(shown):
         foot = HEIGHT - FOOT + 18 + 13 * (row % 8)
         anchor, shift = ("end", -4) if x(at_s) > WIDTH * 0.6 else ("start", 4)
         parts += [

@@ -275,7 +275,7 @@ class World:
         with ThreadPoolExecutor(4) as threads:
             answers = list(threads.map(one, zip(ids, pixels, strict=True)))
         right = float(np.mean([a == b for a, b in zip(answers, labels, strict=True)]))
-        self.points.append((time.time() - self.began_s, right))
+        self.points.append((time.time() - self.began_s, right, rows))
         lines = [
             json.dumps(
                 {

@@ -31,7 +31,7 @@ from tests.minutes.conftest import records, statistics
 
 @pytest.fixture
 def kedge() -> Iterator[Kedge]:
-    """Of its own: that of the session may have a process of the minutes already, and another one would wait for its end."""
+    """Of its own: that of the session may have a process of the minutes, for whose end another one waits."""
     spawned = Spawned()
     try:
         yield Kedge(Server.of(spawned.ready()))
