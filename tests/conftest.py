@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
+# Threads that wait in OpenMP's loops for one that has no core cost more than what they wait for.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["KEDGE_STRICT_RESULTS"] = "true"
 os.environ["KEDGE_CONTAINER_ENGINE"] = "none"
 settings.register_profile("kedge", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -81,8 +81,10 @@ def sleeper(kedge_server: Any) -> Iterator[Sleeper]:
 def test_it_sleeps_and_wakes(sleeper: Sleeper):
     before = sleeper.sagemaker.describe_endpoint(EndpointName="s")
     soon(sleeper.count, 0, 20)
-    assert sleeper.invoke(0.1) == "0.1"
-    assert sleeper.count() >= 1
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(sleeper.invoke, 2.0)
+        soon(lambda: sleeper.count() >= 1, True, 20)
+    assert asked.result() == "2.0"
     after = sleeper.sagemaker.describe_endpoint(EndpointName="s")
     assert after["EndpointStatus"] == "InService"
     assert after["LastModifiedTime"] == before["LastModifiedTime"]

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import models
+from kedge.compute import namespaces
+from tests.clients import loopback, models
 from tests.faults.conftest import Server
 
 CLIENTS = Path(os.environ["KEDGE_CLIENTS"]).absolute() if os.environ.get("KEDGE_CLIENTS") else None
@@ -102,6 +103,17 @@ def unroutable() -> int | None:
     except OSError:
         return None
     return int(dict(zip(*lines, strict=True))["OutNoRoutes"]) + int(six.get("Ip6OutNoRoutes", 0))
+
+
+def alone() -> None:
+    """A namespace of its own for each process of tests: they count what was to leave, and may run side by side."""
+    if "PYTEST_XDIST_WORKER" in os.environ and unroutable() is not None:
+        namespaces.unshare(["net"])
+        loopback.up()
+
+
+if CLIENTS:
+    alone()
 
 
 def clients(prefix: str = "") -> list[str]:
