@@ -35,6 +35,7 @@ def said(folder: Path, **fields: Any) -> tuple[dict[str, Any], str]:
     ("words", "status"),
     [
         (["/bin/sh", "-c", 'test "$COLOUR" = red'], 0),
+        (["/bin/sh", "-c", 'test "$OMP_WAIT_POLICY" = PASSIVE -a -n "$OMP_NUM_THREADS"'], 0),
         (["/bin/sh", "-c", "exit 3"], 3),
         (["/bin/sh", "-c", "kill -9 $$"], 137),
         (["no-such-program"], 127),

@@ -344,7 +344,7 @@ def processing():
     )
     failed = ""
     try:
-        plain.run(wait=False)
+        plain.run(wait=False, logs=False)
         session.logs_for_processing_job(plain.latest_job.job_name, wait=True, poll=1)
     except UnexpectedStatusException as error:
         failed = str(error)
