@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.monitoring.conftest import CAPTURED, Job, captured
+from kedge.monitoring.reading import rows
+from tests.monitoring.conftest import CAPTURED, CSV, Job, captured
 
 N = 400
 RNG = np.random.default_rng(6)
@@ -163,3 +164,38 @@ def test_a_script_that_fails_at_the_end(job: Job, baseline: dict[str, str], tmp_
     job.put("data.csv", "\n".join([HEADER, *lines()]) + "\n")
     assert job.run(**baseline, **WINDOW, post_analytics_processor_script=str(script)) == 1
     assert job.message == "The script post.py failed: ZeroDivisionError: division by zero (line 2)"
+
+
+NAMES = "\n".join(json.dumps({f"k{row}.{n}": 1 for n in range(1_000)}) for row in range(51))
+DEEP = '{"a": ' * 5000 + "1" + "}" * 5000
+
+
+@pytest.mark.parametrize(
+    ("data", "form", "want"),
+    [
+        ("\n\n\n", CSV, "Job inputs had no data"),
+        ("1," * 4_000_000, CSV, "has 4000001 columns in its first line; more than 50000 are not read"),
+        ("a,b\n" + "1," * 4_000_000, CSV, "a row has more than 50000 fields"),
+        (DEEP, {"json": {"lines": True}}, "A line is no JSON: depth limit exceeded"),
+        (f"[{DEEP}]", {"json": {"lines": False}}, "A line is no JSON: depth limit exceeded"),
+        (NAMES, {"json": {"lines": True}}, "are values used as names?"),
+    ],
+)
+def test_what_is_too_wide_or_too_deep_is_the_reason(job: Job, data, form, want):
+    job.put("data", data)
+    assert job.run(form) == 1
+    assert want in job.message
+
+
+def test_a_row_of_millions_of_fields_is_left_out_and_a_file_may_begin_with_empty_lines(job: Job):
+    job.put("data", "\n\r\na,b\n1,x\n" + "1," * 4_000_000 + '\n2,"y\n' + "," * 60_000 + '"\n')
+    assert job.run() == 0
+    assert job.result("statistics.json")["dataset"]["item_count"] == 2
+    assert job.result("data_quality_report.json")["left_out"]["records"] == 1
+    assert job.feature("b")["string_statistics"]["distinct_count"] == 2
+
+
+def test_records_that_differ_in_their_names_make_pieces_of_a_bounded_size():
+    made = list(rows.pieces(({f"k{n}": n} for n in range(4_000)), None))
+    assert sum(piece.rows for piece in made) == 4_000
+    assert max(piece.rows * len(piece.columns) for piece in made) <= 2_001_000

@@ -210,7 +210,7 @@ def parsed(line: bytes | str) -> Any:
     except orjson.JSONDecodeError as error:
         try:
             return json.loads(line)  # it knows NaN and Infinity, as Python writes them
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Odd(f"A line is no JSON: {error}") from None
 
 

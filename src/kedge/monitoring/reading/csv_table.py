@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from kedge.monitoring.profiles.column import FIRST, casts, integral_in
-from kedge.monitoring.reading.pieces import Notes, Piece, Unreadable, Values
+from kedge.monitoring.reading.pieces import MOST_COLUMNS, Notes, Piece, Unreadable, Values
 
 _TEXT = pl.String()
 _UNKNOWN = pl.Null()
@@ -42,6 +42,8 @@ class Table:
         return Piece(frame.height, {name: Values(each) for name, each in zip(self._names, columns, strict=True)})
 
     def _read(self, block: bytes, types: Sequence[pl.DataType]) -> pl.DataFrame | None:
+        if block.count(b",", 0, block.find(b"\n")) > MOST_COLUMNS:  # polars would name each field of the first line
+            return None
         schema = {str(place): each for place, each in enumerate(types)}
         try:
             return pl.read_csv(block, has_header=False, schema=schema, missing_columns="insert")
@@ -61,12 +63,22 @@ class Table:
         """Without the records that have too many fields. Raises Unreadable if it is not UTF-8."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        for row in csv.reader(io.StringIO(text(block, file), newline="")):
+        for row in csv.reader(self._bounded(text(block, file), file)):
             if len(row) <= len(self._names):
                 writer.writerow(row)
             else:
                 self._notes.leave_out(f"{file}: a row has {len(row)} fields, and not {len(self._names)}")
         return out.getvalue().encode()
+
+    def _bounded(self, block: str, file: str) -> Iterator[str]:
+        """Its lines, but for those of so many fields that reading them would take all memory there is."""
+        quotes = 0
+        for line in io.StringIO(block, newline=""):
+            if quotes % 2 == 0 and '"' not in line and line.count(",") >= MOST_COLUMNS:
+                self._notes.leave_out(f"{file}: a row has more than {MOST_COLUMNS} fields")
+                continue
+            quotes += line.count('"')
+            yield line
 
     def _learned(self, frame: pl.DataFrame) -> pl.DataFrame:
         columns = []

@@ -9,7 +9,7 @@ from typing import IO
 
 from kedge.monitoring.reading import csv_table
 from kedge.monitoring.reading.csv_table import Table
-from kedge.monitoring.reading.pieces import LONGEST_RECORD_BYTES, PIECE_BYTES, Notes, Piece, Unreadable
+from kedge.monitoring.reading.pieces import LONGEST_RECORD_BYTES, MOST_COLUMNS, PIECE_BYTES, Notes, Piece, Unreadable
 
 _QUOTE = b'"'
 _FIRST_BYTES = 1 << 20
@@ -26,9 +26,11 @@ def read(stream: IO[bytes], file: str, *, header: bool, names: Sequence[str] | N
     table: Table | None = None
     for block in blocks(stream, file):
         if table is None:
-            block = block.removeprefix(_MARK)
+            block = block.removeprefix(_MARK).lstrip(b"\r\n")
+            if not block:
+                continue
             end = _end_of_first(block)
-            first = record(block[:end], file)
+            first = _first(block[:end], file)
             table = Table(_distinct(first) if header else positional(len(first), names), notes)
             if header:
                 block = block[end:]
@@ -72,6 +74,16 @@ def record(block: bytes, file: str) -> list[str]:
         return next(csv.reader(io.StringIO(csv_table.text(block, file), newline="")), [])
     except csv.Error as error:
         raise Unreadable(f"{file} cannot be read as CSV: {error}") from None
+
+
+def _first(line: bytes, file: str) -> list[str]:
+    """The fields of the record that says how many columns there are."""
+    commas = line.count(b",")
+    found = record(line, file) if commas < MOST_COLUMNS or _QUOTE in line else []
+    number = len(found) or commas + 1
+    if number > MOST_COLUMNS:
+        raise Unreadable(f"{file} has {number} columns in its first line; more than {MOST_COLUMNS} are not read.")
+    return found
 
 
 def positional(number: int, names: Sequence[str] | None) -> list[str]:

@@ -18,17 +18,21 @@ _MOST_VALUES = 2_000_000
 def pieces(rows: Iterable[Row], names: Sequence[str] | None) -> Iterator[Piece]:
     """names: of the baseline, for columns that have no name of their own. Raises Unreadable for too many columns."""
     held: list[Row] = []
+    keys: dict[str | int, None] = {}
     seen: set[str] = set()
+    last: Any = None
     most = PIECE_ROWS
     for row in rows:
         held.append(row)
-        if len(held) == 1:
-            most = most_rows(len(row))
+        if row.keys() != last:
+            keys.update(dict.fromkeys(row))
+            last = row.keys()
+            most = most_rows(len(keys))
         if len(held) >= most:
-            yield _piece(held, names, seen)
-            held = []
+            yield _piece(held, keys, names, seen)
+            held, keys, last = [], {}, None
     if held:
-        yield _piece(held, names, seen)
+        yield _piece(held, keys, names, seen)
 
 
 def most_rows(columns: int) -> int:
@@ -36,13 +40,7 @@ def most_rows(columns: int) -> int:
     return max(1, min(PIECE_ROWS, _MOST_VALUES // max(columns, 1)))
 
 
-def _piece(rows: list[Row], names: Sequence[str] | None, seen: set[str]) -> Piece:
-    keys: dict[str | int, None] = {}
-    last: Any = None
-    for row in rows:
-        if row.keys() != last:
-            keys.update(dict.fromkeys(row))
-            last = row.keys()
+def _piece(rows: list[Row], keys: Iterable[str | int], names: Sequence[str] | None, seen: set[str]) -> Piece:
     called = names_of(list(keys), names)
     seen.update(called.values())
     if len(seen) > MOST_COLUMNS:
