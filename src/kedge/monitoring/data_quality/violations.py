@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from kedge.monitoring.data_quality import distances
+from kedge.monitoring.data_quality import chance, distances
 from kedge.monitoring.data_quality.constraints import CHI_SQUARED, ROBUST, Constraint, Constraints, Settings
 from kedge.monitoring.data_quality.statistics_file import Feature, Statistics
 from kedge.monitoring.profiles import kinds
@@ -59,7 +59,7 @@ def judged(
     profile: Profile, constraints: Constraints, baseline: Statistics | None, ours: Mapping[str, str] | None = None
 ) -> Judgement:
     """profile: of at least one row. ours: of each column that the default rule judged, what it says if it alerts, else
-    nothing. Where somebody chose a distance of AWS's, or AWS's rule, that counts instead.
+    nothing; None: AWS's rule alone counts. So it does for a column where somebody chose it, or a distance of AWS's.
     """
     found = Judgement()
     if constraints.settings.evaluate:
@@ -74,7 +74,8 @@ def judged(
         if drift is not None:
             found.drifts[name] = drift
         if settings.evaluate:
-            found.violations += _of_column(name, column, constraint, profile.rows)
+            measured = feature if ours is not None and not settings.strict_aws else None
+            found.violations += _of_column(name, column, constraint, profile.rows, measured)
             found.violations += _drifted(name, settings, feature, drift, ours or {})
     return found
 
@@ -98,7 +99,10 @@ def _drifted(
         )
 
 
-def _of_column(name: str, column: Column, constraint: Constraint, rows: int) -> Iterable[Violation]:
+def _of_column(
+    name: str, column: Column, constraint: Constraint, rows: int, measured: Feature | None
+) -> Iterable[Violation]:
+    """measured: the column in the baseline, if what was suggested of it may be missed by as much as chance does."""
     settings, expected = constraint.settings, constraint.inferred_type
     match = column.kinds.share_of(expected)
     if match < settings.datatype_threshold:
@@ -109,7 +113,8 @@ def _of_column(name: str, column: Column, constraint: Constraint, rows: int) -> 
             f"{settings.datatype_threshold * 100}%. Observed: Only {match * 100}% of data is {expected}.",
         )
     completeness = column.present / rows
-    if constraint.completeness is not None and completeness < constraint.completeness:
+    short = constraint.completeness is not None and completeness < constraint.completeness
+    if short and not (measured and _misses_by_chance(column, constraint, rows, measured)):
         yield Violation(
             name,
             COMPLETENESS,
@@ -118,13 +123,34 @@ def _of_column(name: str, column: Column, constraint: Constraint, rows: int) -> 
         )
     if constraint.domain is not None and column.present:
         share, unknown = within(column, constraint.domain)
-        if share < settings.domain_threshold:
+        if share < settings.domain_threshold and not (measured and _is_rare(column, share, constraint, measured)):
             yield Violation(
                 name,
                 CATEGORICAL,
                 f"Value: {share} does not meet the constraint requirement! Expected a share of values of the baseline "
                 f"of at least {settings.domain_threshold}. New values: {_named(unknown)}.",
             )
+
+
+def _misses_by_chance(column: Column, constraint: Constraint, rows: int, measured: Feature) -> bool:
+    """A column that never lacked a value, or of which somebody asks another share, has to have it."""
+    before = measured.present + measured.missing
+    if not measured.missing or not before or constraint.completeness != measured.present / before:
+        return False
+    return not chance.exceeds(rows - column.present, rows, measured.missing, before)
+
+
+def _is_rare(column: Column, share: float, constraint: Constraint, measured: Feature) -> bool:
+    """Whether values that are new are as frequent as in the baseline those were which it has but once.
+
+    Source: Good, "The population frequencies of species and the estimation of population parameters", 1953, after
+    Turing: so probable is it that the next value is new. Where somebody says which values there are, none is.
+    """
+    values = measured.values or {}
+    once = sum(count == 1 for count in values.values())
+    if not once or constraint.domain != frozenset(values) or constraint.settings.domain_threshold != 1:
+        return False
+    return not chance.exceeds((1 - share) * column.present, column.present, once, measured.present)
 
 
 def _columns(profile: Profile, constraints: Constraints) -> Iterable[Violation]:
