@@ -30,7 +30,10 @@ LEAST_SEASON_S = 2 * 86_400
 _EVERY_S = 5.0
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 _MARKS = {"none": ".", "material": "o", "large": "O", "very large": "#"}
-_LEGEND = ". no alert   o material   O large   # very large"
+_LEGEND = (
+    "WINDOWS  oldest first: . no alert   o material   O large   # very large",
+    "EFFECT   in standard deviations of the baseline, 0.25 is material; of ROWS, the last window's or those before too",
+)
 _SHOWN, _STRIP = 30, 40
 _OVER = ("Completed", "CompletedWithViolations")
 
@@ -48,6 +51,8 @@ class _Picture:
     windows: list[list[Finding]]
     """Complete ones, oldest first; of each column."""
     verdict: Verdict
+    told: list[str]
+    """What the last effect of each column is in its own terms."""
 
 
 @click.command(short_help="Has the data moved? By the minute.")
@@ -117,6 +122,7 @@ def _seen(
     source: Source, begin_s: int, end_s: int, length_s: int, name: str, baseline: str, quality: Evidence | None
 ) -> _Picture:
     from kedge.monitoring.drift import judging, verdict
+    from kedge.monitoring.drift.telling import was_and_is
 
     minutes, count = source.minutes, (end_s - begin_s) // length_s
     starts_s = [float(begin_s + place * length_s) for place in range(count)]
@@ -124,9 +130,12 @@ def _seen(
     found = judging.findings(minutes.columns, windows, starts_s, judging.Settings(window_s=float(length_s)))
     rows = next(iter(windows.values())).sum()
     decided = verdict.decided(verdict.of_findings(found[-1]), quality)
-    return _Picture(
-        name, baseline, float(end_s), length_s, float(rows), minutes.notes.left_out, len(source.lost), found, decided
-    )
+    told = [
+        was_and_is(minutes.columns[each.column], windows[each.column][-each.span :].sum(axis=0), each.aspect)
+        for each in found[-1]
+    ]
+    missing = minutes.notes.left_out, len(source.lost)
+    return _Picture(name, baseline, float(end_s), length_s, float(rows), *missing, found, decided, told)
 
 
 def _drawn(picture: _Picture) -> list[str]:
@@ -137,7 +146,7 @@ def _drawn(picture: _Picture) -> list[str]:
     if picture.left_out:
         lines.append(f"{picture.left_out:,} records could not be read and are left out.")
     if picture.lost:
-        lines.append(f"Of {picture.lost} minutes records are missing: the process that keeps them was killed.")
+        lines.append(f"Records are missing of minutes in which the process that keeps them was killed: {picture.lost}.")
     last = picture.windows[-1]
     most = max(each.rows for each in last)
     if not _judged(last):
@@ -149,14 +158,14 @@ def _drawn(picture: _Picture) -> list[str]:
         now, before = last[place], [each[place] for each in picture.windows]
         marks = "".join(_MARKS[each.severity] for each in before[-_STRIP:])
         rows.append(
-            (now.column, f"{now.effect:+.2f}", f"{now.low:+.2f} to {now.high:+.2f}", now.severity,
+            (now.column, picture.told[place], f"{now.effect:+.2f}", f"{now.low:+.2f} to {now.high:+.2f}", now.severity,
              _lasted(before, picture.length_s), f"{now.q:.2g}", now.aspect, f"{now.rows:,.0f}", marks)
         )  # fmt: skip
-    head = ["COLUMN", "EFFECT", "INTERVAL", "SEVERITY", "FOR", "Q", "ASPECT", "ROWS", "WINDOWS"]
+    head = ["COLUMN", "WAS -> IS", "EFFECT", "INTERVAL", "SEVERITY", "FOR", "Q", "ASPECT", "ROWS", "WINDOWS"]
     lines += table(head, rows).splitlines()
     if len(order) > _SHOWN:
         lines.append(f"and {len(order) - _SHOWN} columns more, which are surer to be still.")
-    return [*lines, "", _LEGEND]
+    return [*lines, "", *_LEGEND]
 
 
 def _judged(findings: Sequence[Finding]) -> bool:
@@ -190,6 +199,7 @@ def _as_json(picture: _Picture) -> dict[str, Any]:
         "columns": [
             {
                 **{key: value for key, value in each._asdict().items() if key != "window"},
+                "was_and_is": picture.told[place],
                 "lasting_windows": _lasting([of[place] for of in picture.windows]),
             }
             for place, each in enumerate(picture.windows[-1])

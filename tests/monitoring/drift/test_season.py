@@ -137,3 +137,35 @@ def test_a_shift_of_rows_that_repeat_is_seen_within_a_day_and_none_without_it() 
         counts = np.array([cells.counted(column.cells, rows(1_000) + shift) for _ in range(24)])
         starts_s = 3600.0 * (START_H + 336 + np.arange(24))
         assert judging.alerting(column, counts, 50, starts_s, judging.Settings()).any() == alerts
+
+
+def baseline_of(random: np.random.Generator, amplitude: float) -> baseline.Column:
+    hours = np.arange(14 * 24 * 60) // 60
+    return baseline.column(
+        amplitude * np.sin(2 * np.pi * hours / 24) + random.standard_normal(len(hours)), hours * 3600.0
+    )
+
+
+def test_a_season_that_may_be_chance_is_error_where_it_is_far_from_none() -> None:
+    hours = np.arange(24) + 0.5
+    found = 0
+    for seed in range(40):
+        column = baseline_of(np.random.default_rng(seed), 0.0)
+        usual = column.usual
+        if not usual.season:
+            continue
+        found += 1
+        regressors = usual.regressors(hours, 24)
+        away = usual.expected(regressors)[:, 0] - usual.expected(usual.typical[None, :])[0, 0]
+        spread = usual.spread(regressors)[:, 0]
+        assert (spread >= 0.4 * away**2).all()
+        assert spread.max() > 3 / column.counts.sum()
+    assert found >= 1, "what is looked for in 40 columns shows in some"
+
+
+def test_a_season_that_is_plain_costs_no_more_than_its_numbers() -> None:
+    column = baseline_of(np.random.default_rng(2), 0.5)
+    usual = column.usual
+    assert usual.season.profiles[0][0] == "harmonics"
+    spread = usual.spread(usual.regressors(np.arange(24) + 0.5, 24))[:, 0]
+    assert spread.max() < 1.5 * (1 + 2 * usual.season.profiles[0][1][0]) / column.counts.sum()

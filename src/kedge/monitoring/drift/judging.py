@@ -120,10 +120,15 @@ def _of_column(name: str, counts: Floats, of_spans: tuple[Judged, Judged], mater
     one, both = of_spans
     for window in range(len(counts)):
         fires = bool(one.alerts[window].any() or both.alerts[window].any())
-        # What fires is shown before what is merely significant, such as a change that is too small to matter.
+        # What fires is shown before what is merely significant, such as a change that is too small to matter; and how
+        # far the window itself has moved before what it has come to with those before, most of which may be still.
         best = min(
             ((span, aspect) for span in (one, both) for aspect in range(len(span.names))),
-            key=lambda at: (not at[0].alerts[window, at[1]], at[0].weighed[window, at[1]]),
+            key=lambda at: (
+                not at[0].alerts[window, at[1]],
+                at[0].alerts[window, at[1]] and at[0] is both,
+                at[0].weighed[window, at[1]],
+            ),
         )
         span, aspect = best
         effect, low, high = (float(each[window, aspect]) for each in (span.effect, span.low, span.high))

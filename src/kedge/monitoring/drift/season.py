@@ -29,13 +29,15 @@ from kedge.monitoring.drift.cells import Floats
 DAY_H, WEEK_H = 24, 168
 LEAST_DAYS = 2
 """Before that, an hour that differs has been seen once."""
-_SHOWS_AT, _LEFT_AT = 0.02, 0.005
+_SHOWS_AT, _LEFT_AT = 0.01, 0.005
 """Significance from which a sine is taken out, though it be small; and from which something is left beside a profile.
 A season that is taken out needlessly costs a little power, one that is left in makes false alerts."""
 _STEPS_LEFT_AT = 0.15
 """Steps are put where they leave least, so that a slope passes for a stair more often than the test says."""
 _MOST_STEPS = 4
 _LEAST_FREE = 20
+_SPLITS = 63
+"""Ways to part the seven days in two."""
 _NOTHING = 1e-8
 """Of all rows: what is known beforehand."""
 
@@ -77,6 +79,46 @@ class Season:
             one, other = self.profiles
             parts += [_profile(one, hours) * (1 - is_marked), _profile(other, hours) * is_marked]
         return np.hstack(parts)
+
+    def groups(self) -> list[Group]:
+        """What was taken in because it showed."""
+        found: list[Group] = []
+        at = 1
+        if any(self.marked):
+            width = 6 if self.days else 1
+            found.append(Group(np.arange(at, at + width), _SPLITS, np.eye(width)))
+            at += width
+        for kind, numbers in self.profiles:
+            if kind == "harmonics":
+                parts = [(2, 1)] * numbers[0]
+            else:
+                parts = [(1, DAY_H - 1)] * len(numbers) if kind == "steps" else [(DAY_H - 1, 1)]
+            for width, places in parts:
+                group = np.arange(at, at + width)
+                found.append(Group(group, places, _beyond_two_sines() if kind == "hours" else np.eye(width)))
+                at += width
+        return found
+
+
+@dataclass(frozen=True)
+class Group:
+    """regressors: their places. places: in how many it could have been found.
+
+    shows: what of them showed, as rows of contrasts: of the 24 hours what two sines leave, of others all.
+    """
+
+    regressors: NDArray[np.intp]
+    places: int
+    shows: Floats
+
+
+def _beyond_two_sines() -> Floats:
+    """Contrasts of the regressors of 24 hours, which are orthonormal in hours and to a constant and two sines."""
+    hours: Floats = np.arange(DAY_H, dtype=np.float64) + 0.5
+    sines = np.hstack([np.ones((DAY_H, 1)), _profile(("harmonics", (2,)), hours)])
+    whole, _ = np.linalg.qr(np.hstack([sines, np.eye(DAY_H)]))
+    found: Floats = whole[:, sines.shape[1] :].T @ _profile(("hours", ()), hours)
+    return found
 
 
 NONE = Season()

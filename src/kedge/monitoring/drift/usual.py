@@ -29,6 +29,11 @@ from kedge.monitoring.drift.season import NONE, Season, fit, season_of
 _LEAST_GROUPS = 10
 _EXCESS_AT = 0.0003
 """Significance from which runs are said to vary more than their rows."""
+_SURELY_AT = 0.00001
+"""Significance from which a part of the season is no chance. With fewer, hours that differ by chance make false alerts;
+with more, true seasons that are small cost more power than they need to."""
+_DOUBT = 0.5
+"""Of the square of what may be chance: some five standard errors out, as wide as an error of all of it needs."""
 _MOST_FREEDOM = 30.0
 """What makes the excess need not be normal: with more degrees than these its tail would be trusted too far out. They
 are fewer for a skewed score: what moves a column multiplies the share that is far out, and so adds to it unevenly."""
@@ -135,6 +140,7 @@ def usual(blocks: Blocks, variances: Floats, kurtoses: Floats) -> Usual:
         coefficients[:, aspect], inverse = fit(design, means[:, aspect], each)
         ratios = found.ratios[:, aspect]
         covariances[aspect] = inverse * max(1.0, ratios[-1] / max(ratios[0], 1.0))
+    covariances = _doubted(season, coefficients, covariances)
     typical = weights @ design
     wanders = weights @ np.square(design @ coefficients - typical @ coefficients)
     total = float(rows[:, 0].sum())
@@ -146,6 +152,28 @@ def usual(blocks: Blocks, variances: Floats, kurtoses: Floats) -> Usual:
         np.where(shows, found.excess, 0.0), np.where(shows, found.freedom, np.inf), np.maximum(known, 1.0),
         ~shows | (longest < 3) | (found.ratios[-1] < 1.5 * found.ratios[max(longest - 3, 0)]),
     )  # fmt: skip
+
+
+def _doubted(season: Season, coefficients: Floats, covariances: Floats) -> Floats:
+    """What of the season was found by a narrow margin may be chance: then what it changes is error, all of it.
+
+    A part was taken in because it showed, so it is larger than it would be without that choice, and its covariance does
+    not say so. What leaving it out would change is added to that, unless it shows so plainly that chance makes no such.
+    Shapes as in `Usual`.
+    """
+    found = covariances.copy()
+    for group in season.groups():
+        contrasts = np.zeros((len(group.shows), len(coefficients)))
+        contrasts[:, group.regressors] = group.shows
+        shown = coefficients.T @ contrasts.T
+        with_all = covariances @ contrasts.T
+        weights = np.linalg.pinv(contrasts @ with_all, hermitian=True) @ shown[:, :, None]
+        squares = (shown[:, None, :] @ weights)[:, 0, 0]
+        chance = float(special.chdtrc(len(contrasts), squares).min()) * group.places * math.sqrt(len(squares))
+        if chance > _SURELY_AT:
+            changes = with_all @ weights
+            found += _DOUBT * changes @ changes.transpose(0, 2, 1)
+    return found
 
 
 def _bias(season: Season, blocks: Blocks, fitted: Floats, within: Floats) -> Floats:
