@@ -66,6 +66,11 @@ def asked(kedge: Any, name: str = "Echo", first: int = 0, last: int = 0) -> dict
     return found
 
 
+def capture_process(kedge: Any) -> int:
+    shown = CliRunner().invoke(commands, ["status", "--json"], env={"KEDGE_DATA_DIR": str(kedge.data_dir)})
+    return next(each["pid"] for each in json.loads(shown.stdout)["roles"] if each["role"] == "capture" and each["pid"])
+
+
 def test_an_endpoints_drift_is_seen_by_the_minute(kedge: Any, captured: Captured, keeping: subprocess.Popen[bytes]):
     random = np.random.default_rng(1)
     baseline = f"s3://{kedge.bucket}/statistics.json"
@@ -129,19 +134,26 @@ def test_what_was_invoked_is_a_minute_though_its_process_is_killed(captured: Cap
         found = asked(kedge, first=first)["Minutes"]
         return sum(sketch.read(base64.b64decode(each["Sketch"])).rows for each in found)
 
-    def process() -> int:
-        shown = CliRunner().invoke(commands, ["status", "--json"], env={"KEDGE_DATA_DIR": str(kedge.data_dir)})
-        return next(
-            each["pid"] for each in json.loads(shown.stdout)["roles"] if each["role"] == "capture" if each["pid"]
-        )
-
     for _ in range(5):
         captured.invoke(b"1,2\n3,4\n", "text/csv")
     until(lambda: list((kedge.data_dir / "minutes").glob("*/*-*")))
-    os.kill(process(), signal.SIGKILL)  # its child keeps what it was given, and ends
+    os.kill(capture_process(kedge), signal.SIGKILL)  # its child keeps what it was given, and ends
     until(lambda: rows() == 10)
     until(lambda: captured.invoke(b"5,6", "text/csv") and list((kedge.data_dir / "minutes").glob("*/*.open")))
     assert asked(kedge, first=first)["Lost"] == []
+
+
+def test_what_must_not_be_captured_is_in_no_minute(captured: Captured, kedge: Any):
+    captured.config("masked", tags={"kedge:capture-drop": "input/0", "kedge:capture-mask": "output/0"})
+    captured.sagemaker.update_endpoint(EndpointName="Echo", EndpointConfigName="masked")
+    captured.wait()
+    until(lambda: captured.invoke(b"12345,2", "text/csv") and list((kedge.data_dir / "minutes").glob("*/*-*")))
+    os.kill(capture_process(kedge), signal.SIGTERM)  # it keeps what it has before it ends
+    found = until(lambda: asked(kedge)["Minutes"])
+    minute = sketch.read(base64.b64decode(found[-1]["Sketch"]))
+    masked, given, dropped, rest = (minute.columns[f"_c{place}"] for place in range(4))
+    assert (dropped.present, rest.values.tolist(), given.values.tolist()) == (0, [2.0], [2.0])
+    assert set(masked.levels) == {"****"}
 
 
 def test_who_may_not_read_what_was_captured_may_not_read_its_minutes(captured: Captured, kedge: Any):
