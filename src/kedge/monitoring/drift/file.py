@@ -14,6 +14,7 @@ from kedge.monitoring.drift.judging import Finding
 from kedge.monitoring.drift.known import Known
 from kedge.monitoring.drift.series import ALL, Judged, Lasting
 from kedge.monitoring.drift.spending import MONTH_S
+from kedge.monitoring.drift.telling import was_and_is
 
 DISCOVERIES = 0.05
 """The false discovery rate at which a change is called a discovery."""
@@ -73,6 +74,7 @@ def _feature(column: Column, counts: Floats, finding: Finding, lasting: Lasting)
         "rows": finding.rows,
         "windows": finding.span,
         "aspect": finding.aspect,
+        "was_and_is": was_and_is(column, counts, finding.aspect),
         "effect": finding.effect,
         "interval": [finding.low, finding.high],
         "p": finding.p,
@@ -124,7 +126,8 @@ def _said(feature: Mapping[str, Any], material: float) -> str:
 
 def _size(feature: Mapping[str, Any]) -> str:
     low, high = feature["interval"]
-    return f"{feature['effect']:+.2f} standard deviations ({low:+.2f} to {high:+.2f}, seen in its {feature['aspect']})"
+    seen = f"{feature['aspect']}: {feature['was_and_is']}"
+    return f"{feature['effect']:+.2f} standard deviations ({low:+.2f} to {high:+.2f}, seen in its {seen})"
 
 
 def time_of(at_s: float) -> str:

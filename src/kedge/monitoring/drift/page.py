@@ -87,7 +87,8 @@ def _table(features: Sequence[Mapping[str, Any]]) -> str:
     head = "".join(
         f"<th{kind}>{name}</th>"
         for name, kind in (
-            ("column", ""), ("what moved", ""), ("effect", " class=n"), ("interval", " class=n"), ("q", " class=n"),
+            ("column", ""), ("what moved", ""), ("was &rarr; is", ""), ("effect", " class=n"),
+            ("interval", " class=n"), ("q", " class=n"),
             ("severity", ""), ("since", ""), ("rows", " class=n"),
         )
     )  # fmt: skip
@@ -101,7 +102,7 @@ def _row(each: Mapping[str, Any]) -> str:
     name = escape(each["name"])
     if not each["judged"]:
         few = f"too few rows to be judged ({each['rows']:,.0f})"
-        return f"<tr class=quiet><td>{name}</td><td colspan=7>{few}</td></tr>"
+        return f"<tr class=quiet><td>{name}</td><td colspan=8>{few}</td></tr>"
     low, high = each["interval"]
     since = ""
     if each["since"]:
@@ -110,6 +111,7 @@ def _row(each: Mapping[str, Any]) -> str:
     severity = escape(each["severity"]) if each["alerts"] else "&ndash;"
     return (
         f"<tr{' class=bad' if each['alerts'] else ''}><td>{name}</td><td>{escape(each['aspect'])}</td>"
+        f"<td>{escape(each['was_and_is'])}</td>"
         f"<td class=n>{each['effect']:+.2f}</td><td class=n>{low:+.2f} to {high:+.2f}</td>"
         f"<td class=n>{each['q']:.2g}</td>"
         f"<td>{severity}</td><td>{since}</td><td class=n>{each['rows']:,.0f}</td></tr>"
