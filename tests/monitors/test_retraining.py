@@ -290,3 +290,39 @@ async def test_what_cannot_be_is_said(lab: Lab):
     with pytest.raises(ValidationFailed, match="No retraining of the monitoring schedule"):
         lab.by_hand("Stop")
     assert not [phase for _, phase in lab.runs() if phase in GOING]
+
+
+async def test_an_update_that_is_refused_ends_it(tmp_path: Path):
+    lab = Lab(tmp_path / "data", **{"retrain-alarm": "nobody"})
+    await lab.prepare()
+    lab.alert()
+    await lab.step()
+    lab.end_training()
+    await lab.step()
+    shown = lab.newest()
+    assert (shown["RetrainingStatus"], lab.endpoint()) == ("Failed", ("InService", "c"))
+    assert 'names the alarm "nobody", which is not there' in shown["Reason"]
+    lab.close()
+
+
+async def test_the_endpoints_own_way_of_deploying_is_kept(lab: Lab):
+    policy = {
+        "BlueGreenUpdatePolicy": {
+            "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0},
+            "TerminationWaitInSeconds": 7,
+        }
+    }
+    lab.world.make_config("other", worlds.variant(), DataCaptureConfig=CAPTURE)
+    lab.do("UpdateEndpoint", EndpointName="wine", EndpointConfigName="other", DeploymentConfig=policy)
+    await lab.settle()
+    await lab.settle(7)
+    lab.alert()
+    await lab.step()
+    lab.end_training()
+    await lab.settle()
+    await lab.settle(7)
+    await lab.settle(7)
+    assert lab.newest()["RetrainingStatus"] == "Promoted"
+    found = lab.world.store.get(SCOPE, "endpoint", "wine")
+    assert found is not None
+    assert found.document["deployment"] == policy

@@ -19,9 +19,10 @@ from tests.monitors.retraining_lab import CAPTURE, SCOPE, Lab
 
 CALLS = ("CreateTrainingJob", "CreateModelPackage", "CreateModel", "CreateEndpointConfig", "UpdateEndpoint")
 WHAT = (
-    "alert", "alert", "alert", "step", "step", "step", "endpoints", "endpoints", "ready", "ready", "broken", "restart",
-    "trained", "trained", "worse", "untrained", "approve", "reject", "hour", "hour", "day", "by hand", "stop", "update",
-    "new schedule", "delete schedule", "delete endpoint", *(f"kill {each}" for each in CALLS),
+    "alert", "alert", "alert", "alert", "trained", "trained", "worse", "untrained", "untrained", "in service",
+    "in service", "broken", "restart", "approve", "reject", "minutes", "hours", "day", "by hand", "stop", "update",
+    "new schedule",
+    "delete schedule", "delete endpoint", *(f"kill {each}" for each in CALLS),
 )  # fmt: skip
 COOL_DOWN_S = 2 * 3600.0
 
@@ -32,14 +33,12 @@ async def happen(lab: Lab, what: str) -> None:
         case ["alert"]:
             world.clock.advance(1)
             lab.alert()
-        case ["step"]:
-            await lab.step(1)
-        case ["endpoints"]:
-            await world.step()
-        case ["ready"]:
-            world.engine.put_all(TaskState.STARTING, TaskState.READY)
+        case ["in", "service"]:
+            await world.bring_up()
         case ["broken"]:
+            await world.settle()
             world.engine.put_all(TaskState.STARTING, TaskState.FAILED, "no")
+            await world.settle()
         case ["restart"]:
             lab.restart()
         case ["kill", call]:
@@ -54,8 +53,8 @@ async def happen(lab: Lab, what: str) -> None:
             lab.approve()
         case ["reject"]:
             lab.approve("Rejected")
-        case ["hour" | "day"]:
-            world.clock.advance(3600.0 if what == "hour" else 86400.0)
+        case ["minutes" | "hours" | "day"]:
+            world.clock.advance({"minutes": 600.0, "hours": 3 * 3600.0, "day": 86400.0}[what])
         case ["by", "hand"]:
             world.clock.advance(1)
             lab.by_hand()
@@ -91,8 +90,10 @@ def began_s(run: Run) -> float:
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.sampled_from(WHAT), max_size=40), st.booleans())
-def test_any_course(happenings: list[str], manual: bool):
+@given(st.lists(st.tuples(st.sampled_from(WHAT), st.integers(0, 3)), min_size=12, max_size=30), st.booleans())
+def test_any_course(happenings: list[tuple[str, int]], manual: bool):
+    """happenings: each with the steps that the controller takes after it."""
+
     async def run(folder: Path) -> None:
         lab = Lab(
             folder,
@@ -105,9 +106,10 @@ def test_any_course(happenings: list[str], manual: bool):
         try:
             await lab.prepare()
             lab.world.make_config("other", worlds.variant(), DataCaptureConfig=CAPTURE)
-            for what in ["alert", *happenings]:
+            for what, steps in [("alert", 2), *happenings]:
                 with contextlib.suppress(ServiceError):
                     await happen(lab, what)
+                await lab.step(steps)
                 check(lab)
             # A quiet fortnight later, in which what was begun can end.
             for _ in range(5):
