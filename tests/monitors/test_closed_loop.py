@@ -124,3 +124,16 @@ def test_a_role_that_may_not_deploy_ends_it(went: dict[str, Any], kedge_server: 
     until(lambda: "Failed" in command(kedge_server, "status", "watched"), "its end")
     (run,) = json.loads(command(kedge_server, "status", "watched", "--json"))["retrainings"]
     assert "is not authorized to perform: sagemaker:CreateTrainingJob" in run["Reason"]
+
+
+def test_a_template_in_s3_that_is_no_request_is_a_reason(went: dict[str, Any], kedge_server: Any):
+    kedge_server.client("s3").put_object(
+        Bucket=kedge_server.bucket, Key="template.json", Body=json.dumps({"HyperParameters": {"depth": 3}})
+    )
+    sagemaker = kedge_server.client("sagemaker")
+    arn = sagemaker.describe_monitoring_schedule(MonitoringScheduleName=QUALITY)["MonitoringScheduleArn"]
+    template = {"Key": "kedge:retrain", "Value": f"s3://{kedge_server.bucket}/template.json"}
+    sagemaker.add_tags(ResourceArn=arn, Tags=[template])
+    said = command(kedge_server, "retrain", QUALITY, code=1)
+    assert "Failed: CreateTrainingJob: " in said
+    assert all(part in said for part in ('"OutputDataConfig"', "HyperParameters.depth"))

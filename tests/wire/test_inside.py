@@ -26,7 +26,7 @@ def test_a_request_is_checked_and_carried_out_for_the_caller():
     )
     assert inside("sagemaker", "StopTrainingJob", CALLER, {"TrainingJobName": "a"}) == {"done": True}
     assert seen == [((CALLER, "kedge"), {"TrainingJobName": "a"})]
-    for wrong in ({}, {"TrainingJobName": 7}, {"TrainingJobName": "no spaces"}):
-        with pytest.raises(ServiceError, match="[Tt]rainingJobName"):
+    for wrong in ({}, {"TrainingJobName": 7}, {"TrainingJobName": "no spaces"}, {"TrainingJobName": "a", "More": 1}):
+        with pytest.raises(ServiceError, match=r"[Tt]rainingJobName"):
             inside("sagemaker", "StopTrainingJob", CALLER, wrong)
     assert len(seen) == 1
