@@ -10,7 +10,7 @@ import pytest
 from kedge.errors import ValidationFailed
 from kedge.jobs.records import Status as JobStatus
 from kedge.monitors.retraining import course, requests
-from kedge.monitors.retraining.course import UNWATCHED, Become, Deploy, Earlier, Job, Seen, Serving, Train
+from kedge.monitors.retraining.course import UNWATCHED, Become, Deploy, Earlier, Job, Judged, Seen, Serving, Train
 from kedge.monitors.retraining.records import Phase, Run
 from kedge.monitors.retraining.settings import Limit, Settings, of_tags
 
@@ -95,7 +95,7 @@ def earlier(phase: Phase, began_s: float, ended_s: float) -> Earlier:
     ],
 )
 def test_what_keeps_one_from_beginning(verdict: str, others: list[Earlier], settings: dict[str, Any], says: str):
-    found = course.refusal(RUN, Settings("j", **settings), others, verdict, "advice", 1000.0)
+    found = course.refusal(RUN, Settings("j", **settings), others, Judged(verdict, "", "advice"), 1000.0)
     assert says in found
     assert bool(found) == bool(says)
 
@@ -103,8 +103,8 @@ def test_what_keeps_one_from_beginning(verdict: str, others: list[Earlier], sett
 def test_what_is_asked_for_by_hand_waits_for_nothing_but_the_one_that_goes_on():
     run = replace(RUN, asked_by="somebody")
     ended = [earlier(Phase.PROMOTED, 0, 1000)] * 9
-    assert course.refusal(run, Settings("j"), ended, "both", "", 1000.0) == ""
-    assert course.refusal(run, Settings("j"), [earlier(Phase.DEPLOYING, 0, 0)], "both", "", 1000.0)
+    assert course.refusal(run, Settings("j"), ended, Judged("both", ""), 1000.0) == ""
+    assert course.refusal(run, Settings("j"), [earlier(Phase.DEPLOYING, 0, 0)], Judged("both", ""), 1000.0)
 
 
 IN_SERVICE = Serving("InService", "c")

@@ -14,6 +14,7 @@ import orjson
 from kedge import arn
 from kedge.clock import Clock
 from kedge.endpoints.records import CONFIG_KIND, Endpoint
+from kedge.endpoints.records import KIND as ENDPOINT
 from kedge.endpoints.records import Status as EndpointStatus
 from kedge.errors import AccessDenied, ConcurrentChange, ServiceError, ValidationFailed
 from kedge.jobs import training_plan
@@ -130,17 +131,16 @@ class Controller:
         objects = AccountObjects(self._objects, scope.account)
         in_time = now_s - run.asked_at_s < course.DECIDE_WITHIN_S
         judged = await looking.judged(self._store, objects, scope, run, in_time=in_time)
-        kind = course.UNWATCHED if judged.advice == course.UNWATCHED else judged.kind
-        run = replace(run, verdict=kind, evidence=judged.evidence[:2000])
+        run = replace(run, verdict=judged.kind, evidence=judged.evidence[:2000])
         others = await asyncio.to_thread(looking.earlier, self._store, scope, run)
-        if reason := course.refusal(run, settings, others, kind, judged.advice, now_s):
+        if reason := course.refusal(run, settings, others, judged, now_s):
             await self._become(resource, run, Phase.NOT_BEGUN, held, reason)
             return
         run = await self._brought(objects, scope, monitor, run)
         await self._become(resource, run, Phase.TRAINING, held)
 
     def _at_its_endpoint(self, scope: Scope, run: Run) -> Run:
-        found = self._store.get(scope, "endpoint", run.endpoint.lower())
+        found = self._store.get(scope, ENDPOINT, run.endpoint.lower())
         if found is None:
             raise ValidationFailed(f'The endpoint "{run.endpoint}" was deleted.')
         return replace(run, endpoint_uid=found.document["uid"])

@@ -34,6 +34,15 @@ class Earlier:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """Which drift it is, by what, and what to do about it."""
+
+    kind: str
+    evidence: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
 class Become:
     """Another phase, and nothing else."""
 
@@ -64,7 +73,7 @@ class Deploy:
 Action = Become | Train | StopTraining | Register | Deploy
 
 
-def refusal(run: Run, settings: Settings, earlier: Sequence[Earlier], verdict: str, advice: str, now_s: float) -> str:
+def refusal(run: Run, settings: Settings, earlier: Sequence[Earlier], judged: Judged, now_s: float) -> str:
     """Why this one does not begin; "" where it does. What somebody asks for by hand waits for no cool-down."""
     for each in earlier:
         if each.phase.goes_on and each.phase is not Phase.DECIDING:
@@ -82,8 +91,8 @@ def refusal(run: Run, settings: Settings, earlier: Sequence[Earlier], verdict: s
     today = sum(each.began_s > now_s - DAY_S for each in begun)
     if today >= settings.most_a_day:
         return f"{today} retrainings have begun within a day, of at most {settings.most_a_day}."
-    if verdict not in (CONCEPT, UNWATCHED) and settings.on != ANY:
-        return f"The verdict is {verdict}. {advice}"
+    if judged.kind not in (CONCEPT, UNWATCHED) and settings.on != ANY:
+        return f"The verdict is {judged.kind}. {judged.advice}"
     return ""
 
 

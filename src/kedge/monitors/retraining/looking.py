@@ -13,7 +13,7 @@ from kedge.errors import ServiceError, ValidationFailed
 from kedge.jobs.program_records import TRAINING, ProgramJob
 from kedge.jobs.records import Status as JobStatus
 from kedge.monitoring.drift import verdict
-from kedge.monitoring.drift.verdict import Evidence, Verdict
+from kedge.monitoring.drift.verdict import Evidence
 from kedge.monitors import finding, plan
 from kedge.monitors.alerting import past_of
 from kedge.monitors.finding import LOOKED, Place, Unready
@@ -21,7 +21,7 @@ from kedge.monitors.kinds import DATA_QUALITY
 from kedge.monitors.monitor import Monitor
 from kedge.monitors.records import EXECUTION, SCHEDULE, Execution, Schedule, Status, prefix_of, time
 from kedge.monitors.retraining import course
-from kedge.monitors.retraining.course import UNWATCHED, Earlier, Job, Seen, Serving
+from kedge.monitors.retraining.course import UNWATCHED, Earlier, Job, Judged, Seen, Serving
 from kedge.monitors.retraining.records import KIND, Phase, Run
 from kedge.monitors.retraining.settings import Settings
 from kedge.monitors.windows import hours, text
@@ -103,7 +103,7 @@ def _approval(store: Store, scope: Scope, run: Run) -> str | None:
     return str(found.document.get("ModelApprovalStatus", ""))
 
 
-async def judged(store: Store, objects: AccountObjects, scope: Scope, run: Run, *, in_time: bool) -> Verdict:
+async def judged(store: Store, objects: AccountObjects, scope: Scope, run: Run, *, in_time: bool) -> Judged:
     """Data drift or concept drift, by what the endpoint's monitors found of the same time.
 
     in_time: a data quality monitor that is looking is waited for. Raises Unready.
@@ -114,10 +114,11 @@ async def judged(store: Store, objects: AccountObjects, scope: Scope, run: Run, 
     inputs = _inputs(store, scope, run, in_time=in_time)
     if inputs is None:
         said = f"inputs: nobody watches them; quality: {', '.join(quality.moved) or 'not known'}"
-        return Verdict("unknown", said, UNWATCHED)
+        return Judged(UNWATCHED, said)
     drift = await _report(objects, inputs, DRIFT) or {}
     moved = verdict.in_this_window(await _violations(objects, inputs), drift)
-    return verdict.decided(verdict.of_violations(moved), quality)
+    found = verdict.decided(verdict.of_violations(moved), quality)
+    return Judged(found.kind, found.evidence, found.advice)
 
 
 def _inputs(store: Store, scope: Scope, run: Run, *, in_time: bool) -> Resource | None:
