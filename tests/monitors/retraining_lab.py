@@ -143,12 +143,62 @@ class Lab:
         if labelled:
             key = f"out/merge/wine/v/{hour:%Y/%m/%d/%H}/part.jsonl"
             put_bytes(self.world.objects, "models", key, b"{}\n")
+        at = f"out/wine/quality/{now:%Y/%m/%d/%H}" + (f"/{now:%M}" if now.minute else "")
+        low = b'{"violations": [{"metric_name": "mae", "constraint_check_type": "GreaterThanThreshold"}]}'
+        put_bytes(self.world.objects, "models", f"{at}/constraint_violations.json", low)
         with self.world.store.transaction(Author("test", "", now)) as tx:
             if tx.get(SCOPE, EXECUTION, execution.name) is None:
                 tx.insert(SCOPE, EXECUTION, execution.name, execution.document(), Status.VIOLATED)
             seen = Seen(execution.scheduled_s, execution.start_s, execution.end_s, Status.VIOLATED.value)
             keep(tx, SCOPE, "quality", Past((seen,)))
             asking.on_alert(tx, SCOPE, replace(schedule, alert_status="InAlert"), execution, Status.VIOLATED, now)
+
+    def watch_data(self, violations: bytes, drift: bytes) -> None:
+        """A data quality monitor whose execution looks at the last hour, and will have found this."""
+        name = "data"
+        self.do(
+            "CreateDataQualityJobDefinition",
+            JobDefinitionName=name,
+            DataQualityAppSpecification={"ImageUri": "1.dkr/sagemaker-model-monitor-analyzer"},
+            DataQualityJobInput={"EndpointInput": {"EndpointName": "wine", "LocalPath": "/opt/ml/processing/input"}},
+            DataQualityJobOutputConfig={
+                "MonitoringOutputs": [
+                    {"S3Output": {"S3Uri": "s3://models/out", "LocalPath": "/opt/ml/processing/output"}}
+                ]
+            },
+            JobResources={"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}},
+            RoleArn=ROLE,
+        )
+        config = {"MonitoringJobDefinitionName": name, "MonitoringType": "DataQuality"}
+        self.do("CreateMonitoringSchedule", MonitoringScheduleName=name, MonitoringScheduleConfig=config)
+        now = self.world.clock.now()
+        monitor = {"kind": "DataQuality", "role": ROLE, "image": "x", "cluster": {}, "definition": name,
+                   "input": {"EndpointName": "wine"}, "output": {"S3Uri": "s3://models/out"}}  # fmt: skip
+        start_s = (now - timedelta(hours=1)).timestamp()
+        looking = Execution(
+            "d", name, "", "", "DataQuality", monitor, now.timestamp(), start_s, now.timestamp()
+        )  # fmt: skip
+        at = f"out/wine/data/{now:%Y/%m/%d/%H}" + (f"/{now:%M}" if now.minute else "")
+        put_bytes(self.world.objects, "models", f"{at}/constraint_violations.json", violations)
+        put_bytes(self.world.objects, "models", f"{at}/kedge_drift.json", drift)
+        with self.world.store.transaction(Author("test", "", now)) as tx:
+            found = tx.get(SCOPE, SCHEDULE, name)
+            assert found is not None
+            tx.insert(SCOPE, EXECUTION, looking.name, looking.document(), Status.IN_PROGRESS)
+            tx.update(found, replace(Schedule.of(found.document), current=looking.name).document())
+
+    def data_is_seen(self) -> None:
+        """Its execution has ended."""
+        with self.world.store.transaction(Author("test", "", self.world.clock.now())) as tx:
+            found = tx.get(SCOPE, SCHEDULE, "data")
+            assert found is not None
+            schedule = Schedule.of(found.document)
+            resource = tx.get(SCOPE, EXECUTION, schedule.current)
+            assert resource is not None
+            looked = Execution.of(resource.document)
+            tx.update(resource, resource.document, Status.VIOLATED)
+            keep(tx, SCOPE, "data", Past((Seen(looked.scheduled_s, looked.start_s, looked.end_s, "Completed"),)))
+            tx.update(found, replace(schedule, current="").document())
 
     def by_hand(self, action: str = "Begin") -> None:
         ask(self.world.call(), f'{{"MonitoringScheduleName": "quality", "Action": "{action}"}}'.encode())

@@ -326,3 +326,48 @@ async def test_the_endpoints_own_way_of_deploying_is_kept(lab: Lab):
     found = lab.world.store.get(SCOPE, "endpoint", "wine")
     assert found is not None
     assert found.document["deployment"] == policy
+
+
+def violations(*found: tuple[str, str]) -> bytes:
+    told = [{"feature_name": name, "constraint_check_type": check} for name, check in found]
+    return json.dumps({"violations": told}).encode()
+
+
+DRIFT = ("age", "baseline_drift_check")
+OVER = {"features": [{"name": "age", "windows": 4, "distance": {"low": 0.0}}]}
+
+
+@pytest.mark.parametrize(
+    ("found", "drift", "verdict", "ends"),
+    [
+        ([], {}, "concept drift", "Training"),
+        ([DRIFT], {}, "both", "NotBegun"),
+        ([DRIFT], OVER, "concept drift", "Training"),
+    ],
+)
+async def test_the_verdict_is_by_the_data_quality_monitor_of_the_same_time(
+    lab: Lab, found: list[tuple[str, str]], drift: dict[str, object], verdict: str, ends: str
+):
+    lab.watch_data(violations(*found), json.dumps(drift).encode())
+    lab.alert()
+    await lab.step()
+    assert lab.newest()["RetrainingStatus"] == "Deciding"  # it is waited for
+    lab.data_is_seen()
+    await lab.step()
+    shown = lab.newest()
+    assert (shown["Verdict"], shown["RetrainingStatus"]) == (verdict, ends)
+    if ends == "NotBegun":
+        assert "age (baseline_drift_check)" in shown["Evidence"]
+        assert "mended at its source" in shown["Reason"]
+
+
+async def test_a_data_quality_monitor_that_hangs_is_not_waited_for_for_ever(lab: Lab):
+    lab.watch_data(violations(), b"{}")
+    lab.alert()
+    await lab.step()
+    lab.world.clock.advance(900)
+    await lab.step()
+    assert (lab.newest()["Verdict"], lab.newest()["RetrainingStatus"]) == (
+        "quality moved, inputs unwatched",
+        "Training",
+    )
