@@ -144,6 +144,7 @@ def test_a_container_that_takes_too_much_memory_ends_with_that_reason(own_server
     assert caught.value.response["Error"]["Code"] == "ModelError"
     own_server.answers("greedy")
     assert "more memory than the 0.25 GiB" in own_server.record()["reason"]
+    assert not Path("oom").exists(), "what the engine leaves of it lies in the task's own folder"
 
 
 def test_the_container_its_sidecar_and_the_instance_live_and_die_together(own_server: Hosted, echo_image: str):

@@ -112,6 +112,7 @@ def test_one_that_takes_too_much_memory_says_so(jobs: Contained):
     found = jobs.processed("greedy")
     assert found["ProcessingJobStatus"] == "Failed"
     assert "more memory than the 0.25 GiB" in found["FailureReason"]
+    assert not Path("oom").exists()
 
 
 @pytest.mark.parametrize("word", ["no-such-program", "/opt/ml/config/processingjobconfig.json"])

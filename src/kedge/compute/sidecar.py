@@ -147,23 +147,25 @@ class Container:
         self._order = order
         self._engine = Engine(**{**order.engine, "options": tuple(order.engine["options"])})
         self._attached: subprocess.Popen[bytes] | None = None
+        self._folder = Path(order.environment_file).parent
+        """Podman's process beside the container writes an empty file there when memory ran out."""
 
     def make(self) -> None:
         """Raises Refused."""
         what = "make a container of it"
         try:
             try:
-                self._run(self._order.create, what, within_s=None)
+                self._run(self._order.create, what, within_s=None, folder=self._folder)
             except Refused as error:
                 if not any(words in str(error) for words in _NAME_TAKEN):
                     raise
                 self.remove()  # what an earlier sidecar left, which was killed
-                self._run(self._order.create, what, within_s=None)
+                self._run(self._order.create, what, within_s=None, folder=self._folder)
         finally:
             Path(self._order.environment_file).unlink(missing_ok=True)
         if self._engine.is_podman:
             # Its network is there before its server is.
-            self._run(self._engine.words("init", self._order.name), "prepare its container")
+            self._run(self._engine.words("init", self._order.name), "prepare its container", folder=self._folder)
         else:
             self.start()
 
@@ -171,7 +173,9 @@ class Container:
         """What it writes is written where this process writes. Once."""
         if self._attached is None:
             words = self._engine.words("start", "--attach", "--sig-proxy=false", self._order.name)
-            self._attached = subprocess.Popen(words, env=environment(os.environ), stdin=subprocess.DEVNULL)
+            self._attached = subprocess.Popen(
+                words, env=environment(os.environ), stdin=subprocess.DEVNULL, cwd=self._folder
+            )
 
     def pid(self) -> int:
         """Of its first process, or of the one that keeps its place. Raises Refused."""
@@ -207,8 +211,10 @@ class Container:
         with contextlib.suppress(Refused):  # there is none
             self._run(self._engine.remove(self._order.name), "remove its container")
 
-    def _run(self, words: Sequence[str], what: str, within_s: float | None = _ENGINE_WITHIN_S) -> str:
-        """What it printed. Raises Refused."""
+    def _run(
+        self, words: Sequence[str], what: str, within_s: float | None = _ENGINE_WITHIN_S, folder: Path = Path("/")
+    ) -> str:
+        """What it printed. folder: where it runs. Raises Refused."""
         try:
             done = subprocess.run(
                 words,
@@ -219,6 +225,7 @@ class Container:
                 errors="replace",
                 timeout=within_s,
                 check=False,
+                cwd=folder,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Refused(f"{self._engine.name} could not {what}: {error}.") from error
