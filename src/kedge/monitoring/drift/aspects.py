@@ -20,6 +20,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kedge.monitoring.drift.cells import Categorical, Cells, Floats
 
@@ -70,6 +71,12 @@ class Aspects:
         return np.column_stack([scored, absent * other**2 + (1 - absent) * one**2])
 
 
+def _alike(scores: list[Floats], scored: Floats) -> NDArray[np.intp]:
+    """Which of them it is the same as, but for rounding."""
+    held = np.reshape(scores, (len(scores), len(scored)))
+    return np.flatnonzero((np.abs(held - scored) <= 1e-9 + 1e-5 * np.abs(held)).all(axis=1))
+
+
 def aspects(cells: Cells, counts: Floats) -> Aspects:
     """counts: one row, of the baseline."""
     shares = counts[:-1] / counts[:-1].sum()
@@ -81,9 +88,9 @@ def aspects(cells: Cells, counts: Floats) -> Aspects:
         mean = float(shares @ raw)
         deviation = math.sqrt(float(shares @ np.square(raw - mean)))
         scored = (raw - mean) / max(deviation, least)
-        same = [number for number, other in enumerate(scores) if np.allclose(scored, other, atol=1e-9)]
-        if not np.ptp(raw) or same:
-            if same:
+        same = _alike(scores, scored)
+        if not np.ptp(raw) or len(same):
+            if len(same):
                 parts[same[0]] += part
             continue
         names.append(name)
