@@ -14,6 +14,8 @@ from kedge.monitoring.reading.pieces import LONGEST_RECORD_BYTES, MOST_COLUMNS, 
 _QUOTE = b'"'
 _FIRST_BYTES = 1 << 20
 """Of them `csv_table` learns the types, which takes several times as long as reading by them."""
+_MOST_LINES = 262_144
+"""Of a block: more of a narrow file would take as much memory again, each value being of its own."""
 _MARK = b"\xef\xbb\xbf"
 """Of UTF-8 at the start of a file, as spreadsheets write it."""
 
@@ -42,7 +44,8 @@ def blocks(stream: IO[bytes], file: str, size: int = PIECE_BYTES) -> Iterator[by
     """Whole records each, in about `size` bytes: a line's end within quotes ends none."""
     held, some = b"", min(size, _FIRST_BYTES)
     while more := _lines(stream, some):
-        some = size
+        if some < size:
+            some = min(size, _MOST_LINES * len(more) // (more.count(b"\n") + 1))
         block = held + more if held else more
         end = _end_of_last(block)
         if end == 0 and len(block) > LONGEST_RECORD_BYTES:
