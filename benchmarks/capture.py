@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -156,7 +157,8 @@ async def generate(url: str, endpoint: str, count: int, rate_per_s: float) -> No
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     asked = answered = errors = 0
-    idle: list[Connection] = []
+    idle: deque[Connection] = deque()
+    """In turn: one that is never asked is closed by the server after a while."""
 
     def answer(connection: Connection, good: bool) -> None:
         nonlocal answered, errors
@@ -172,7 +174,7 @@ async def generate(url: str, endpoint: str, count: int, rate_per_s: float) -> No
         nonlocal asked
         while idle and asked < count and (not rate_per_s or asked < (loop.time() - began) * rate_per_s):
             asked += 1
-            idle.pop().ask()
+            idle.popleft().ask()
 
     for _ in range(CONNECTIONS):
         _, connection = await loop.create_connection(

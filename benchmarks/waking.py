@@ -100,47 +100,45 @@ class Bench:
             until(lambda: self.count("small") == 1)
         return found
 
-    def step(self, times: int) -> tuple[list[float], list[float]]:
-        """Seconds until the first new instance served, and until as many served as the load needs; of each step."""
-        self.deploy("slow", "kedge/script:1", "code/inference.py", SLOW.encode())
+    def step(self, name: str) -> tuple[float, float]:
+        """Seconds until the first new instance served, and until as many served as the load needs."""
+        self.deploy(name, "kedge/script:1", "code/inference.py", SLOW.encode())
         place = {
             "ServiceNamespace": "sagemaker",
-            "ResourceId": "endpoint/slow/variant/v",
+            "ResourceId": f"endpoint/{name}/variant/v",
             "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
         }
-        first, enough = [], []
-        for _ in range(times):
-            self.autoscaling.register_scalable_target(**place, MinCapacity=1, MaxCapacity=int(MANY / TARGET))
-            self.autoscaling.put_scaling_policy(
-                **place,
-                PolicyName="fast",
-                PolicyType="TargetTrackingScaling",
-                TargetTrackingScalingPolicyConfiguration={
-                    "TargetValue": TARGET,
-                    "PredefinedMetricSpecification": {"PredefinedMetricType": FAST},
-                },
-            )
-            stop, failed, clients = threading.Event(), [], []
-            clients += self.clients(CALM, stop, failed)
-            time.sleep(10)  # what is measured is the step, so the load before it has to be known
-            began_s = time.monotonic()
-            clients += self.clients(MANY - CALM, stop, failed)
-            first.append(until(lambda: self.count("slow") > 1) - began_s)
-            enough.append(until(lambda: self.count("slow") == int(MANY / TARGET)) - began_s)
-            stop.set()
-            for client in clients:
-                client.join()
-            if failed:
-                raise failed[0]
-            self.autoscaling.deregister_scalable_target(**place)
-            self.resize("slow", 1)
-        return first, enough
+        self.autoscaling.register_scalable_target(**place, MinCapacity=1, MaxCapacity=int(MANY / TARGET))
+        self.autoscaling.put_scaling_policy(
+            **place,
+            PolicyName="fast",
+            PolicyType="TargetTrackingScaling",
+            TargetTrackingScalingPolicyConfiguration={
+                "TargetValue": TARGET,
+                "PredefinedMetricSpecification": {"PredefinedMetricType": FAST},
+            },
+        )
+        stop, failed, clients = threading.Event(), [], []
+        clients += self.clients(name, CALM, stop, failed)
+        time.sleep(10)  # what is measured is the step, so the load before it has to be known
+        assert self.count(name) == 1
+        began_s = time.monotonic()
+        clients += self.clients(name, MANY - CALM, stop, failed)
+        first_s = until(lambda: self.count(name) > 1) - began_s
+        enough_s = until(lambda: self.count(name) == int(MANY / TARGET)) - began_s
+        stop.set()
+        for client in clients:
+            client.join()
+        if failed:
+            raise failed[0]
+        self.sagemaker.delete_endpoint(EndpointName=name)
+        return first_s, enough_s
 
-    def clients(self, count: int, stop: threading.Event, failed: list[Exception]) -> list[threading.Thread]:
+    def clients(self, name: str, count: int, stop: threading.Event, failed: list[Exception]) -> list[threading.Thread]:
         def ask() -> None:
             while not stop.is_set():
                 try:
-                    assert self.invoke("slow", "1,2") == "1,2"
+                    assert self.invoke(name, "1,2") == "1,2"
                 except Exception as error:  # noqa: BLE001 (the first is raised where all end)
                     failed.append(error)
 
@@ -170,7 +168,8 @@ def main() -> None:
     try:
         bench = Bench(Server.of(spawned.ready()))
         rows.append(("wake from zero: first answer", bench.wake(options.wakes), "2 s"))
-        first, enough = bench.step(options.steps)
+        # Each on an endpoint of its own, which knows nothing of the step before.
+        first, enough = map(list, zip(*(bench.step(f"slow-{number}") for number in range(options.steps)), strict=True))
         rows.append((f"load step {CALM} to {MANY} clients: new capacity InService", first, "8 s"))
         rows.append(("the same: all that the load needs", enough, ""))
     finally:
