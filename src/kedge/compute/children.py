@@ -89,7 +89,8 @@ class Children:
         return await asyncio.shield(self._waiting[pid])
 
     def exit_status(self, pid: int) -> int | None:
-        """Of a child that ended before anybody waited for it."""
+        """Of a child that ended before anybody waited for it, perhaps so lately that its signal was not heard yet."""
+        self._reap()
         return self._ended.pop(pid, None)
 
     def close(self) -> None:
