@@ -77,7 +77,7 @@ def rang(kedge: Any) -> bool:
 
 def test_one_is_asked_for_by_hand_and_stopped(went: dict[str, Any], kedge_server: Any):
     begun = json.loads(command(kedge_server, "retrain", QUALITY, "--no-wait", "--json"))["name"]
-    until(lambda: "Training" in command(kedge_server, "status", QUALITY), "its training")
+    until(lambda: "Training" in command(kedge_server, "status", QUALITY), "its training", 90)
     assert f"The retraining {begun} goes on" in command(kedge_server, "retrain", QUALITY, code=1)
     assert f"{begun}: Stopped" in command(kedge_server, "retrain", QUALITY, "--stop")
     assert "No retraining" in command(kedge_server, "retrain", QUALITY, "--stop", code=1)
@@ -121,7 +121,7 @@ def test_a_role_that_may_not_deploy_ends_it(went: dict[str, Any], kedge_server: 
         Tags=[{"Key": "kedge:retrain", "Value": "digits-first"}],
     )  # fmt: skip
     Monitors(kedge_server).ended("watched")
-    until(lambda: "Failed" in command(kedge_server, "status", "watched"), "its end")
+    until(lambda: "Failed" in command(kedge_server, "status", "watched"), "its end", 90)
     (run,) = json.loads(command(kedge_server, "status", "watched", "--json"))["retrainings"]
     assert "is not authorized to perform: sagemaker:CreateTrainingJob" in run["Reason"]
 
