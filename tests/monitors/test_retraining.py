@@ -29,11 +29,7 @@ async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
 
 
 async def body(lab: Lab, uri: str) -> bytes:
-    _, reader = await AccountObjects(lab.world.objects, ACCOUNT).open(uri)
-    try:
-        return b"".join([part async for part in reader])
-    finally:
-        await reader.aclose()
+    return await AccountObjects(lab.world.objects, ACCOUNT).read(uri, 1 << 20)
 
 
 async def test_an_alert_ends_in_a_promoted_model(lab: Lab):

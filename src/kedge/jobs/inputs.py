@@ -80,21 +80,10 @@ def _unpack(archive: Path, folder: Path) -> None:
 async def _sources(objects: AccountObjects, given: Input) -> dict[str, str]:
     """From the address of each object to its file's name. Raises BadInput."""
     if given.manifest:
-        listed = plans.inputs_of_manifest(await read_manifest(objects, given.uri), given.uri, "")
+        listed = plans.inputs_of_manifest(await objects.read(given.uri, LARGEST_MANIFEST_BYTES), given.uri, "")
     else:
         listed = plans.inputs_of_prefix(given.uri, await objects.keys(given.uri), "")
     return {each.uri: each.output.lstrip("/").removesuffix(plans.SUFFIX) for each in listed}
-
-
-async def read_manifest(objects: AccountObjects, uri: str) -> bytes:
-    """Raises BadInput for one that is too large."""
-    info, reader = await objects.open(uri)
-    try:
-        if info.size > LARGEST_MANIFEST_BYTES:
-            raise BadInput(f"The manifest {uri} has {info.size} bytes; at most {LARGEST_MANIFEST_BYTES} are taken.")
-        return b"".join([part async for part in reader])
-    finally:
-        await reader.aclose()
 
 
 async def _fetch(objects: AccountObjects, uri: str, tree: Tree, name: str, *, gzip: bool) -> None:

@@ -21,7 +21,7 @@ from kedge.errors import ServiceError
 from kedge.home import Home
 from kedge.jobs import plan as plans
 from kedge.jobs.failing import JobFailed
-from kedge.jobs.inputs import read_manifest
+from kedge.jobs.inputs import LARGEST_MANIFEST_BYTES
 from kedge.jobs.instances import Instances
 from kedge.jobs.notes import Notes
 from kedge.jobs.plan import BadInput, Input, Plan
@@ -140,7 +140,8 @@ class Transforming:
         uri, output = source["S3Uri"], job.request["TransformOutput"]["S3OutputPath"]
         try:
             if source["S3DataType"] == "ManifestFile":
-                return plans.inputs_of_manifest(await read_manifest(objects, uri), uri, output)
+                listed = await objects.read(uri, LARGEST_MANIFEST_BYTES)
+                return plans.inputs_of_manifest(listed, uri, output)
             return plans.inputs_of_prefix(uri, await objects.keys(uri), output)
         except BadInput as error:
             raise JobFailed(str(error)) from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
 from pathlib import Path
 
 from kedge.endpoints.capture import capture_of
@@ -54,13 +53,9 @@ class Baselines:
         info = await objects.head(uri)
         if info is None:
             raise FileNotFoundError(f"there is no such object: {uri}")
-        if info.size > LARGEST_BYTES:
-            raise OSError(f"it has {info.size:,} bytes; at most {LARGEST_BYTES:,} are read")
         if self._given.get(name) == (uri, info.etag):
             return
-        info, reader = await objects.open(uri)
-        async with aclosing(reader):
-            data = b"".join([part async for part in reader])
+        data = await objects.read(uri, LARGEST_BYTES)
         await asyncio.to_thread(files.seal_baseline, self._folder, self._secret, name, data)
         self._given[name] = uri, info.etag
 

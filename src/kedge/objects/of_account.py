@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 
 from kedge.errors import AccessDenied, ServiceError, ValidationFailed
 from kedge.objects import address
@@ -24,6 +25,14 @@ class AccountObjects:
         """Close the reader, whatever happens."""
         body = await self._objects.run(self._opened, uri)
         return body.info, self._objects.stream(body, 0, body.info.size)
+
+    async def read(self, uri: str, most: int) -> bytes:
+        """most: bytes; a larger object is a ValidationFailed that says so, and is not read."""
+        info, reader = await self.open(uri)
+        async with aclosing(reader):
+            if info.size > most:
+                raise ValidationFailed(f"{uri} has {info.size:,} bytes; at most {most:,} are read.")
+            return b"".join([part async for part in reader])
 
     async def head(self, uri: str) -> ObjectInfo | None:
         """None where there is no object, or no bucket that may be used."""

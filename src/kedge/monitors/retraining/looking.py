@@ -154,7 +154,7 @@ async def _report(objects: AccountObjects, resource: Resource, file: str) -> Map
     uri = address.below(plan.report_uri(monitor, execution.schedule, execution.scheduled), file)
     if await objects.head(uri) is None:
         return None
-    found: Mapping[str, Any] = json.loads(await _read(objects, uri, LARGEST_REPORT_BYTES))
+    found: Mapping[str, Any] = json.loads(await objects.read(uri, LARGEST_REPORT_BYTES))
     return found
 
 
@@ -186,7 +186,7 @@ async def template(store: Store, objects: AccountObjects, scope: Scope, settings
         request: Mapping[str, Any] = found.document["request"]
         return request
     try:
-        given = json.loads(await _read(objects, named, LARGEST_TEMPLATE_BYTES))
+        given = json.loads(await objects.read(named, LARGEST_TEMPLATE_BYTES))
     except ServiceError as error:
         if error.status >= SERVERS_FAULT:
             raise
@@ -196,13 +196,3 @@ async def template(store: Store, objects: AccountObjects, scope: Scope, settings
     if not isinstance(given, dict):
         raise ValidationFailed(f"The template {named} has to be a JSON object: a CreateTrainingJob request.")
     return given
-
-
-async def _read(objects: AccountObjects, uri: str, most: int) -> bytes:
-    info, reader = await objects.open(uri)
-    try:
-        if info.size > most:
-            raise ValidationFailed(f"{uri} has {info.size} bytes; at most {most} are read.")
-        return b"".join([part async for part in reader])
-    finally:
-        await reader.aclose()
