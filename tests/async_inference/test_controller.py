@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from kedge.async_inference.capturing import Capturing
-from kedge.async_inference.controller import Dispatcher
+from kedge.async_inference.controller import SHUN_S, Dispatcher
 from kedge.async_inference.operations import invoke_endpoint_async
 from kedge.async_inference.records import MARK, QUEUE
+from kedge.async_inference.turns import MOST_LOSSES
 from kedge.compute.base import TaskState
 from kedge.logs.platform import PlatformLog
 from kedge.logs.store import LogStore
@@ -124,6 +125,20 @@ async def test_an_instance_that_takes_nothing_is_left_alone_and_counts_for_nothi
     assert await queue.until(lambda: queue.read(answer["OutputLocation"])) == b"hello"
     await queue.until(lambda: not queue.waiting)
     assert len(refusing.calls) == 1
+
+
+async def test_an_instance_that_ends_before_it_has_heard_of_an_invocation_counts_for_nothing(queue: Queue):
+    """One that is stopped while the invocation is on its way to it."""
+    stopping = await queue.instance(0, Call.answer)
+    stopping.turned_away = 2 * MOST_LOSSES
+    answer = queue.invoke(b"hello")
+
+    def read_later() -> bytes | None:
+        queue.world.clock.advance(SHUN_S)
+        return queue.read(answer["OutputLocation"])
+
+    assert await queue.until(read_later) == b"hello"
+    await queue.until(lambda: not queue.waiting)
 
 
 async def test_an_instance_has_as_many_as_it_may(queue: Queue):

@@ -57,6 +57,10 @@ class Worker:
     credits: list[int] = field(default_factory=list)
     pings: list[bytes] = field(default_factory=list)
     connections: int = 0
+    turned_away: int = 0
+    """So many connections are closed before anything is read on them."""
+    refusal: bytes = b""
+    """What is said on those."""
     _server: asyncio.Server | None = None
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -90,6 +94,10 @@ class Worker:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if self.connections <= self.turned_away:
+            writer.write(self.refusal)
+            writer.transport.abort()
+            return
         self._writers.append(writer)
         task = asyncio.ensure_future(self._converse(reader, writer))
         self._tasks.add(task)

@@ -19,7 +19,8 @@ import pytest
 from kedge.serving import frames
 from kedge.serving.frames import Kind
 from kedge.serving.worker import EXIT_LOAD_FAILED, WorkerSpec
-from tests.serving.test_worker import PATIENCE_S, Router, until
+from kedge.serving.worker_io import FULL, MAX_CONNECTIONS
+from tests.serving.test_worker import PATIENCE_S, Router, send_until_it_ends, until, what_is_said_to_one_more
 
 SCRIPT = """
 import json, os, signal, sys, time
@@ -308,6 +309,21 @@ def test_sigterm_finishes_what_is_in_flight(start: Start, connect: Connect, arti
     (instance.folder / "work" / "a" / "go").touch()
     assert router.answers(1)[waiting][1] == b"wait12"
     assert instance.process.wait(PATIENCE_S) == 0
+
+
+def test_whatever_was_sent_to_one_that_stops_is_answered_or_given_back(
+    start: Start, connect: Connect, artifact: Artifact
+):
+    instance = start(container("a", artifact("1")), container("b", artifact("2"))).ready()
+    send_until_it_ends(connect(instance), instance.process)
+
+
+def test_beyond_the_most_connections_it_says_why_until_one_goes(start: Start, connect: Connect, artifact: Artifact):
+    instance = start(container("a", artifact("1"))).ready()
+    routers = [connect(instance) for _ in range(MAX_CONNECTIONS)]
+    assert what_is_said_to_one_more(instance.spec.socket) == FULL
+    routers[0].socket.close()
+    assert connect(instance).ask(b"x")[1] == b"x1"
 
 
 def test_models_are_loaded_when_they_are_asked_for(start: Start, connect: Connect, artifact: Artifact):

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from kedge.serving import asking, frames
+from kedge.serving import asking, frames, streams
 from kedge.serving.frames import Kind
 from kedge.serving.meter import Concurrent, Counted, Place, VariantPlace, decode
 from kedge.serving.table import BY_CONFIG, BY_INSTANCE, Variant
+from kedge.serving.worker_io import FULL
 from tests.serving.peers import (
     ACCOUNT,
     REGION,
@@ -768,6 +769,14 @@ async def test_a_worker_that_speaks_nonsense(workers, nonsense):
     async with running(table(endpoint(variant(worker, other)))) as served, served.client() as client:
         await until(lambda: served.router.fleet.ready_count == 2)
         await take(client, 20)
+
+
+async def test_a_router_that_an_instance_does_not_take_comes_again(workers, caplog):
+    full = await workers("i-1", turned_away=3, refusal=streams.refusal(FULL))
+    async with running(table(endpoint(variant(full)))) as served:
+        assert (await served.invoke()).status == 200
+    assert full.connections == 4
+    assert caplog.messages == [f"instance i-1 is tried again until it takes this router: {FULL}"]
 
 
 async def test_pings_are_answered(workers):

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,7 +24,7 @@ from sklearn.tree import DecisionTreeClassifier
 from kedge.serving import frames
 from kedge.serving.frames import PART_BYTES, WINDOW_BYTES, Frame, Kind
 from kedge.serving.worker import EXIT_DIED, EXIT_LOAD_FAILED, WorkerSpec, environment
-from kedge.serving.worker_io import ABANDONED_S
+from kedge.serving.worker_io import ABANDONED_S, FULL, MAX_CONNECTIONS
 
 PATIENCE_S = 30.0
 SCRIPT = """
@@ -219,6 +220,44 @@ def connect() -> Iterator[Callable[..., Router]]:
         yield connected
 
 
+def send_until_it_ends(router: Router, process: subprocess.Popen[bytes]) -> None:
+    """Requests without a pause to an instance that is told to stop meanwhile: each that was sent has its answer."""
+    sent = 0
+
+    def send() -> None:
+        nonlocal sent
+        with contextlib.suppress(BrokenPipeError):
+            while sent < 1_000_000:
+                router.socket.sendall(frames.with_head(Kind.REQUEST, sent + 1, {}, b"1", frames.LAST))
+                sent += 1
+
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    received = [router.socket.recv(65536)]
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(ConnectionResetError):
+        while data := router.socket.recv(65536):
+            received.append(data)
+    sending.join(PATIENCE_S)
+    heads = {frame.stream: frame.head()[0] for frame in router.decoder.feed(b"".join(received))}
+    assert heads.keys() == set(range(1, sent + 1))
+    assert heads[sent].get("ending")
+    assert process.wait(PATIENCE_S) == 0
+
+
+def what_is_said_to_one_more(path: str) -> str:
+    """By an instance that takes no further connection."""
+    with socket.socket(socket.AF_UNIX) as refused:
+        refused.settimeout(PATIENCE_S)
+        refused.connect(path)
+        (refusal,) = frames.Decoder().feed(refused.recv(65536))
+        assert refused.recv(1) == b""
+    assert (refusal.kind, refusal.stream) == (Kind.ERROR, 0)
+    head, _ = refusal.head()
+    assert (head["status"], head["kind"]) == (503, "busy")
+    return str(head["message"])
+
+
 Start = Callable[..., Worker]
 Connect = Callable[..., Router]
 
@@ -337,6 +376,16 @@ def test_beyond_the_queue_the_answer_is_busy(start: Start, connect: Connect):
     assert sum(head["status"] == 200 for head in heads) == 1031 - len(busy)
 
 
+def test_beyond_the_most_connections_it_says_why_until_one_goes(start: Start, connect: Connect):
+    worker = start().ready()
+    routers = [connect(worker) for _ in range(MAX_CONNECTIONS)]
+    assert all(what_is_said_to_one_more(worker.spec.socket) == FULL for _ in range(2))
+    assert routers[-1].ask(b"1")[1] == b"1.0"
+    routers[0].socket.close()
+    assert connect(worker).ask(b"2")[1] == b"2.0"
+    assert worker.output.count("256 are connected") == 1
+
+
 def test_large_bodies_mind_the_window_both_ways(start: Start, connect: Connect):
     worker = start().ready()
     router = connect(worker)
@@ -400,6 +449,11 @@ def test_sigterm_finishes_what_is_in_flight(start: Start, connect: Connect):
     assert [found[stream][1] for stream in (first, second, half)] == [b"0.0", b"2.0", b"30.0"]
     assert worker.process.wait(PATIENCE_S) == 0
     assert worker.state()["state"] == "stopped"
+
+
+def test_whatever_was_sent_to_one_that_stops_is_answered_or_given_back(start: Start, connect: Connect):
+    worker = start().ready()
+    send_until_it_ends(connect(worker), worker.process)
 
 
 def test_sigterm_does_not_wait_for_a_model_for_which_nobody_waits(start: Start, connect: Connect):

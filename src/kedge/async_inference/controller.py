@@ -34,7 +34,7 @@ from kedge.metrics.series import Datum
 from kedge.metrics.store import MetricStore
 from kedge.objects.files import Objects
 from kedge.objects.of_account import AccountObjects
-from kedge.serving.direct import Lost, Refused
+from kedge.serving.direct import Lost, Refused, Unheard
 from kedge.serving.meter import VariantPlace
 from kedge.store.records import Author, Entry, LeaseLost, Resource, Scope
 from kedge.store.store import Store
@@ -262,7 +262,7 @@ class Dispatcher:
     async def _put_back(self, entry: Entry, place: Place, error: Lost | Refused) -> Failed | None:
         """None when it is to be tried again."""
         self._shunned[place.instance] = self._clock.monotonic_s() + SHUN_S
-        if isinstance(error, Refused) and is_refusal(error.head):
+        if isinstance(error, Unheard) or (isinstance(error, Refused) and is_refusal(error.head)):
             return None
         if after_loss(entry.attempts + 1) is Verdict.GIVE_UP:
             return Failed(

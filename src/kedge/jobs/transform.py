@@ -21,7 +21,7 @@ from kedge.jobs.processing import Unprocessed
 from kedge.jobs.splitting import BadRecord, Batches, check_size, splitter
 from kedge.objects.of_account import AccountObjects
 from kedge.serving.asking import encoded_head
-from kedge.serving.direct import Lost, Refused, asked
+from kedge.serving.direct import Lost, Refused, Unheard, asked
 
 MARK = "kedge-transform-job"
 """Metadata of an output: which job has written it."""
@@ -146,6 +146,9 @@ class Transform:
             except Lost as lost:
                 reason = f"{instance}: {lost}."
                 await self.instances.until_ready(instance)
+                if isinstance(lost, Unheard) and asyncio.get_running_loop().time() < busy_until_s:
+                    await asyncio.sleep(BUSY_PAUSE_S)
+                    continue
             except TimeoutError:
                 reason = f"The model did not answer within {self.plan.timeout_s:g} s."
             except _TryAgain as error:

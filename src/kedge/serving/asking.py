@@ -98,6 +98,9 @@ class Owner(Protocol):
     def now_ending(self) -> None:
         """The other end takes no more requests, at least until `now_ready`."""
 
+    def now_refused(self, why: str) -> None:
+        """The other end takes no further connection, and closes this one."""
+
     def now_lost(self) -> None:
         """The connection is gone; those who wait are told next."""
 
@@ -308,6 +311,8 @@ class Wire(asyncio.Protocol):
             if not flags & frames.ACK:
                 self._out.append(frames.frame(Kind.PING, number, payload, frames.ACK))
                 self._schedule()
+        elif kind is Kind.ERROR and not number:
+            self._owner.now_refused(str(frame.head()[0].get("message", "")))
         elif (stream := self.streams.get(number)) is None:
             return  # it was cancelled while the answer was on its way
         elif kind is Kind.RESPONSE:

@@ -33,7 +33,7 @@ from kedge.serving.runtimes import images
 from kedge.serving.runtimes.base import Busy, last_line
 from kedge.serving.streams import MAX_BODY_BYTES, Arrived, Failure
 from kedge.serving.work import MAX_BYTES, MAX_REQUESTS
-from kedge.serving.worker_io import MAX_CONNECTIONS
+from kedge.serving.worker_io import FULL, MAX_CONNECTIONS
 from kedge.serving.worker_setup import (
     EXIT_DIED,
     EXIT_LOAD_FAILED,
@@ -154,6 +154,8 @@ class Front:
             await self._change()
         for line in list(self.lines):
             line.close()
+        while self.lines and self._problem is None:
+            await self._change()
 
     async def _end_parts(self) -> None:
         for each in self._every_place():
@@ -250,11 +252,13 @@ class Front:
 
     # What lines and flows tell.
 
-    def welcome(self, line: Line) -> bool:
-        if len(self.lines) >= MAX_CONNECTIONS or self._stopping:
-            return False
+    def welcome(self, line: Line) -> str:
+        if self._stopping:
+            return "The instance is ending."
+        if len(self.lines) >= MAX_CONNECTIONS:
+            return FULL
         self.lines.add(line)
-        return True
+        return ""
 
     def room(self) -> int:
         return MAX_BYTES - self._held_bytes - sum(line.partial_bytes for line in self.lines)

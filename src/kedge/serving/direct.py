@@ -25,6 +25,10 @@ class Lost(Exception):
     """The instance was gone before it had answered to the end, or does not speak the protocol."""
 
 
+class Unheard(Lost):
+    """As Lost, of a request that no model has seen: the instance, which greets before it reads, had not greeted."""
+
+
 class Refused(Exception):
     """The instance answered with ERROR."""
 
@@ -49,7 +53,7 @@ async def asked(socket: str, instance: str, head: bytes, body: AsyncIterable[byt
     try:
         reader, writer = await asyncio.open_unix_connection(socket, limit=2 * _READ_BYTES)
     except OSError as error:
-        raise Lost(f"the instance cannot be reached: {error}") from error
+        raise Unheard(f"the instance cannot be reached: {error}") from error
     exchange = _Exchange(reader, writer, instance)
     sending = asyncio.create_task(exchange.send(head, body))
     try:
@@ -69,6 +73,7 @@ class _Exchange:
         self._credited = asyncio.Event()
         self._received = 0
         """Bytes of the answer that were not credited yet."""
+        self._is_greeted = False
 
     async def send(self, head: bytes, body: AsyncIterable[bytes]) -> None:
         write = self._writer.write
@@ -139,10 +144,10 @@ class _Exchange:
                 try:
                     data = await self._reader.read(_READ_BYTES)
                     if not data:
-                        raise Lost("the instance was gone before it had answered")
+                        raise self._lost("the instance was gone before it had answered")
                     self._frames.extend(self._decoder.feed(data))
                 except (OSError, FrameError) as error:
-                    raise Lost(f"the connection to the instance broke: {error}") from error
+                    raise self._lost(f"the connection to the instance broke: {error}") from error
             frame = self._frames.popleft()
             if frame.kind is Kind.HELLO:
                 self._greeted(frame)
@@ -156,7 +161,11 @@ class _Exchange:
             else:
                 return frame
 
+    def _lost(self, message: str) -> Lost:
+        return Lost(message) if self._is_greeted else Unheard(message)
+
     def _greeted(self, frame: Frame) -> None:
+        self._is_greeted = True
         found = self._head(frame)[0].get("instance")
         if found != self._instance:
             raise Lost(f"it is instance {found!r} that answers there, not {self._instance!r}")

@@ -22,7 +22,8 @@ An ERROR's kind says whose fault it is: "input" (the client's) and "model" are t
 and may be sent elsewhere, and with "ending" true the instance takes no more, with "held_up" true none until it sends
 another HELLO, because the model is at something that takes long; "lost" was given to a process of the instance that has
 ended; "target" names a model that is not there; "loading" names one that is not loaded yet.
-"container" is the one of several that failed.
+"container" is the one of several that failed. In place of a HELLO, on stream 0, it says why the worker takes no
+further connection.
 
 The head of a RESPONSE or an ERROR may have "told": [[container, metric, value], ...], samples of what an instance of
 several containers or models measures; container is "" for what is not one container's.

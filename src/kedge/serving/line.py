@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from kedge.serving import frames
 from kedge.serving.frames import FrameError
 from kedge.serving.runtimes.base import Answer, InvocationError
-from kedge.serving.streams import Arrived, Cancelled, Failure, Peer
+from kedge.serving.streams import Arrived, Cancelled, Failure, Peer, refusal
 from kedge.serving.worker_io import MAX_UNREAD_BYTES
 
 log = logging.getLogger(__name__)
@@ -35,8 +37,8 @@ class Host(Protocol):
     @property
     def lines(self) -> set[Line]: ...
 
-    def welcome(self, line: Line) -> bool:
-        """False: there are as many as may be."""
+    def welcome(self, line: Line) -> str:
+        """Puts it among the lines, or says why not."""
 
     def room(self) -> int:
         """Bytes of requests that can be held now, besides what is."""
@@ -61,8 +63,9 @@ class Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if not self._front.welcome(self):
-            self._transport.abort()
+        if why := self._front.welcome(self):
+            self._transport.write(refusal(why))
+            self._transport.close()
             return
         self._flush()
 
@@ -134,8 +137,10 @@ class Line(asyncio.Protocol):
         self._front.look()
 
     def close(self) -> None:
+        """Once whatever the router could send before it knew that this ends is read, too, and given back."""
         if self._transport is not None:
-            self._transport.close()
+            with contextlib.suppress(OSError):  # it is gone already
+                self._transport.get_extra_info("socket").shutdown(socket.SHUT_RD)
 
     def _flush(self) -> None:
         transport = self._transport

@@ -137,6 +137,9 @@ class Part:
     def now_ending(self) -> None:
         self._end_readiness()
 
+    def now_refused(self, why: str) -> None:
+        log.warning("%s: %s", self.instance_id, why)
+
     def now_lost(self) -> None:
         self._end_readiness()
         if not self.stopping:

@@ -72,6 +72,11 @@ _ENDING = Failure(Busy.status, "The instance is ending.", Busy.kind, ending=True
 _HELD_UP = Failure(Busy.status, "The instance is at a request that takes long.", Busy.kind, held_up=True)
 
 
+def refusal(why: str) -> bytes:
+    """All that is said on a connection that is not taken."""
+    return _error(0, Failure(Busy.status, why, Busy.kind))
+
+
 class Cancelled(NamedTuple):
     """Nobody waits for this request any more."""
 

@@ -8,11 +8,14 @@ request waits for it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from kedge.serving.asking import Streaming, Waiting, Wire
 from kedge.serving.meter import Place
 from kedge.serving.table import Instance
+
+log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.01
 WAITED_FOR_PAUSE_S = 0.05
@@ -36,6 +39,7 @@ class Upstream:
         self._wire: Wire | None = None
         self._leaving = False
         self._hurry = False
+        self._is_refused = False
         self._wake = asyncio.Event()
         self._task = asyncio.create_task(self._stay_connected())
 
@@ -129,6 +133,7 @@ class Upstream:
             wire.close()
 
     def now_ready(self) -> None:
+        self._is_refused = False
         if not self._leaving and not self.ready:
             self.ready = True
             self._on_change(self)
@@ -138,6 +143,11 @@ class Upstream:
         if self.ready:
             self.ready = False
             self._on_change(self)
+
+    def now_refused(self, why: str) -> None:
+        if not self._is_refused:
+            self._is_refused = True
+            log.warning("instance %s is tried again until it takes this router: %s", self.instance.id, why)
 
     def now_lost(self) -> None:
         self._wire = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -15,13 +16,15 @@ from typing import Any
 
 from kedge.serving.frames import FrameError
 from kedge.serving.runtimes.base import Answer, Busy, InvocationError
-from kedge.serving.streams import Arrived, Cancelled, Peer
+from kedge.serving.streams import Arrived, Cancelled, Peer, refusal
 from kedge.serving.watch import Backstop, Stuck, Unserviceable, Watch
 from kedge.serving.work import Job, Work
 
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 256
+"""One for each router, and one for each request of a queue or a job."""
+FULL = f"The instance has {MAX_CONNECTIONS} connections, as many as it takes."
 MAX_UNREAD_BYTES = 320 * 1024 * 1024
 """A router that sends and never reads is let go before its unread answers fill the memory."""
 _READ_BYTES = 256 * 1024
@@ -123,6 +126,8 @@ class WorkerIo:
         """Since when nobody has waited for an answer, of one that stops."""
         self._holds_up = False
         """What was queued has been given back, because the model is at something that takes long."""
+        self._is_full = False
+        """Somebody has been refused since a connection ended last."""
         self._to_write: deque[Connection] = deque()
         self._held: dict[Connection, None] = {}
         self._held_count = 0
@@ -157,7 +162,7 @@ class WorkerIo:
         self._work.close()
         self._backstop.cancel()
         for connection in list(self._connections):
-            self._drop(connection)
+            self._hear_out(connection)
         self._selector.close()
 
     def _serve(self) -> None:
@@ -296,6 +301,13 @@ class WorkerIo:
             if not ready and all(connection.is_sent for connection in self._connections):
                 return
 
+    def _hear_out(self, connection: Connection) -> None:
+        """Whatever the router could send before it knew that this ends is read, and goes back; then it is closed."""
+        with contextlib.suppress(OSError):  # it is gone already
+            connection.socket.shutdown(socket.SHUT_RD)
+        while connection in self._connections:
+            self._read(connection)
+
     def _look(self, now_s: float) -> None:
         self._looked_s = now_s
         if not self._has_its_sockets():
@@ -383,9 +395,14 @@ class WorkerIo:
         except OSError as error:
             self._accept_no_more(f"accept failed: {error}")
             return
-        self._adopt(sock)
-        if len(self._connections) >= MAX_CONNECTIONS:
-            self._accept_no_more(f"{MAX_CONNECTIONS} routers are connected")
+        if len(self._connections) < MAX_CONNECTIONS:
+            self._adopt(sock)
+            return
+        with sock, contextlib.suppress(OSError):  # it is gone already
+            sock.send(refusal(FULL))
+        if not self._is_full:
+            self._is_full = True
+            log.warning("%d are connected; who comes then is refused until one goes", MAX_CONNECTIONS)
 
     def _adopt(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -396,7 +413,7 @@ class WorkerIo:
 
     def _accept_no_more(self, why: str) -> None:
         """Until one goes: the others wait in the listener's backlog."""
-        log.warning("%s; no further router is accepted until one goes", why)
+        log.warning("%s; nobody else is accepted until one goes", why)
         assert self._listener is not None
         if self._connections:
             self._selector.unregister(self._listener)
@@ -473,6 +490,7 @@ class WorkerIo:
 
     def _drop(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._is_full = False
         self._selector.unregister(connection.socket)
         with connection.lock:
             waiting = connection.peer.waiting

@@ -182,9 +182,9 @@ class Explaining:
 
     # What a Line asks its front.
 
-    def welcome(self, line: Line) -> bool:
+    def welcome(self, line: Line) -> str:
         self.lines.add(line)
-        return True
+        return ""
 
     def room(self) -> int:
         return MAX_BYTES - self._held_bytes - sum(line.partial_bytes for line in self.lines)
@@ -218,6 +218,9 @@ class Explaining:
 
     def now_ending(self) -> None:
         """It says so of each request, too."""
+
+    def now_refused(self, why: str) -> None:
+        log.warning("the instance takes no requests: %s", why)
 
     def now_lost(self) -> None:
         self._ends.set()
