@@ -10,14 +10,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kedge.serving import frames
+from kedge.serving import frames, memory
 from kedge.serving.frames import Kind
+from kedge.serving.work import MAX_BYTES, MAX_REQUESTS
 from kedge.serving.worker import EXIT_LOAD_FAILED, WorkerSpec
 from kedge.serving.worker_io import FULL, MAX_CONNECTIONS
 from tests.serving.test_worker import PATIENCE_S, Router, send_until_it_ends, until, what_is_said_to_one_more
@@ -46,6 +48,8 @@ def transform_fn(model, body, content_type, accept, context):
         raise ValueError("asked to")
     if text.endswith("hang"):
         time.sleep(600)
+    if text.startswith("grow "):
+        text = "x" * (int(text.split()[1]) * 1024 * 1024)
     if text.endswith("wait"):
         # Until it may go on and what was cancelled has arrived: each on its own, so nothing waits for some turns.
         open("begun", "w").close()
@@ -188,6 +192,7 @@ def connect() -> Iterator[Callable[[Instance], Router]]:
 Start = Callable[..., Instance]
 Connect = Callable[[Instance], Router]
 Artifact = Callable[[str], str]
+HeldChain = tuple[Instance, Router, int, Path]
 
 
 def container(name: str, artifact_dir: str, **more: Any) -> dict[str, Any]:
@@ -280,6 +285,58 @@ def test_a_hanging_container_gives_its_queue_back(start: Start, connect: Connect
     found = router.answers(6)
     assert found[hanging][0]["kind"] == "lost"
     assert [found[stream][1] for stream in behind] == [b"%d1" % n for n in range(5)]
+
+
+@pytest.fixture
+def held_chain(start: Start, connect: Connect, artifact: Artifact) -> HeldChain:
+    """A chain whose second container is at a request until a file appears: (it, a router, that request, the file)."""
+    instance = start(container("a", artifact("")), container("b", artifact("2"))).ready()
+    router = connect(instance)
+    until((instance.folder / "work" / "a").exists)
+    (instance.folder / "work" / "a" / "go").touch()
+    holding = router.send(b"wait")
+    until((instance.folder / "work" / "b" / "begun").exists)
+    return instance, router, holding, instance.folder / "work" / "b" / "go"
+
+
+def test_the_time_of_a_request_is_over_at_a_later_container_too(held_chain: HeldChain):
+    _, router, holding, go = held_chain
+    late, other = router.send(b"late", deadline_ms=200), router.send(b"other")
+    end_s = time.monotonic() + 0.3
+    until(lambda: time.monotonic() > end_s)
+    go.touch()
+    found = router.answers(3)
+    assert (found[late][0]["kind"], found[late][0]["container"]) == ("busy", "b")
+    assert found[late][0]["message"] == "The request's time was over before the model was free."
+    assert [found[each][1] for each in (holding, other)] == [b"wait2", b"other2"]
+
+
+def test_a_chain_holds_so_many_requests(held_chain: HeldChain):
+    _, router, holding, go = held_chain
+    taken = [router.send(b"%d" % n) for n in range(1, MAX_REQUESTS)]
+    refused = router.send(b"one more")
+    head, _ = router.answers(1)[refused]
+    assert (head["status"], head["message"]) == (503, "The instance holds as many requests as it can.")
+    go.touch()
+    found = router.answers(MAX_REQUESTS)
+    assert [found[stream][1] for stream in (holding, *taken)] == [
+        b"wait2", *(b"%d2" % n for n in range(1, MAX_REQUESTS))
+    ]  # fmt: skip
+
+
+def test_a_chain_holds_so_many_bytes_between_its_containers(held_chain: HeldChain):
+    """Answers of the first container, which may be larger than any request, wait for the second."""
+    instance, router, holding, go = held_chain
+    size = 70 * 2**20
+    taken = [router.send(b"grow 70") for _ in range(MAX_BYTES // size)]
+    until(lambda: memory.bytes_of(instance.process.pid) > len(taken) * size)
+    refused = router.send(b"grow 70")
+    head, _ = router.answers(1)[refused]
+    assert (head["status"], head["kind"], head["container"]) == (503, "model", "b")
+    assert head["message"] == f"The instance has no room for the {size} bytes that the container before answered."
+    go.touch()
+    found = router.answers(1 + len(taken))
+    assert [len(found[stream][1]) for stream in (holding, *taken)] == [5, *(size + 1 for _ in taken)]
 
 
 def test_one_that_cannot_be_loaded_fails_the_instance(start: Start, artifact: Artifact):

@@ -11,7 +11,7 @@ from kedge.serving.asking import encoded_head
 from kedge.serving.line import Line
 from kedge.serving.meter import CONTAINER_LATENCY
 from kedge.serving.places import Place, Running
-from kedge.serving.runtimes.base import Answer
+from kedge.serving.runtimes.base import Answer, Busy
 from kedge.serving.streams import MAX_BODY_BYTES, Arrived, Failure
 
 if TYPE_CHECKING:
@@ -192,9 +192,13 @@ class Flow:
         elif self._place == len(self._route) - 1:
             self._finish(Answer(body, content_type, attributes, status, _session_of(head)))
         else:
-            self._front.holds(len(body) - len(self._body))
+            more_bytes, self._place = len(body) - len(self._body), self._place + 1
+            if more_bytes > max(0, self._front.room()):
+                message = f"The instance has no room for the {len(body)} bytes that the container before answered."
+                self.fail(Failure(Busy.status, message, "model", self.place.name))
+                return
+            self._front.holds(more_bytes)
             self._body, self._content_type = body, content_type
-            self._place += 1
             self.place.submit(self)
 
     def failed(self, head: dict[str, Any]) -> None:
