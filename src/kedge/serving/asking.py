@@ -67,20 +67,21 @@ def encoded_head(fields: tuple[tuple[str, str], ...], request_id: str, deadline_
     the router still waits for the answer. timeout_ms: the endpoint's whole time-out; a model that makes no progress for
     that long is hung.
     """
-    text = b'%s"request_id":"%s","deadline_ms":%d,"timeout_ms":%d}' % (
-        _encoded_fields(fields),
-        request_id.encode(),
-        deadline_ms,
-        timeout_ms,
-    )
-    return _U32.pack(len(text)) + text
+    start, name, end = _head_start(fields), request_id.encode(), _head_end(deadline_ms, timeout_ms)
+    return b"".join((_U32.pack(len(start) + len(name) + len(end)), start, name, end))
 
 
 @lru_cache(1024)
-def _encoded_fields(fields: tuple[tuple[str, str], ...]) -> bytes:
-    """The head's beginning. Clients send the same few over and over."""
+def _head_start(fields: tuple[tuple[str, str], ...]) -> bytes:
+    """Up to the id. Clients send the same few fields over and over."""
     text = json.dumps(dict(fields), separators=(",", ":")).encode()
-    return text[:-1] + (b"," if fields else b"")
+    return text[:-1] + (b',"request_id":"' if fields else b'"request_id":"')
+
+
+@lru_cache(1024)
+def _head_end(deadline_ms: int, timeout_ms: int) -> bytes:
+    """What comes after the id. Most requests are sent on as soon as they are there: with all of their time left."""
+    return b'","deadline_ms":%d,"timeout_ms":%d}' % (deadline_ms, timeout_ms)
 
 
 class Owner(Protocol):
@@ -176,7 +177,7 @@ class Wire(asyncio.Protocol):
         self._last_stream = number
         self.streams[number] = stream
         if len(body) <= frames.PART_BYTES:
-            self._out.append(frames.frame(Kind.REQUEST, number, head + body, frames.LAST))
+            self._out += frames.request(number, head, body)
         else:
             stream.opening = head
             stream.unsent = memoryview(body)
@@ -296,12 +297,26 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for each in self._decoder.feed(data):
-                self._take(each)
+            for each in self._decoder.raw(data):
+                kind, number, flags, payload = each
+                # What nearly all answers are, whole in one frame, takes the short way.
+                if kind != frames.RESPONSE or flags != frames.LAST or not self._answered(number, payload):
+                    self._take(Frame.of(each))
         except FrameError as error:
             log.warning("instance %s does not speak the protocol: %s", self._owner.instance_id, error)
             if self._transport is not None:
                 self._transport.abort()
+
+    def _answered(self, number: int, payload: bytes) -> bool:
+        """Take a whole answer. False where it is anything but usual; then nothing of it is taken."""
+        stream = self.streams.get(number)
+        if stream is None or stream.head is not None or stream.streaming is not None:
+            return False
+        if len(payload) > stream.limit_bytes:
+            return False
+        head, body = _response_head(payload)
+        self._end(number).waiting.answered(head, body)
+        return True
 
     def _take(self, frame: Frame) -> None:
         kind, number, flags, payload = frame
@@ -323,7 +338,7 @@ class Wire(asyncio.Protocol):
                 if "told" in stream.head:
                     stream.waiting.told(stream.head["told"])
             else:
-                stream.head, part = _response_head(frame)
+                stream.head, part = _response_head(payload)
             self._part(number, stream, part, bool(flags & frames.LAST))
         elif kind is Kind.CHUNK or kind is Kind.END:
             if stream.head is None:
@@ -403,16 +418,19 @@ class Wire(asyncio.Protocol):
         self._close_if_idle()
 
 
-def _response_head(frame: Frame) -> tuple[dict[str, Any], bytes]:
-    payload = frame.payload
+def _response_head(payload: bytes) -> tuple[dict[str, Any], bytes]:
     if len(payload) >= 4:
         end = 4 + int(_U32.unpack_from(payload)[0])
         if end <= min(len(payload), 512):
             return _short_head(payload[:end]), payload[end:]
-    return frame.head()
+    return _response(payload).head()
 
 
 @lru_cache(1024)
 def _short_head(start: bytes) -> dict[str, Any]:
     """A model's answers mostly have the same head. The dictionary is shared: nobody changes it."""
-    return Frame(Kind.RESPONSE, 0, 0, start).head()[0]
+    return _response(start).head()[0]
+
+
+def _response(payload: bytes) -> Frame:
+    return Frame(Kind.RESPONSE, 0, 0, payload)

@@ -387,22 +387,11 @@ class Connection(asyncio.Protocol):
         self._current = None
         front.held_bytes -= len(inbound.body)
         close = not inbound.keep_alive or front.draining
-        head = b"".join(
-            (
-                _STATUS_LINES[status],
-                headers,
-                b"content-length: %d\r\n" % len(body),
-                b"connection: close\r\n" if close else b"connection: keep-alive\r\n" if inbound.http_1_0 else b"",
-                front.date,
-                b"\r\n",
-            )
-        )
-        if inbound.method == "HEAD":
-            transport.write(head)
-        elif len(body) <= _JOIN_BYTES:
-            transport.write(head + body)
-        else:
-            transport.write(head)
+        size = len(body)
+        line = b"connection: close\r\n" if close else b"connection: keep-alive\r\n" if inbound.http_1_0 else b""
+        joined = b"" if size > _JOIN_BYTES or inbound.method == "HEAD" else body
+        transport.write(b"".join((_STATUS_LINES[status], headers, _length(size), line, front.date, b"\r\n", joined)))
+        if joined is not body and inbound.method != "HEAD":
             transport.write(body)
         if close:
             self.close()
@@ -550,6 +539,12 @@ class Connection(asyncio.Protocol):
             self._next()
         else:
             self.close()
+
+
+@lru_cache(1024)
+def _length(size: int) -> bytes:
+    """The header that says so."""
+    return b"content-length: %d\r\n" % size
 
 
 @lru_cache(256)

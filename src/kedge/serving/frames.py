@@ -41,7 +41,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -91,6 +91,13 @@ Session = Sequence[tuple[str, str]]
 """What a model says of a session: by NEW_SESSION an id with its end, by CLOSED_SESSION an id."""
 
 _KINDS = {int(kind): kind for kind in Kind}
+_REQUEST: Final = int(Kind.REQUEST)
+RESPONSE: Final = int(Kind.RESPONSE)
+"""A member of an enumeration is looked up anew each time; this one is compared with for each answer."""
+
+
+Raw = tuple[int, int, int, bytes]
+"""Kind, stream, flags and payload of a frame."""
 
 
 class FrameError(Exception):
@@ -102,6 +109,10 @@ class Frame(NamedTuple):
     stream: int
     flags: int
     payload: bytes
+
+    @classmethod
+    def of(cls, raw: Raw) -> Frame:
+        return cls(_KINDS[raw[0]], raw[1], raw[2], raw[3])
 
     def head(self) -> tuple[dict[str, Any], bytes]:
         """(head, first part of the body) of a REQUEST, RESPONSE, ERROR or HELLO."""
@@ -126,6 +137,11 @@ class Frame(NamedTuple):
 
 def frame(kind: Kind, stream: int, payload: bytes = b"", flags: int = 0) -> bytes:
     return _HEADER.pack(len(payload), stream, kind, flags, 0) + payload
+
+
+def request(stream: int, head: bytes, body: bytes) -> tuple[bytes, bytes, bytes]:
+    """A whole REQUEST in one frame, in parts to be joined. head: with its length. body: at most PART_BYTES long."""
+    return _HEADER.pack(len(head) + len(body), stream, _REQUEST, LAST, 0), head, body
 
 
 def with_head(kind: Kind, stream: int, head: dict[str, Any], part: bytes = b"", flags: int = 0) -> bytes:
@@ -202,6 +218,10 @@ class Decoder:
 
     def feed(self, data: bytes) -> list[Frame]:
         """Raises FrameError for a frame that cannot be: the connection is to be closed."""
+        return [Frame.of(each) for each in self.raw(data)]
+
+    def raw(self, data: bytes) -> list[Raw]:
+        """As `feed`, for who has no need of an object for each."""
         if self._missing > len(data):
             self._missing -= len(data)
             self._parts.append(data)
@@ -209,18 +229,18 @@ class Decoder:
         if self._rest:
             data = b"".join((self._rest, *self._parts, data))
             self._parts.clear()
-        at, end, found = 0, len(data), []
+        at, end = 0, len(data)
+        found: list[Raw] = []
         self._missing = 0
         while end - at >= HEADER_BYTES:
             length, stream, number, flags, zero = _HEADER.unpack_from(data, at)
-            kind = _KINDS.get(number)
-            if kind is None or zero or length > MAX_PAYLOAD_BYTES:
+            if number not in _KINDS or zero or length > MAX_PAYLOAD_BYTES:
                 raise FrameError(f"no frame: kind {number}, length {length}")
             start = at + HEADER_BYTES
             if end - start < length:
                 self._missing = length - (end - start)
                 break
             at = start + length
-            found.append(Frame(kind, stream, flags, data[start:at]))
+            found.append((number, stream, flags, data[start:at]))
         self._rest = data[at:]
         return found
