@@ -2,9 +2,10 @@
 
     python -m benchmarks.engines [--trees 100] [--calls 200]
 
-Run in the checkout's root. A way whose library is not installed is left out: onnxruntime, treelite, tl2cgen (which also
-needs a C compiler), lleaves and lightgbm are none of Kedge's own needs. Every call gets rows of its own, since branch
-predictors learn rows that come again. Times are those of the calling thread, one thread each, the best of five rounds.
+Run in the checkout's root. `native` is what scripts/build-core builds. A way whose library is not installed is left
+out: treelite, tl2cgen (which also needs a C compiler), lleaves and lightgbm are none of Kedge's own needs. Every call
+gets rows of its own, since branch predictors learn rows that come again. Times are those of the calling thread, one
+thread each, the best of five rounds.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def here(*names: str) -> bool:
 
 
 def programs(program: Program, original: Call) -> dict[str, Call]:
-    engines = [each for each in run.ENGINES if each != run.ONNXRUNTIME or run.has_onnxruntime()]
+    engines = [each for each in run.ENGINES if each != run.NATIVE or run.has_native()]
     return {f"program, {each}": run.compiled(program, original, each) for each in engines}
 
 

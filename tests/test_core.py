@@ -26,29 +26,35 @@ def core_of_a_process(**environment: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_what_was_built_of_these_sources_is_used(tmp_path: Path):
-    stamp = tmp_path / "stamp.json"
-    stamp.write_text(json.dumps(core.stamp()))
-    assert core.look(stamp) == (True, "")
+@pytest.fixture(params=[core.MODULES, core.NATIVE], ids=lambda part: str(part.folder.name))
+def part(request: pytest.FixtureRequest, tmp_path: Path) -> core.Part:
+    """One that is to be built elsewhere."""
+    found: core.Part = request.param._replace(folder=tmp_path)
+    return found
+
+
+def test_what_was_built_of_these_sources_is_used(part: core.Part):
+    part.stamp_file.write_text(json.dumps(part.stamp()))
+    assert core.look(part) == (True, "")
+    assert doctor._core("trees", core.look(part), built=True) == doctor.Finding("trees", "ok", "compiled")
 
 
 @pytest.mark.parametrize("wrong", [{"sources": "of yesterday"}, {"python": "cpython-310 .so"}])
-def test_what_does_not_fit_is_not_used(tmp_path: Path, wrong: dict[str, str]):
-    stamp = tmp_path / "stamp.json"
-    stamp.write_text(json.dumps({**core.stamp(), **wrong}))
-    assert not core.look(stamp).compiled
-    assert doctor._core(core.look(stamp), built=True).state == "degraded"
+def test_what_does_not_fit_is_not_used(part: core.Part, wrong: dict[str, str]):
+    part.stamp_file.write_text(json.dumps({**part.stamp(), **wrong}))
+    assert not core.look(part).compiled
+    assert doctor._core("core", core.look(part), built=True).state == "degraded"
 
 
-def test_without_a_build_everything_runs_as_python(tmp_path: Path):
-    found = core.look(tmp_path / "stamp.json")
+def test_without_a_build_everything_runs_as_python(part: core.Part):
+    found, why = core.look(part), "Python; the compiled one is not built; scripts/build-core builds it"
     assert not found.compiled
-    assert doctor._core(found, built=False) == doctor.Finding("core", "ok", f"Python; the compiled one is {found.why}")
+    assert doctor._core("core", found, built=False) == doctor.Finding("core", "ok", why)
 
 
 def test_a_process_can_be_told_to_run_the_sources():
     name, file = core_of_a_process(**{core.VARIABLE: "python"}).stdout.split()
-    assert (name, Path(file)) == ("python", core.source_of("serving.head"))
+    assert (name, Path(file)) == ("python", core.SOURCE / "serving" / "head.py")
 
 
 def test_a_process_says_which_core_it_runs():
@@ -58,11 +64,22 @@ def test_a_process_says_which_core_it_runs():
 
 def test_no_bound_of_a_slice_does_anything():
     """mypyc evaluates the bounds of a memoryview's slice twice: what is done there is done twice."""
-    for module in core.MODULES:
-        for node in ast.walk(ast.parse(core.source_of(module).read_text())):
+    for module, source in zip(core.MODULES.modules, core.MODULES.sources, strict=True):
+        for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.Slice):
                 for each in ast.walk(node):
                     assert not isinstance(each, ast.NamedExpr | ast.Await), f"{module}:{node.lineno}"
                     if isinstance(each, ast.Call):
                         name = ast.unparse(each.func).rpartition(".")[2]
                         assert name in HARMLESS, f"{module}:{node.lineno} calls {name}"
+
+
+def test_what_is_written_in_c_is_used_without_the_rest():
+    """It is there within seconds: each part has its own stamp."""
+    program = "from kedge.serving.compiled import run; print(run.has_native())"
+    for asked, there in (("", core.look(core.NATIVE).compiled), ("python", False)):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, core.VARIABLE: asked}, capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        assert done.stdout.strip() == str(there)

@@ -2,6 +2,8 @@
 
 There is one source. What was built lies in a folder of its own, and is found before the source only while it fits: made
 of these very sources, for this Python. Otherwise everything runs as Python, and `kedge doctor` says why.
+
+What is written in C is built along with it, but apart: it is there within seconds, and has its own stamp.
 """
 
 from __future__ import annotations
@@ -18,37 +20,69 @@ from typing import NamedTuple
 
 VARIABLE = "KEDGE_CORE"
 """`python` runs the sources, built or not; `compiled` runs nothing else than what was built."""
-MODULES = (
-    "serving.admission",
-    "serving.answers",
-    "serving.asking",
-    "serving.choose",
-    "serving.connection",
-    "serving.deadlines",
-    "serving.fleet",
-    "serving.frames",
-    "serving.head",
-    "serving.inbound",
-    "serving.invocation",
-    "serving.meter",
-    "serving.permission",
-    "serving.retry",
-    "serving.routing",
-    "serving.streaming",
-    "serving.streams",
-    "serving.table",
-    "serving.upstream",
-    "serving.work",
-    "serving.worker_io",
-    "wire.canonical",
-    "wire.sigv4",
-)
-"""What a request passes in router and worker."""
 GROUP = "kedge.serving.core"
-"""All of them are one library, so that they call one another as C does."""
+"""All of MODULES are one library, so that they call one another as C does."""
 SOURCE = Path(__file__).parent
 BUILT = SOURCE / "_core"
-STAMP = BUILT / "stamp.json"
+
+
+class Part(NamedTuple):
+    """What is built together, and used while it fits."""
+
+    folder: Path
+    """In which what was built lies as in the package."""
+    suffix: str
+    """Of the sources."""
+    modules: tuple[str, ...]
+
+    @property
+    def stamp_file(self) -> Path:
+        return self.folder / "stamp.json"
+
+    @property
+    def sources(self) -> list[Path]:
+        return [SOURCE.joinpath(*module.split(".")).with_suffix(self.suffix) for module in self.modules]
+
+    def stamp(self) -> dict[str, str]:
+        """What a build has to be made of and for, to be used here."""
+        digest = hashlib.sha256()
+        for source in self.sources:
+            digest.update(source.read_bytes())
+        return {"sources": digest.hexdigest(), "python": f"{sys.implementation.cache_tag} {EXTENSION_SUFFIXES[0]}"}
+
+
+MODULES = Part(
+    BUILT / "modules",
+    ".py",
+    (
+        "serving.admission",
+        "serving.answers",
+        "serving.asking",
+        "serving.choose",
+        "serving.connection",
+        "serving.deadlines",
+        "serving.fleet",
+        "serving.frames",
+        "serving.head",
+        "serving.inbound",
+        "serving.invocation",
+        "serving.meter",
+        "serving.permission",
+        "serving.retry",
+        "serving.routing",
+        "serving.streaming",
+        "serving.streams",
+        "serving.table",
+        "serving.upstream",
+        "serving.work",
+        "serving.worker_io",
+        "wire.canonical",
+        "wire.sigv4",
+    ),
+)
+"""What a request passes in router and worker."""
+NATIVE = Part(BUILT / "native", ".c", ("serving.compiled.walker",))
+"""Without it numpy walks the trees of compiled models: kedge.serving.compiled.run."""
 
 
 class Core(NamedTuple):
@@ -61,20 +95,8 @@ class Core(NamedTuple):
         return "compiled" if self.compiled else "python"
 
 
-def source_of(module: str) -> Path:
-    return SOURCE.joinpath(*module.split(".")).with_suffix(".py")
-
-
-def stamp() -> dict[str, str]:
-    """What a build has to be made of and for, to be used here."""
-    digest = hashlib.sha256()
-    for module in MODULES:
-        digest.update(source_of(module).read_bytes())
-    return {"sources": digest.hexdigest(), "python": f"{sys.implementation.cache_tag} {EXTENSION_SUFFIXES[0]}"}
-
-
-@lru_cache(1)
-def found() -> Core:
+@lru_cache
+def found(part: Part = MODULES) -> Core:
     """Decided once in the life of a process, before the first of the modules is imported.
 
     Raises RuntimeError when KEDGE_CORE asks for what is not there.
@@ -82,23 +104,23 @@ def found() -> Core:
     chosen = os.environ.get(VARIABLE, "")
     if chosen == "python":
         return Core(False, f"{VARIABLE} is python")
-    core = look(STAMP)
+    core = look(part)
     if chosen == "compiled" and not core.compiled:
-        raise RuntimeError(f"{VARIABLE} is compiled, but the compiled core is {core.why}.")
+        raise RuntimeError(f"{VARIABLE} is compiled, but the compiled core ({part.folder.name}) is {core.why}.")
     return core
 
 
-def look(file: Path) -> Core:
-    """Whether what `file` is the stamp of may be used here."""
+def look(part: Part) -> Core:
+    """Whether what was built of it may be used here."""
     try:
-        built = json.loads(file.read_bytes())
+        built = json.loads(part.stamp_file.read_bytes())
     except (OSError, ValueError):
         return Core(False, "not built; scripts/build-core builds it")
-    if built != stamp():
+    if built != part.stamp():
         return Core(False, "built of other sources, or for another Python; scripts/build-core builds it anew")
     return Core(True, "")
 
 
-def search_path(package: str, path: Iterable[str]) -> list[str]:
+def search_path(package: str, path: Iterable[str], part: Part = MODULES) -> list[str]:
     """Where the modules of kedge.`package` are searched. path: its own folder."""
-    return [str(BUILT / package), *path] if found().compiled else list(path)
+    return [str(part.folder.joinpath(*package.split("."))), *path] if found(part).compiled else list(path)

@@ -100,7 +100,7 @@ def test_the_endpoint_serves_all_the_while_and_a_model_is_compiled_once(server: 
     thread.start()
     try:
         assert settled(server, "one").startswith("compiled (")
-        assert re.fullmatch(r"kedge/sklearn:compiled-(onnxruntime|numpy)", resolved_image(server, "one"))
+        assert re.fullmatch(r"kedge/sklearn:compiled-(native|numpy)", resolved_image(server, "one"))
         before = answers
         until(lambda: answers > before + 20, what="answers of the compiled model")
     finally:

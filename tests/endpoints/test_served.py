@@ -21,7 +21,7 @@ def says(
     [
         ("", ""),
         ("compiling", ""),
-        ("compiled (onnxruntime)", "compiled-onnxruntime"),
+        ("compiled (native)", "compiled-native"),
         ("original: KEDGE_COMPILE is off", "original"),
     ],
 )

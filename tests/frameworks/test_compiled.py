@@ -1,12 +1,11 @@
-"""XGBoost and LightGBM, and trees on onnxruntime: programs are proven against the libraries themselves."""
+"""XGBoost and LightGBM: programs are proven against the libraries themselves."""
 
 from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
-from kedge.serving.compiled import of_boosters, of_sklearn, program, proof, run
+from kedge.serving.compiled import of_boosters, program, proof, run
 from kedge.serving.compiled.program import NotCompiled
 
 lightgbm = pytest.importorskip("lightgbm")
@@ -46,7 +45,7 @@ def cases() -> list[tuple[str, Any, str, Any]]:
 
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case[0])
-@pytest.mark.parametrize("engine", run.ENGINES)
+@pytest.mark.parametrize("engine", [each for each in run.ENGINES if each != run.NATIVE or run.has_native()])
 def test_a_program_is_proven_against_its_model(case: Any, engine: str, monkeypatch: pytest.MonkeyPatch):
     _, model, method, original = case
     monkeypatch.setattr(run, "engine", lambda _: engine)
@@ -58,16 +57,6 @@ def test_a_program_is_proven_against_its_model(case: Any, engine: str, monkeypat
     answer = run.compiled(verdict.program, original)
     distance, wrong = proof.difference(original(X.copy()), answer(X.copy()))
     assert (wrong, distance < proof.TOLERANCE) == ("", True)
-
-
-@pytest.mark.parametrize("model", [HistGradientBoostingClassifier(max_iter=5), RandomForestClassifier(5)], ids=str)
-def test_trees_run_on_onnxruntime(model: Any):
-    model.fit(X, TWO)
-    read = of_sklearn.read(model, "predict_proba")
-    assert run.engine(read) == run.ONNXRUNTIME
-    verdict = proof.prove(read, model.predict_proba)
-    assert verdict.reason == ""
-    assert verdict.difference < 1e-12
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ def doctor(data: Path | None, as_json: bool) -> None:
     folder = data_folder(data)
     findings = [
         _python(),
-        _core(core.look(core.STAMP), built=core.BUILT.exists()),
+        _core("core", core.look(core.MODULES), built=core.MODULES.folder.exists()),
+        _core("trees", core.look(core.NATIVE), built=core.NATIVE.folder.exists()),
         *_kernel(require_sandbox=settings.require_sandbox),
         _botocore(importlib.metadata.version("botocore")),
         _disk(folder),
@@ -79,11 +80,11 @@ def _python() -> Finding:
     return Finding("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
 
 
-def _core(found: core.Core, *, built: bool) -> Finding:
+def _core(what: str, found: core.Core, *, built: bool) -> Finding:
     """Nothing is missing without the compiled one; one that was built and is not used is not what was wanted."""
     if found.compiled:
-        return Finding("core", "ok", "compiled")
-    return Finding("core", "degraded" if built else "ok", f"Python; the compiled one is {found.why}")
+        return Finding(what, "ok", "compiled")
+    return Finding(what, "degraded" if built else "ok", f"Python; the compiled one is {found.why}")
 
 
 def _kernel(*, require_sandbox: bool) -> list[Finding]:

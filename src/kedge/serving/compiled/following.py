@@ -68,6 +68,7 @@ def adopt(runtime: Compilable, found: Result | None, chosen: str) -> str:
     """Go over to the program, if there is one. What is served from now on."""
     # Imported here: an instance whose model is no array's business needs neither this nor numpy.
     from kedge.serving.compiled import run
+    from kedge.serving.compiled.program import Forest
 
     origin = runtime.origin
     assert origin is not None, "only a model with an origin is followed"
@@ -77,6 +78,8 @@ def adopt(runtime: Compilable, found: Result | None, chosen: str) -> str:
         why = found.reason
     elif found.gain and chosen != ON:
         why = found.gain
+        if isinstance(found.program.head, Forest) and found.engine == run.NUMPY:
+            why += "; with what scripts/build-core builds it may be"
     else:
         most_rows = 0 if chosen == ON else found.most_rows
         runtime.stand_in(run.compiled(found.program, origin.predict, most_rows=most_rows))
@@ -85,11 +88,7 @@ def adopt(runtime: Compilable, found: Result | None, chosen: str) -> str:
             "the compiled model answers from now on (%s): %d rows were answered alike, numbers within %.1e",
             *(engine, found.rows, found.difference),
         )
-        if engine != run.ONNXRUNTIME and run.wants_onnxruntime(found.program):
-            log.info("onnxruntime, which is not installed, is faster yet: pip install 'kedge[compiled]'")
         return f"compiled ({engine})"
-    if found is not None and found.program is not None and run.wants_onnxruntime(found.program):
-        why += "" if run.has_onnxruntime() else "; with onnxruntime it may be: pip install 'kedge[compiled]'"
     level = logging.WARNING if chosen == ON else logging.INFO
     log.log(level, "the model is not compiled, the original is served: %s", why)
     return f"original: {why}"

@@ -1,30 +1,25 @@
-"""A program as a function of rows: numpy, and onnxruntime for trees where it is installed.
+"""A program as a function of rows: numpy, but for trees, which C walks down where it is built (`walker.c`).
 
-The two give sums of the same leaves; onnxruntime walks trees some three to ten times as fast (docs/compiled.md).
+Both add the same leaves in the same order, that of the trees, so that their sums are the same to the last bit. C is
+some ten times as fast (docs/compiled.md).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
-from kedge.serving.compiled import onnx_model
+from kedge import core
 from kedge.serving.compiled.program import Array, Forest, Linear, Program, Step
 
 Function = Callable[[Array], Array]
 
-ONNXRUNTIME, NUMPY = ENGINES = ("onnxruntime", "numpy")
+NATIVE, NUMPY = ENGINES = ("native", "numpy")
 CLOSE = 1e-6
 """Two outputs that differ by less decide no label: those rows are given to the model itself."""
-
-
-_LEAST = (1, 21)
-"""The first onnxruntime that has the operator of `onnx_model`."""
 
 
 class Elsewhere(Exception):
@@ -32,23 +27,12 @@ class Elsewhere(Exception):
 
 
 def engine(program: Program) -> str:
-    """The one that is used here: onnxruntime for trees whose leaves add to one output each."""
-    return ONNXRUNTIME if wants_onnxruntime(program) and has_onnxruntime() else NUMPY
+    """The one that is used here."""
+    return NATIVE if isinstance(program.head, Forest) and has_native() else NUMPY
 
 
-def wants_onnxruntime(program: Program) -> bool:
-    return isinstance(program.head, Forest) and onnx_model.suits(program.head)
-
-
-def has_onnxruntime() -> bool:
-    for name in ("onnxruntime", "onnxruntime-gpu"):
-        try:
-            found = re.match(r"(\d+)\.(\d+)", metadata.version(name))
-        except metadata.PackageNotFoundError:
-            continue
-        if found and (int(found[1]), int(found[2])) >= _LEAST:
-            return True
-    return False
+def has_native() -> bool:
+    return core.found(core.NATIVE).compiled
 
 
 def compiled(
@@ -61,8 +45,8 @@ def compiled(
     steps = _chain(program.steps)
     if isinstance(program.head, Linear):
         head = _linear(program.head)
-    elif (which or engine(program)) == ONNXRUNTIME:
-        head = _with_onnxruntime(program.head, _width_after(program))
+    elif (which or engine(program)) == NATIVE:
+        head = _natively(program.head, _width_after(program))
     else:
         head = _with_numpy(program.head)
     check = _check_of(program)
@@ -174,8 +158,7 @@ def _with_numpy(forest: Forest) -> Function:
     feature, threshold = forest.feature.astype(np.intp), forest.threshold
     roots, depth = forest.roots.astype(np.intp), _depth(forest)
     missing_left = forest.missing_left
-    one = forest.values[:, 0].copy() if forest.values.shape[1] == 1 else None
-    outputs = [column.copy() for column in forest.values.T]
+    outputs = [(base, column.copy()) for base, column in zip(forest.base, forest.values.T, strict=True)]
 
     def scores(columns: Array) -> Array:
         count, width = columns.shape
@@ -188,11 +171,17 @@ def _with_numpy(forest: Forest) -> Function:
             if has_nan:
                 goes_left |= np.isnan(values) & missing_left.take(at)
             at = children.take(2 * at + goes_left)
-        if one is not None:
-            return one.take(at).sum(axis=1, keepdims=True) + forest.base  # type: ignore[no-any-return]
-        return np.stack([each.take(at).sum(axis=1) for each in outputs], axis=1) + forest.base
+        return np.stack([_added_up(base, each.take(at)) for base, each in outputs], axis=1)
 
     return scores
+
+
+def _added_up(base: float, leaves: Array) -> Array:
+    """base + leaves[:, 0] + leaves[:, 1] and so on, in this order. `sum` adds in another, which numpy may choose."""
+    sums = np.empty((len(leaves), 1 + leaves.shape[1]))
+    sums[:, 0] = base
+    sums[:, 1:] = leaves
+    return np.add.accumulate(sums, axis=1, out=sums)[:, -1]
 
 
 def _depth(forest: Forest) -> int:
@@ -205,17 +194,17 @@ def _depth(forest: Forest) -> int:
     return depth
 
 
-def _with_onnxruntime(forest: Forest, width: int) -> Function:
-    import onnxruntime
+def _natively(forest: Forest, width: int) -> Function:
+    """Raises ValueError for a forest that is damaged."""
+    from kedge.serving.compiled.walker import Walker
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    model = onnx_model.of(forest, width)
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    arrays = {name: np.ascontiguousarray(array) for name, array in vars(forest).items()}
+    walker, outputs = Walker(**arrays, width=width), forest.values.shape[1]
 
     def scores(columns: Array) -> Array:
-        return session.run(None, {"x": np.ascontiguousarray(columns)})[0] + forest.base  # type: ignore[no-any-return]
+        sums = np.empty((len(columns), outputs))
+        walker.sums_into(np.ascontiguousarray(columns), sums)
+        return sums
 
     return scores
 
