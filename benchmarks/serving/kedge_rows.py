@@ -14,6 +14,7 @@ FORMS = {"echo": "instances", "gbdt1": "instances", "gbdt100": "csv"}
 SIGNED = "kedge"
 UNSIGNED = "kedge, unsigned"
 ALONE = "kedge worker alone"
+ORIGINAL = "kedge, not compiled"
 
 
 class Alone:
@@ -73,8 +74,11 @@ class Routed:
         self._router.stop()
 
 
+_OFF = {"KEDGE_COMPILE": "off"}
+
 ROWS = (
     Row(ALONE, tuple(FORMS), lambda works, folder: Alone(works, Setup()), one_model=True),
     Row(UNSIGNED, tuple(FORMS), lambda works, folder: Whole(works, folder, Setup(signed=False))),
     Row(SIGNED, tuple(FORMS), lambda works, folder: Whole(works, folder, Setup())),
+    Row(ORIGINAL, ("gbdt1", "gbdt100"), lambda works, folder: Whole(works, folder, Setup(model_environment=_OFF))),
 )

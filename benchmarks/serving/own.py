@@ -50,6 +50,8 @@ def output_fn(prediction, accept):
 GBDT_ENVIRONMENT = {"KEDGE_PREDICT_METHOD": "predict_proba", "KEDGE_JOINABLE": "true", "OMP_NUM_THREADS": "1"}
 """The other servers answer with probabilities too, and have one thread; trees look at each row by itself."""
 _READY_S = 60.0
+_COMPILED_S = 300.0
+"""Compiling has the lowest priority there is: it stands still while others use the machine."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ class Server:
         )
 
     def deploy(self, name: str, what: Artifact, instances: int = 1) -> None:
-        """Endpoint `name` answers with this model once this returns."""
+        """Endpoint `name` answers with this model once this returns, compiled where that is what it will be."""
         sagemaker, bucket = self.client("sagemaker"), f"sagemaker-{self.ready['region']}-{self.ready['account']}"
         self.client("s3").put_object(Bucket=bucket, Key=f"{name}.tar.gz", Body=what.archive())
         environment = {**what.environment, **self._setup.model_environment}
@@ -214,12 +216,22 @@ class Server:
             if found["EndpointStatus"] == "Failed" or time.monotonic() > deadline:
                 raise RuntimeError(f"{name} is {found['EndpointStatus']}: {found.get('FailureReason', '')}")
             time.sleep(0.05)
+        deadline = time.monotonic() + _COMPILED_S
+        while ":" not in _resolved_image(sagemaker.describe_endpoint(EndpointName=name)):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{name} is still being compiled after {_COMPILED_S:.0f} s; is the machine busy?")
+            time.sleep(0.2)
 
     def stop(self) -> None:
         end(self._process)
         for pipe in (self._process.stdin, self._process.stdout, self._log):
             if pipe is not None:
                 pipe.close()
+
+
+def _resolved_image(endpoint: Any) -> str:
+    """Its tag says what all of the instances serve, once that is settled: docs/compiled.md."""
+    return str(endpoint["ProductionVariants"][0]["DeployedImages"][0]["ResolvedImage"])
 
 
 def _line(descriptor: int) -> bytes:
