@@ -183,9 +183,8 @@ def clarified(kind, config, **more):
         # SDK 3.27 trips over its own job once that is made. The schedule names it all the same.
         if SDK == "2" or "sagemaker_session" not in str(error):
             raise
-    answers = monitors.EndpointInput(
-        name, "/opt/ml/processing/input/endpoint", probability_attribute="0", probability_threshold_attribute=0.5
-    )
+    # The threshold alone, as AWS's documentation has it: the model's only number is the probability.
+    answers = monitors.EndpointInput(name, "/opt/ml/processing/input/endpoint", probability_threshold_attribute=0.5)
     monitor.create_monitoring_schedule(
         endpoint_input=answers,
         output_s3_uri=f"s3://{bucket}/{name}/reports",
@@ -200,7 +199,7 @@ def bias():
     facets = clarify.BiasConfig(label_values_or_threshold=[1], facet_name="second", facet_values_or_threshold=[2])
     config = {
         "bias_config": facets,
-        "model_predicted_label_config": clarify.ModelPredictedLabelConfig(probability=0, probability_threshold=0.5),
+        "model_predicted_label_config": clarify.ModelPredictedLabelConfig(probability_threshold=0.5),
     }
     truth = {"ground_truth_input": f"s3://{bucket}/{name}/truth"}
     assert isinstance(clarified(monitors.ModelBiasMonitor, config, **truth), list)

@@ -113,6 +113,46 @@ def test_bias_of_a_data_set_and_of_a_models_answers(tmp_path, header):
     assert "Difference in Positive Proportions in Labels" in page
 
 
+def rates(found: dict[str, Any]) -> dict[str, float]:
+    """The post-training measures of the facet sex."""
+    facets = found["analysis"]["post_training_bias_metrics"]["facets"]
+    return {each["name"]: each["value"] for each in facets["sex"][0]["metrics"]}
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7])
+def test_one_number_from_0_to_1_is_a_probability_though_nothing_names_it(tmp_path, threshold):
+    """As the SDK sends it of ModelPredictedLabelConfig(probability_threshold=0.7)."""
+    rows = people()
+    place(tmp_path, "data/people.csv", csv(rows))
+    predictor = {key: value for key, value in BIAS["predictor"].items() if key != "probability"}
+    code, message, found = job(tmp_path, BIAS | {"predictor": predictor, "probability_threshold": threshold}, Asked())
+    assert code == 0, message
+    said, facet = Asked.score(rows[:, :3]) > threshold, rows[:, 0] == 0
+    assert rates(found)["DPPL"] == pytest.approx(said[~facet].mean() - said[facet].mean())
+
+
+def test_where_0_is_the_positive_label_it_is_predicted_below_the_threshold(tmp_path):
+    rows = people()
+    place(tmp_path, "data/people.csv", csv(rows))
+    code, message, found = job(tmp_path, BIAS | {"label_values_or_threshold": [0]}, Asked())
+    assert code == 0, message
+    said, facet = Asked.score(rows[:, :3]) <= 0.5, rows[:, 0] == 0
+    assert rates(found)["DPPL"] == pytest.approx(said[~facet].mean() - said[facet].mean())
+    right = said == (rows[:, 3] == 0)
+    assert rates(found)["AD"] == pytest.approx(right[~facet].mean() - right[facet].mean())
+
+
+def test_answers_that_are_neither_labels_nor_probabilities_are_told(tmp_path):
+    place(tmp_path, "data/people.csv", csv(people()))
+    predictor = {key: value for key, value in BIAS["predictor"].items() if key != "probability"}
+
+    def margins(body: bytes, kind: str, accept: str) -> tuple[bytes, str]:
+        return "\n".join(str(place / 7) for place, _ in enumerate(body.splitlines())).encode(), "text/csv"
+
+    code, message, _ = job(tmp_path, BIAS | {"predictor": predictor}, margins)
+    assert (code, "neither labels nor probabilities" in message) == (1, True), message
+
+
 SHAP = {
     "dataset_type": "text/csv",
     "headers": HEADERS,
@@ -208,8 +248,10 @@ def metrics(opt_ml: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (opt_ml / "output/metrics/cloudwatch/metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.parametrize("named", [{"probability_attribute": "0"}, {"probability_threshold_attribute": "0.5"}])
 @pytest.mark.parametrize(("unfair", "violated"), [(False, False), (True, True)])
-def test_a_bias_monitor_of_merged_records(tmp_path, unfair, violated):
+def test_a_bias_monitor_of_merged_records(tmp_path, unfair, violated, named):
+    """The threshold alone is what AWS's documentation gives."""
     rows = people(600)
     place(tmp_path, "data/people.csv", csv(rows))
     assert job(tmp_path, BIAS, Asked())[0] == 0
@@ -217,13 +259,11 @@ def test_a_bias_monitor_of_merged_records(tmp_path, unfair, violated):
     place(tmp_path, "baseline/analysis.json", baseline)
 
     live = people(600, seed=1)
-    scores = Asked.score(live[:, :3]) - (0.25 * (live[:, 0] == 0) if unfair else 0)
+    scores = np.clip(Asked.score(live[:, :3]) - (0.25 * (live[:, 0] == 0) if unfair else 0), 0, 1)
     lines = [record(row[:3], f"{score:.4f}", str(row[3])) for row, score in zip(live, scores, strict=True)]
     place(tmp_path, "endpoint/loans/AllTraffic/2026/11/29/03/a.jsonl", "\n".join([*lines, record([1], "1", "1")]))
     config = {key: BIAS[key] for key in ("headers", "label", "label_values_or_threshold", "facet", "group_variable")}
-    code, message, found = job(
-        tmp_path, config | {"version": "1.0"}, None, dataset_format=MERGED, probability_attribute="0", **WINDOW
-    )
+    code, message, found = job(tmp_path, config | {"version": "1.0"}, None, dataset_format=MERGED, **named, **WINDOW)
     assert code == 0, message
     found_names = {each["metric_name"] for each in found["constraint_violations"]["violations"]}
     assert ({"DPPL", "RD"} <= found_names) == violated, found_names

@@ -18,7 +18,7 @@ from kedge.monitoring.container import JobFailed
 from kedge.monitoring.quality.problem import label as text_of
 
 _SEED = 20217
-_MOST_LABELS = 2
+_BINARY = {"0", "1"}
 
 
 class Measured:
@@ -80,12 +80,12 @@ def predictions(
 ) -> Mask | None:
     """Which rows the model accepts: by what the data hold, else by asking it. None: neither is there.
 
-    cut: a probability above it is a positive prediction.
+    cut: a probability above it predicts the label 1.
     """
     if data.said is not None:
-        return _accepted(data.said, data, threshold)
+        return _accepted(data.said, data, threshold, cut)
     if data.score is not None:
-        return _above(data.score, cut, "the data")
+        return _scored(data.score, data, threshold, cut, "the data")
     if model is None:
         return None
     assert config.predictor is not None
@@ -93,10 +93,11 @@ def predictions(
     if config.predictor.probability is not None:
         found = model.values(rows, config.predictor.probability)
         if isinstance(found[0], list) and len(found[0]) > 1:
-            return _accepted(_likeliest(found, config.predictor.label_headers), data, threshold)
-        return _above([each[0] if isinstance(each, list) else each for each in found], cut, "the model")
+            return _accepted(_likeliest(found, config.predictor.label_headers), data, threshold, cut)
+        scores = [each[0] if isinstance(each, list) else each for each in found]
+        return _scored(scores, data, threshold, cut, "the model")
     found = model.values(rows, config.predictor.label)
-    return _accepted([each[0] if isinstance(each, list) else each for each in found], data, threshold)
+    return _accepted([each[0] if isinstance(each, list) else each for each in found], data, threshold, cut)
 
 
 def features(data: DataSet, config: Config) -> list[str]:
@@ -108,24 +109,41 @@ def features(data: DataSet, config: Config) -> list[str]:
     return [name for name in data.columns if name not in left_out]
 
 
-def _accepted(said: list[Any], data: DataSet, threshold: Sequence[Any]) -> Mask:
-    """Predictions are read as the labels are. Predicted numbers between 0 and 1 are probabilities of these."""
-    labels = data.columns[data.label] if data.label else []
+def _accepted(said: list[Any], data: DataSet, threshold: Sequence[Any], cut: float) -> Mask:
+    """Predictions are read as the labels are; where labels are classes, numbers from 0 to 1 are probabilities of 1.
+
+    Nothing has to name these: of a model that answers one number AWS's own notebooks give the threshold alone.
+    """
     found = numbers(said)
     between = None if found is None else (found > 0) & (found < 1)
-    if between is not None and between.any() and not columns.is_continuous(labels or said, threshold):
+    if found is None or between is None or not between.any() or not _are_classes(data, threshold):
+        return columns.positive("the predicted label", said, threshold).rows
+    outside = (found < 0) | (found > 1)
+    if outside.any():
         raise JobFailed(
-            f"A prediction is {said[int(between.argmax())]!r}; it is no label. Is it a probability? Then name it by "
-            "ProbabilityAttribute, or by predictor.probability."
+            f"Predictions such as {said[int(between.argmax())]!r} and {said[int(outside.argmax())]!r} are neither "
+            "labels nor probabilities; name where these are by ProbabilityAttribute, or by predictor.probability."
         )
-    return columns.positive("the predicted label", said, threshold).rows
+    return _scored(said, data, threshold, cut, "the model")
 
 
-def _above(scores: list[Any], cut: float, whose: str) -> Mask:
+def _are_classes(data: DataSet, threshold: Sequence[Any]) -> bool:
+    """Whether labels are classes; where there are none, what counts as positive says it."""
+    if not data.label:
+        return {text_of(each) for each in threshold} <= _BINARY
+    return not columns.is_continuous(data.columns[data.label], threshold)
+
+
+def _scored(scores: list[Any], data: DataSet, threshold: Sequence[Any], cut: float, whose: str) -> Mask:
+    """The rows whose predicted label, 1 above the cut and else 0, is a positive one; of other labels those above it."""
     found = numbers([each[-1] if isinstance(each, list) and each else each for each in scores])
     if found is None:
         raise JobFailed(f"The probabilities of {whose} are no numbers, such as {scores[0]!r}.")
-    return np.asarray(found > cut)
+    above = np.asarray(found > cut)
+    chosen = {text_of(each) for each in threshold}
+    if not chosen <= _BINARY or not _are_classes(data, threshold):
+        return above
+    return np.where(above, "1" in chosen, "0" in chosen)
 
 
 def _likeliest(found: list[Any], headers: Sequence[str]) -> list[Any]:
