@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -111,6 +111,24 @@ def test_a_window_without_data_fails_and_says_nothing_of_the_model(watched: Moni
     assert (found["MonitoringExecutionStatus"], found["FailureReason"]) == ("Failed", "Job inputs had no data")
     assert "ProcessingJobArn" not in found
     (alert,) = watched.sagemaker.list_monitoring_alerts(MonitoringScheduleName="empty")["MonitoringAlertSummaries"]
+    assert alert["AlertStatus"] == "OK"
+
+
+def test_a_window_without_data_in_an_hour_that_has_some_is_no_datapoint_either(watched: Monitors):
+    """An endpoint that is seldom asked, and a schedule of minutes."""
+    since, until_then = (datetime.now(UTC) - watched.back(6) - timedelta(minutes=minutes) for minutes in (5, 20))
+    watched.define("DataQuality", "quiet")
+    times = {
+        "ScheduleExpression": "NOW",
+        "DataAnalysisStartTime": f"-PT{int(since.total_seconds() // 60)}M",
+        "DataAnalysisEndTime": f"-PT{int(until_then.total_seconds() // 60)}M",
+    }
+    config = {"MonitoringJobDefinitionName": "quiet", "MonitoringType": "DataQuality", "ScheduleConfig": times}
+    watched.sagemaker.create_monitoring_schedule(MonitoringScheduleName="quiet", MonitoringScheduleConfig=config)
+    found = watched.ended("quiet")
+    assert (found["MonitoringExecutionStatus"], "ProcessingJobArn" in found) == ("Failed", True)
+    assert found["FailureReason"].startswith("Job inputs had no data: ")
+    (alert,) = watched.sagemaker.list_monitoring_alerts(MonitoringScheduleName="quiet")["MonitoringAlertSummaries"]
     assert alert["AlertStatus"] == "OK"
 
 

@@ -155,6 +155,8 @@ def test_no_window_comes_twice_and_none_is_left_out_whatever_the_clock_does(expr
         ("analysis", "Completed", "CompletedWithViolations: Job completed", "", After(Status.VIOLATED)),
         ("analysis", "Completed", "", "", After(Status.COMPLETED)),
         ("analysis", "Failed", "", "why", After(Status.FAILED, "why")),
+        ("merge", "Failed", "Job inputs had no data", "why", After(Status.FAILED, "Job inputs had no data", False)),
+        ("analysis", "Failed", "None of 2 records could be used: x", "why", After(Status.FAILED, "why")),
         ("analysis", "Stopped", "", "", After(Status.STOPPED)),
     ],
 )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kedge.jobs.records import Status as JobStatus
+from kedge.monitoring.nothing import NO_DATA
 from kedge.monitors import plan
 from kedge.monitors.records import Past, Schedule, ScheduleStatus, Seen, Status, time
 from kedge.monitors.timetable import SETTLE
@@ -14,7 +15,6 @@ from kedge.monitors.windows import BadWindow, Window
 
 MOST_SEEN = 200
 """Windows of a schedule that are remembered: the alert looks at 100, late labels at those of some days."""
-NO_DATA = "Job inputs had no data"
 NO_MORE_TIMES = "The schedule has no time left at which it would be due."
 TOLD = (Status.COMPLETED.value, Status.VIOLATED.value)
 """Executions that end so have had their metrics published."""
@@ -85,6 +85,8 @@ class After:
 
     status: Status | None
     reason: str = ""
+    has_data: bool = True
+    """False where its window held nothing, though the hours did in which it lies."""
 
 
 def after(stage: str, status: JobStatus, exit_message: str, reason: str) -> After | None:
@@ -94,6 +96,8 @@ def after(stage: str, status: JobStatus, exit_message: str, reason: str) -> Afte
     if status is JobStatus.STOPPED:
         return After(Status.STOPPED)
     if status is JobStatus.FAILED:
+        if exit_message.startswith(NO_DATA):
+            return After(Status.FAILED, exit_message, has_data=False)
         return After(Status.FAILED, reason)
     if stage == plan.MERGE:
         return After(None)

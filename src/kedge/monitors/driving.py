@@ -19,6 +19,7 @@ from kedge.jobs import creating, processing_plan
 from kedge.jobs.machine import JobMachine
 from kedge.jobs.program_records import PROCESSING, ProgramJob
 from kedge.jobs.records import Status as JobStatus
+from kedge.monitoring.nothing import NO_DATA
 from kedge.monitors import course, finding, plan
 from kedge.monitors.alerting import keep, over, past_of
 from kedge.monitors.describing import announce
@@ -77,7 +78,7 @@ class Driving:
         elif status is Status.STOPPING:
             await self._end(resource, execution, held, Status.STOPPED)
         elif after.status is not None:
-            await self._end(resource, execution, held, after.status, after.reason)
+            await self._end(resource, execution, held, after.status, after.reason, counts=after.has_data)
         else:
             await self._try(resource, execution, held, self._second)
 
@@ -102,7 +103,7 @@ class Driving:
         look = finding.merged if monitor.of.merges and execution.is_again else finding.captured
         sources = await look(objects, monitor, place, window.hours)
         if not sources:
-            raise Impossible(course.NO_DATA, has_data=False)
+            raise Impossible(NO_DATA, has_data=False)
         if monitor.of.merges and not execution.is_again:
             await self._merge(resource, execution, monitor, place, held)
             return
@@ -137,7 +138,7 @@ class Driving:
         own = {folder(hour) for hour in window.hours}
         sources = [each for each in found if each.hour in own]
         if not sources:
-            raise Impossible(f"{course.NO_DATA}: no captured record of the window has a label yet.", has_data=False)
+            raise Impossible(f"{NO_DATA}: no captured record of the window has a label yet.", has_data=False)
         request = plan.analysis_job(
             monitor, execution, sources, baseline, place.uri, self._longest_s(monitor, execution)
         )

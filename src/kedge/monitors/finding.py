@@ -14,8 +14,8 @@ from kedge.endpoints.records import Endpoint
 from kedge.jobs.program_records import PROCESSING, ProgramJob
 from kedge.jobs.records import Status as JobStatus
 from kedge.labels.records import prefix_of as labels_of
+from kedge.monitoring.nothing import NO_DATA
 from kedge.monitors import plan
-from kedge.monitors.course import NO_DATA
 from kedge.monitors.kinds import DATA_QUALITY
 from kedge.monitors.monitor import Monitor
 from kedge.monitors.plan import Baseline, Source

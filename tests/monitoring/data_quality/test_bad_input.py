@@ -101,7 +101,7 @@ def test_a_baseline_of_it_can_be_judged_by(job: Job, data):
     before = Job(job.root / "first")
     before.put("data", data)
     if before.run() != 0:
-        assert before.message.startswith("Job inputs had no data")
+        assert before.message.startswith(("Job inputs had no data", "None of "))
         return
     out = before.root / "processing/output"
     given = {
@@ -116,6 +116,22 @@ def test_no_record_of_the_window(job: Job, baseline: dict[str, str]):
     job.put("one.jsonl", captured("1", "2,Rome", at="2025-12-31T23:00:00Z"))
     assert job.run(CAPTURED, **baseline, **WINDOW) == 1
     assert job.message.startswith("Job inputs had no data")
+    assert job.message.endswith(f"holds no rows from {WINDOW['start_time']} to {WINDOW['end_time']}.")
+
+
+def test_a_script_that_drops_every_record(job: Job, baseline: dict[str, str], tmp_path: Path):
+    script = tmp_path / "pre.py"
+    script.write_text("def preprocess_handler(record):\n    return []\n")
+    job.put("data.csv", "\n".join([HEADER, *lines()]) + "\n")
+    assert job.run(**baseline, record_preprocessor_script=str(script)) == 1
+    assert job.message.endswith("holds no rows, or pre.py has dropped them all.")
+
+
+def test_records_of_which_none_can_be_read(job: Job, baseline: dict[str, str]):
+    """No window without data: the alert counts it."""
+    job.put("one.jsonl", "no record\nnor this\n")
+    assert job.run(CAPTURED, **baseline, **WINDOW) == 1
+    assert job.message.startswith("None of 2 records could be used: A line is no JSON")
 
 
 def test_statistics_and_constraints_of_two_models(job: Job, baseline: dict[str, str], tmp_path: Path):

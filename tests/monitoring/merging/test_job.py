@@ -145,7 +145,9 @@ def test_what_cannot_be_merged_fails_with_its_reason(tmp_path):
     assert "None of 1 labels belongs to one of 1 captured records" in message
     assert (tmp_path / "output/failure").read_text() == message
     write(inputs / HOUR, ["not json"])
-    assert "Job inputs had no data" in run(tmp_path)[2]
+    assert run(tmp_path)[2] == "None of 1 records could be used: a captured record is no JSON object in UTF-8."
+    write(inputs / HOUR, [])
+    assert run(tmp_path)[2].startswith("Job inputs had no data")
 
 
 def run_failed(opt_ml: Path) -> tuple[int, list[dict[str, Any]], str]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kedge.monitoring import nothing
 from kedge.monitoring.clarify.config import CSV, LINES, PARQUET, Config
 from kedge.monitoring.container import JobFailed
 from kedge.monitoring.reading import files, merged_records, source
@@ -74,7 +75,7 @@ def of_files(path: Path, config: Config) -> DataSet:
     columns = _lines(path, config, notes) if by_path else _table(path, config, notes)
     data = DataSet(columns, notes=notes)
     if not data.rows:
-        raise JobFailed(f"Job inputs had no data: no row was found below {path}; {notes.told() or 'it is empty'}.")
+        raise JobFailed(nothing.reason(f"no row was found below {path}", notes.left_out, notes.told()))
     if config.label is not None:
         data.label = data.name(config.label, "label")
     if config.predicted_label is not None:
@@ -212,7 +213,7 @@ def of_records(path: Path, config: Config, environment: Mapping[str, str], *, me
         said += answers
         score += scores
     if not rows:
-        raise JobFailed(f"Job inputs had no data: no record was found below {path}; {notes.told() or 'it is empty'}.")
+        raise JobFailed(nothing.reason(f"no record was found below {path}", notes.left_out, notes.told()))
     if isinstance(rows[0], dict):
         names = list(rows[0])
         rows = [[row.get(name) for name in names] if isinstance(row, dict) else [] for row in rows]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from kedge.monitoring import nothing
 from kedge.monitoring.container import Container, JobFailed
 from kedge.monitoring.data_quality import constraints as constraints_file
 from kedge.monitoring.data_quality import feature_metrics, statistics_file, violations
@@ -117,12 +118,9 @@ def _profile(
     for reason, rows in notes.reasons.items():
         container.say(f"Left out {rows}: {reason}")
     if not profile.rows:
-        why = (
-            f"{notes.left_out} records were left out: {notes.told()}"
-            if notes.left_out
-            else f"{source.path} holds no rows"
-        )
-        raise JobFailed(f"Job inputs had no data: {why}.")
+        within = f" from {source.start} to {source.end}" if source.start and source.end else ""
+        dropped = f", or {source.script.name} has dropped them all" if source.script else ""
+        raise JobFailed(nothing.reason(f"{source.path} holds no rows{within}{dropped}", notes.left_out, notes.told()))
     return profile
 
 

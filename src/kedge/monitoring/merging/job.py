@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kedge.monitoring import nothing
 from kedge.monitoring.container import JobFailed
 from kedge.monitoring.merging import outputs
 from kedge.monitoring.merging.labels import Found, count_unknown, labels, merged, with_labels
@@ -45,6 +46,7 @@ def _run(container: Places) -> str:
         raise JobFailed(
             f"dataset_format names {form.name!r}; labels are joined with sagemakerCaptureJson, csv or json."
         )
+    odd = sum(found.odd.values())
     folders: dict[Path, list[Path]] = {}
     for path in files.files(captured):
         folders.setdefault(path.parent.relative_to(captured) if captured.is_dir() else Path(), []).append(path)
@@ -53,7 +55,10 @@ def _run(container: Places) -> str:
     count_unknown(held, used, found)
     _tell(container, found)
     if not found.records:
-        raise JobFailed(f"Job inputs had no data: no captured record was found below {captured}.{_odd(found)}")
+        reason = next(reversed(found.odd), "")
+        raise JobFailed(
+            nothing.reason(f"no captured record was found below {captured}", sum(found.odd.values()) - odd, reason)
+        )
     if not found.merged:
         raise JobFailed(
             f"None of {found.labels} labels belongs to one of {found.records} captured records: the eventId of a label "

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from kedge.monitoring import nothing
 from kedge.monitoring.container import Container, JobFailed
 from kedge.monitoring.data_quality.feature_metrics import dimensions
 from kedge.monitoring.program import outcome
@@ -129,8 +130,7 @@ def _rows(container: Container) -> Rows:
     for reason, times in notes.reasons.items():
         container.say(f"Left out {times}: {reason}")
     if not rows:
-        why = f"{notes.left_out} were left out: {notes.told()}" if notes.left_out else f"{path} holds none"
-        raise JobFailed(f"Job inputs had no data: no prediction with its label was found; {why}.")
+        raise JobFailed(nothing.reason(f"{path} holds no prediction with its label", notes.left_out, notes.told()))
     return Rows(columns.actual, columns.said or None, columns.score or None, _threshold(environment))
 
 
