@@ -14,7 +14,7 @@ from kedge.endpoints.fleets import Kinds
 from kedge.errors import ServiceUnavailable
 from kedge.jobs import operations as jobs
 from kedge.jobs.machine import JobMachine
-from kedge.jobs.program_records import TRAINING, Outcome, ProgramJob
+from kedge.jobs.program_records import PROCESSING, TRAINING, Outcome, ProgramJob
 from kedge.monitors.alerting import keep
 from kedge.monitors.operations import operations
 from kedge.monitors.records import EXECUTION, SCHEDULE, Execution, Past, Schedule, Seen, Status
@@ -199,6 +199,61 @@ class Lab:
             tx.update(resource, resource.document, Status.VIOLATED)
             keep(tx, SCOPE, "data", Past((Seen(looked.scheduled_s, looked.start_s, looked.end_s, "Completed"),)))
             tx.update(found, replace(schedule, current="").document())
+
+    def watch_inputs(
+        self, expression: str = "cron(0 0 ? * * *)", *, inline: bool = False, times: Any = None, **more: Any
+    ) -> None:
+        """The data quality monitor "inputs", with a baseline; it is due at midnight."""
+        baseline = {"ConstraintsResource": {"S3Uri": "s3://models/before/constraints.json"}}
+        source = {"EndpointInput": {"EndpointName": "wine", "LocalPath": "/opt/ml/processing/input"}}
+        application = {"ImageUri": "1.dkr/sagemaker-model-monitor-analyzer", **more}
+        output = {
+            "MonitoringOutputs": [{"S3Output": {"S3Uri": "s3://models/out", "LocalPath": "/opt/ml/processing/output"}}]
+        }
+        cluster = {"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}}
+        when = {"ScheduleConfig": {"ScheduleExpression": expression, **(times or {})}}
+        if inline:
+            config: dict[str, Any] = {
+                "MonitoringJobDefinition": {
+                    "MonitoringAppSpecification": application, "MonitoringInputs": [source], "BaselineConfig": baseline,
+                    "MonitoringOutputConfig": output, "MonitoringResources": cluster, "RoleArn": ROLE,
+                },
+                **when,
+            }  # fmt: skip
+        else:
+            self.do(
+                "CreateDataQualityJobDefinition",
+                JobDefinitionName="inputs", DataQualityAppSpecification=application, DataQualityJobInput=source,
+                DataQualityJobOutputConfig=output, DataQualityBaselineConfig=baseline, JobResources=cluster,
+                RoleArn=ROLE, Tags=[{"Key": "team", "Value": "wine"}],
+            )  # fmt: skip
+            config = {"MonitoringJobDefinitionName": "inputs", "MonitoringType": "DataQuality", **when}
+        self.do("CreateMonitoringSchedule", MonitoringScheduleName="inputs", MonitoringScheduleConfig=config)
+
+    def begin(self, name: str, begun: Mapping[str, Any]) -> None:
+        """The schedule's due execution has begun."""
+        with self.world.store.transaction(Author("test", "", self.world.clock.now())) as tx:
+            found = tx.get(SCOPE, SCHEDULE, name)
+            assert found is not None
+            tx.update(found, begun)
+
+    def baselining(self) -> list[Resource]:
+        """Baselining jobs that go on."""
+        found = self.world.store.list(None, PROCESSING).items
+        return [each for each in found if each.status in ("InProgress", "Stopping")]
+
+    def end_baselining(self, rows: int = 1000, status: str = "Completed") -> None:
+        """The one that goes on has made a baseline of so many rows, or has ended so."""
+        for job in self.baselining():
+            reason = "" if status == "Completed" else "AlgorithmError: other columns"
+            ended = {**job.document, "outcome": asdict(Outcome(0)), "failure_reason": reason}
+            (output,) = job.document["request"]["ProcessingOutputConfig"]["Outputs"]
+            key = output["S3Output"]["S3Uri"].removeprefix("s3://models/")
+            text = b'{"dataset": {"item_count": %d}}' % rows
+            put_bytes(self.world.objects, "models", f"{key}/statistics.json", text)
+            ends = "Stopped" if job.status == "Stopping" else status
+            with self.world.store.transaction(Author("test", "", self.world.clock.now())) as tx:
+                tx.update(job, ProgramJob.of(ended).document(), ends)
 
     def by_hand(self, action: str = "Begin") -> None:
         ask(self.world.call(), f'{{"MonitoringScheduleName": "quality", "Action": "{action}"}}'.encode())

@@ -17,11 +17,14 @@ from kedge.monitors.retraining.records import BEGUN, Phase, Run
 from tests.endpoints import world as worlds
 from tests.monitors.retraining_lab import CAPTURE, SCOPE, Lab
 
-CALLS = ("CreateTrainingJob", "CreateModelPackage", "CreateModel", "CreateEndpointConfig", "UpdateEndpoint")
+CALLS = (
+    "CreateTrainingJob", "CreateModelPackage", "CreateModel", "CreateEndpointConfig", "UpdateEndpoint",
+    "CreateProcessingJob", "CreateDataQualityJobDefinition", "UpdateMonitoringSchedule",
+)  # fmt: skip
 WHAT = (
     "alert", "alert", "alert", "alert", "trained", "trained", "worse", "untrained", "untrained", "in service",
     "in service", "broken", "restart", "approve", "reject", "minutes", "hours", "day", "by hand", "stop", "update",
-    "new schedule",
+    "new schedule", "baselined", "not baselined", "unwatched",
     "delete schedule", "delete endpoint", *(f"kill {each}" for each in CALLS),
 )  # fmt: skip
 COOL_DOWN_S = 2 * 3600.0
@@ -49,6 +52,12 @@ async def happen(lab: Lab, what: str) -> None:
             lab.end_training(metrics={"accuracy": 0.5})
         case ["untrained"]:
             lab.end_training(status="Failed")
+        case ["baselined"]:
+            lab.end_baselining()
+        case ["not", "baselined"]:
+            lab.end_baselining(rows=3)
+        case ["unwatched"]:
+            lab.do("DeleteMonitoringSchedule", MonitoringScheduleName="inputs")
         case ["approve"]:
             lab.approve()
         case ["reject"]:
@@ -80,7 +89,7 @@ def check(lab: Lab) -> None:
             if not after.asked_by:
                 assert began_s(after) >= before.since_s + COOL_DOWN_S
                 if ended is Phase.PROMOTED:
-                    assert after.start_s >= before.since_s
+                    assert after.start_s >= before.promoted_s
     for _, phase in lab.runs():
         assert phase in Phase
 
@@ -106,6 +115,7 @@ def test_any_course(happenings: list[tuple[str, int]], manual: bool):
         try:
             await lab.prepare()
             lab.world.make_config("other", worlds.variant(), DataCaptureConfig=CAPTURE)
+            lab.watch_inputs()
             for what, steps in [("alert", 2), *happenings]:
                 with contextlib.suppress(ServiceError):
                     await happen(lab, what)
@@ -115,6 +125,9 @@ def test_any_course(happenings: list[tuple[str, int]], manual: bool):
             for _ in range(5):
                 lab.end_training(metrics={"accuracy": 0.95})
                 await lab.settle(3 * 86400.0)
+                for _ in range(2):
+                    lab.end_baselining()
+                    await lab.step()
                 check(lab)
             assert lab.runs()
             for each, phase in lab.runs():

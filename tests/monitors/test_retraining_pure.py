@@ -9,9 +9,10 @@ import pytest
 
 from kedge.errors import ValidationFailed
 from kedge.jobs.records import Status as JobStatus
-from kedge.monitors.retraining import course, requests
+from kedge.monitors.retraining import course, renewal, requests
 from kedge.monitors.retraining.course import UNWATCHED, Become, Deploy, Earlier, Job, Judged, Seen, Serving, Train
 from kedge.monitors.retraining.records import Phase, Run
+from kedge.monitors.retraining.renewal import BAKING, LABELLED, Renewal
 from kedge.monitors.retraining.settings import Limit, Settings, of_tags
 
 DAY_S = 86400.0
@@ -32,12 +33,26 @@ def test_tags_are_settings():
             retrain_cool_down="PT0S", retrain_most_a_day="9", retrain_at_least="accuracy=0.9",
             retrain_at_most="validation:rmse=3e1", retrain_group="g", retrain_approval="manual",
             retrain_approve_within="PT1H", retrain_variant="v", retrain_canary="5", retrain_bake="0",
-            retrain_alarm="a b",
+            retrain_alarm="a b", retrain_baselines="keep",
         )
     )  # fmt: skip
     limits = (Limit("accuracy", 0.9, True), Limit("validation:rmse", 30.0, False))
     assert found == Settings(
-        "s3://b/template.json", "train", 7 * DAY_S, "any drift", 0.0, 9, limits, "g", "manual", 3600.0, "v", 5, 0, "a b"
+        "s3://b/template.json",
+        "train",
+        7 * DAY_S,
+        "any drift",
+        0.0,
+        9,
+        limits,
+        "g",
+        "manual",
+        3600.0,
+        "v",
+        5,
+        0,
+        "a b",
+        "keep",
     )
     assert Settings.of(found.document()) == found
 
@@ -68,7 +83,7 @@ def test_a_tag_that_cannot_be_is_named(given: dict[str, str], says: str):
 
 
 def earlier(phase: Phase, began_s: float, ended_s: float) -> Earlier:
-    return Earlier("the one before", phase, began_s, ended_s)
+    return Earlier("the one before", phase, began_s, ended_s, ended_s)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +142,9 @@ IN_SERVICE = Serving("InService", "c")
         (Phase.DEPLOYING, Seen(endpoint=replace(IN_SERVICE, status="Updating")), None),
         (Phase.DEPLOYING, Seen(endpoint=replace(IN_SERVICE, status="Failed")), Phase.FAILED),
         (Phase.DEPLOYING, Seen(endpoint=Serving("Updating", "c", RUN.made)), None),
-        (Phase.DEPLOYING, Seen(endpoint=Serving("InService", RUN.made)), Become(Phase.PROMOTED)),
+        (Phase.DEPLOYING, Seen(endpoint=Serving("InService", RUN.made)), Become(Phase.RENEWING)),
+        (Phase.DEPLOYING, Seen(endpoint=IN_SERVICE, outcome="Succeeded"), Become(Phase.RENEWING)),
+        (Phase.DEPLOYING, Seen(schedule=False, endpoint=IN_SERVICE, outcome="Succeeded"), Become(Phase.PROMOTED)),
         (Phase.DEPLOYING, Seen(endpoint=IN_SERVICE, outcome="RolledBack"), Phase.ROLLED_BACK),
         (Phase.DEPLOYING, Seen(endpoint=None, outcome="Deleted"), Phase.ROLLED_BACK),
         (Phase.DEPLOYING, Seen(endpoint=None), Phase.STOPPED),
@@ -141,6 +158,16 @@ def test_one_step(phase: Phase, seen: Seen, then: Any):
         assert (found.phase, bool(found.reason)) == (then, True)
     else:
         assert found == then
+
+
+def test_baselines_are_kept_where_a_tag_says_so():
+    seen = Seen(endpoint=Serving("InService", RUN.made))
+    assert course.step(RUN, Phase.DEPLOYING, Settings("j", baselines="keep"), seen, 1000.0) == Become(Phase.PROMOTED)
+
+
+def test_windows_are_of_the_new_model_from_its_deployment_on_and_not_from_the_end_of_its_baselines():
+    before = Earlier("the one before", Phase.PROMOTED, 0, 900, 400)
+    assert course.refusal(RUN, Settings("j", cool_down_s=0.0), [before], Judged("concept drift", ""), 1000.0) == ""
 
 
 def test_waiting_ends_some_day():
@@ -194,3 +221,7 @@ def test_names_fit():
     run = replace(RUN, schedule="q" * 63)
     assert len(run.made) <= 63
     assert len(requests.training_job({}, run, Settings("j"))["TrainingJobName"]) <= 63
+    renewed = Renewal(19, "d" * 63, "u", "s3://b/c")
+    assert len(renewal.definition_name(run, renewed)) <= 63
+    for source in (LABELLED, BAKING):
+        assert len(renewal.job_name(run, replace(renewed, source=source))) <= 63

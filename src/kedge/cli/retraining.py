@@ -41,7 +41,17 @@ def drawn(found: Sequence[Mapping[str, Any]]) -> str:
         )
         for each in reversed(found[:_SHOWN])
     ]
-    return table(["ASKED FOR", "STATUS", "VERDICT", "MODEL", "REASON"], rows)
+    head = table(["ASKED FOR", "STATUS", "VERDICT", "MODEL", "REASON"], rows)
+    given = next((each for each in found[:_SHOWN] if each.get("Baselines")), None)
+    return head if given is None else f"{head}\n\nBaselines after {given['RetrainingName']}:\n{_baselines(given)}"
+
+
+def _baselines(run: Mapping[str, Any]) -> str:
+    rows = [
+        (each["MonitoringScheduleName"], each["BaselineStatus"], each.get("MadeOf", "-"), brief(each.get("Reason", "")))
+        for each in run["Baselines"]
+    ]
+    return table(["MONITOR", "BASELINE", "MADE OF", "REASON"], rows)
 
 
 @click.command("retrain", short_help="Train the model of a monitor again, now.")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from kedge.monitors.kinds import MODEL_BIAS, MODEL_EXPLAINABILITY, MODEL_QUALITY
 from kedge.monitors.monitor import Monitor
 from kedge.monitors.records import Execution
-from kedge.monitors.windows import folder, text
+from kedge.monitors.windows import Window, folder, text
 from kedge.objects import address
 
 MERGE, ANALYSIS = "merge", "analysis"
@@ -27,6 +27,8 @@ CAPTURED_AT, TRUTH_AT = "/opt/ml/processing/input_data", "/opt/ml/processing/gro
 _BASELINE_AT, _SCRIPTS_AT = "/opt/ml/processing/baseline", "/opt/ml/processing/code"
 _CONFIG_AT = "/opt/ml/processing/input/config"
 _PUBLISH = "publish_cloudwatch_metrics"
+_TIME = "kedge_time_column"
+"""Names a column of a training set; records say their time themselves."""
 _MOST_SECONDS = 3600
 _LONGEST_NAME = 63
 DRIFT_STATE = "kedge_drift_state.json"
@@ -39,7 +41,9 @@ _ATTRIBUTES = {
     "ExcludeFeaturesAttribute": "exclude_features_attribute",
 }
 _SIDES = {MODEL_QUALITY.type: ["endpointOutput"]}
-_BOTH_SIDES = ["endpointInput", "endpointOutput"]
+BOTH_SIDES = ["endpointInput", "endpointOutput"]
+WITH_LABEL = ["endpointInput", "groundTruthData"]
+"""Of a merged record: the label in the answer's place, as a training set has it."""
 
 
 class Source(NamedTuple):
@@ -143,6 +147,42 @@ def analysis_job(
     return _job(monitor, name, application, inputs, output, environment, longest_s)
 
 
+def baseline_job(
+    monitor: Monitor,
+    name: str,
+    sources: Sequence[Source],
+    sides: Sequence[str],
+    window: Window,
+    constraints: str,
+    output_uri: str,
+) -> dict[str, Any]:
+    """CreateProcessingJob's request: the program makes a baseline of records of the window.
+
+    sides: of each record, its input and what stands in the answer's place. constraints: whose place the new ones take.
+    """
+    at = monitor.input["LocalPath"].rstrip("/")
+    inputs = [_input(f"baseline_input_{n}", each, at) for n, each in enumerate(sources, 1)]
+    before_at = f"{_BASELINE_AT}/before"
+    inputs.append(_input("constraints_before", Source(constraints, ""), before_at))
+    environment = {
+        **{name: value for name, value in monitor.environment.items() if name != _TIME},
+        "dataset_source": at,
+        "dataset_format": json.dumps({"sagemakerMergeJson": {"captureIndexNames": list(sides)}}),
+        "output_path": monitor.output["LocalPath"],
+        "start_time": text(window.start),
+        "end_time": text(window.end),
+        _PUBLISH: "Disabled",
+        "kedge_constraints_before": f"{before_at}/{constraints.rpartition('/')[2]}",
+    }
+    if monitor.preprocessor:
+        folder_at = f"{_SCRIPTS_AT}/preprocessing"
+        inputs.append(_input("record_preprocessor_script_input", Source(monitor.preprocessor, ""), folder_at))
+        environment["record_preprocessor_script"] = f"{folder_at}/{monitor.preprocessor.rpartition('/')[2]}"
+    output = {"S3Uri": output_uri, "LocalPath": monitor.output["LocalPath"], "S3UploadMode": "EndOfJob"}
+    application = {"ImageUri": monitor.image}
+    return _job(monitor, name, application, inputs, output, environment, longest_s(monitor, _MOST_SECONDS))
+
+
 def report_uri(monitor: Monitor, schedule: str, scheduled: datetime) -> str:
     """Where reports of that time go: the hour it was scheduled for, with the minute where that is not the hour's."""
     minute = f"{scheduled:%M}" if scheduled.minute else ""
@@ -164,7 +204,7 @@ def dataset_format(monitor: Monitor) -> dict[str, Any]:
     """Of what an analysis looks at."""
     if not monitor.of.merges:
         return captured_format(monitor)
-    sides = ["batchTransformOutput"] if not monitor.endpoint else _SIDES.get(monitor.kind, _BOTH_SIDES)
+    sides = ["batchTransformOutput"] if not monitor.endpoint else _SIDES.get(monitor.kind, BOTH_SIDES)
     return {"sagemakerMergeJson": {"captureIndexNames": sides}}
 
 
@@ -176,7 +216,7 @@ def captured_format(monitor: Monitor) -> dict[str, Any]:
         return {"json": {"lines": bool(given["Json"].get("Line", True))}}
     if given:
         return {"parquet": {}}
-    return {"sagemakerCaptureJson": {"captureIndexNames": _BOTH_SIDES}}
+    return {"sagemakerCaptureJson": {"captureIndexNames": BOTH_SIDES}}
 
 
 def longest_s(monitor: Monitor, interval_s: float) -> int:

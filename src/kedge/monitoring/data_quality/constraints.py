@@ -27,7 +27,7 @@ MOST_DISTINCT_SHARE = 0.1
 SIMPLE, ROBUST, L_INFINITY, CHI_SQUARED = "Simple", "Robust", "LInfinity", "ChiSquared"
 _METHODS = {"simple": SIMPLE, "linf_simple": SIMPLE, "robust": ROBUST, "linf_robust": ROBUST}
 _CATEGORICAL_METHODS = {"linfinity": L_INFINITY, "chisquared": CHI_SQUARED}
-_OVERRIDES = ("monitoring_config_overrides", "monitoringConfigOverrides")
+OVERRIDES = ("monitoring_config_overrides", "monitoringConfigOverrides")
 _DISTRIBUTION = "distribution_constraints"
 STRICT, OURS = "kedge_strict_aws", "kedge_drift"
 
@@ -134,7 +134,7 @@ def _constraint(held: Mapping[str, Any], common: Mapping[str, Any]) -> Constrain
     numbers = _object(held.get("num_constraints"), f"num_constraints of {name}")
     overrides: dict[str, Any] = {}
     for place in (numbers, texts, held):
-        for key in _OVERRIDES:
+        for key in OVERRIDES:
             overrides = _over(overrides, _object(place.get(key), f"{key} of {name}"))
     domain = texts.get("domains")
     if not isinstance(domain, list | None):

@@ -13,7 +13,7 @@ import orjson
 from kedge.monitoring import nothing
 from kedge.monitoring.container import Container, JobFailed
 from kedge.monitoring.data_quality import constraints as constraints_file
-from kedge.monitoring.data_quality import feature_metrics, statistics_file, violations
+from kedge.monitoring.data_quality import feature_metrics, renewed, statistics_file, violations
 from kedge.monitoring.data_quality.constraints import STRICT
 from kedge.monitoring.data_quality.report import report
 from kedge.monitoring.data_quality.statistics_file import BadFile
@@ -23,6 +23,7 @@ from kedge.monitoring.drift.learning import INFERENCE_TIME, SEGMENTS, TIME
 from kedge.monitoring.profiles.profile import Profile
 from kedge.monitoring.profiles.profiling import profiled
 from kedge.monitoring.program import outcome
+from kedge.monitoring.reading import captured as reader
 from kedge.monitoring.reading import source as sources
 from kedge.monitoring.reading.fetching import Fetcher
 from kedge.monitoring.reading.pieces import Notes, Piece, Unreadable
@@ -36,6 +37,8 @@ _TELL_TIMES = (sources.CAPTURED, sources.MERGED)
 """Formats whose records say when they were."""
 REPORT = "data_quality_report.json"
 """Ours, beside AWS's: what was left out while reading, kinds of values, distances with and without chance."""
+_BEFORE = "kedge_constraints_before"
+"""The variable of constraints whose place the suggested ones are to take."""
 
 
 def run(container: Container) -> str:
@@ -52,7 +55,10 @@ def _run(container: Container) -> str:
     strict = environment.get(STRICT) == "Enabled"
     time = str(document.get(TIME) or environment.get(TIME) or "")
     learns = not constraints and not strict
-    captured = learns and not time and sources.format_of(environment.get("dataset_format") or "{}").name in _TELL_TIMES
+    form = sources.format_of(environment.get("dataset_format") or "{}")
+    captured = learns and not time and form.name in _TELL_TIMES
+    replaced = container.path(_BEFORE)
+    before = _json(replaced) if replaced and not constraints else None
     kept = KeptRows(INFERENCE_TIME if captured else time) if learns else None
     notes = Notes()
     with ThreadPoolExecutor(1) as aside:
@@ -60,13 +66,15 @@ def _run(container: Container) -> str:
         if constraints and baseline and not strict and not constraints.settings.strict_aws:
             coming = aside.submit(_watching, container, document, baseline)
         beside = kept.add if kept else coming.result().beside if coming and SEGMENTS in document else None
-        names = list(constraints.features) if constraints else None
+        names = list(constraints.features) if constraints else renewed.names(before) if before else None
         profile = _profile(container, names, notes, beside, INFERENCE_TIME if captured else "")
         watching = coming.result() if coming else None
     profile.columns.pop(time, None)  # it says when a row was, and is no feature
     suggested = constraints_file.suggested(
         profile, environment.get("categorical_drift_method") or constraints_file.L_INFINITY
     )
+    if before:
+        suggested = renewed.renewed(suggested, before, of_labels=reader.LABEL in form.sides)
     statistics = statistics_file.statistics(profile)
     if kept:
         learning.write(statistics, profile, kept, environment.get("kedge_segment_column", ""))

@@ -25,6 +25,8 @@ from kedge.monitoring.reading.pieces import PIECE_BYTES, Notes, Piece
 
 INPUT = "endpointInput"
 OUTPUTS = ("endpointOutput", "batchTransformOutput")
+LABEL = "groundTruthData"
+"""As a side, of merged records: the label in the answer's place, as a training set has it."""
 BOTH = (INPUT, OUTPUTS[0])
 
 _CSV_TYPES = ("text/csv", "text/x-csv", "application/csv")
@@ -66,7 +68,9 @@ class Reader:
         answers = [side for side in OUTPUTS if side in self.sides]
         before = 0
         while lines := stream.readlines(_BLOCK_BYTES):
-            found = alike.taken(lines, given, answers, self.start, self.end, self.time)
+            found = None
+            if LABEL not in self.sides:
+                found = alike.taken(lines, given, answers, self.start, self.end, self.time)
             if found is not None:
                 yield from self._add_columns(found)
             else:
@@ -142,6 +146,8 @@ class Reader:
         for side in OUTPUTS:
             if side in self.sides and side in data:
                 answer = data[side]
+        if LABEL in self.sides:
+            answer = record.get(LABEL)
         if given is None and answer is None:
             raise Odd(f"A record holds none of {', '.join(self.sides)}")
         at = _time_of(record) if self.time else ""

@@ -7,7 +7,9 @@ from typing import Any
 from kedge.jobs.events import arn_of as job_arn
 from kedge.jobs.program_records import TRAINING
 from kedge.monitors.describing import arn_of
+from kedge.monitors.retraining import renewal
 from kedge.monitors.retraining.records import BEGUN, Phase, Run
+from kedge.monitors.retraining.renewal import Renewal
 from kedge.store.records import Resource
 from kedge.store.transaction import Transaction
 
@@ -38,9 +40,23 @@ def shown(resource: Resource) -> dict[str, Any]:
         "Reason": run.reason,
     }
     found |= {member: value for member, value in more.items() if value}
+    if run.baselines:
+        found["Baselines"] = [_baseline(each, run) for each in renewal.renewals(run)]
     if phase in BEGUN:
         found["TrainingJobArn"] = job_arn(resource.scope, run.made, TRAINING)
     return found
+
+
+def _baseline(each: Renewal, run: Run) -> dict[str, Any]:
+    found = {
+        "MonitoringScheduleName": each.schedule,
+        "BaselineStatus": each.status or "Renewing",
+        "ProcessingJobName": renewal.job_name(run, each),
+        "MadeOf": each.source,
+        "Reason": each.reason,
+    }
+    left_out = () if each.status != renewal.KEPT else ("ProcessingJobName", "MadeOf")
+    return {member: value for member, value in found.items() if value and member not in left_out}
 
 
 def announce(tx: Transaction, resource: Resource) -> None:

@@ -27,11 +27,12 @@ from kedge.monitors.describing import arn_of
 from kedge.monitors.finding import Impossible, Unready
 from kedge.monitors.monitor import Monitor
 from kedge.monitors.records import Schedule
-from kedge.monitors.retraining import course, looking, requests
+from kedge.monitors.retraining import course, looking, renewal, requests
 from kedge.monitors.retraining.announcing import announce
 from kedge.monitors.retraining.asking import unfit
 from kedge.monitors.retraining.course import Become, Deploy, Register, StopTraining, Train
 from kedge.monitors.retraining.records import GOING, KIND, Phase, Run
+from kedge.monitors.retraining.renewing import Renewing
 from kedge.monitors.retraining.settings import Settings, of_tags
 from kedge.objects.files import Objects
 from kedge.objects.of_account import AccountObjects
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 class Controller:
     def __init__(self, store: Store, objects: Objects, clock: Clock, lease: Lease, act: Act) -> None:
         self._store, self._objects, self._clock, self._lease, self._act = store, objects, clock, lease, act
+        self._renewing = Renewing(store, objects, clock, self._do)
 
     async def step(self) -> float | None:
         return await with_lease(self._lease, self._pass)
@@ -92,6 +94,8 @@ class Controller:
         if phase is Phase.DECIDING:
             await self._decide(resource, run, held)
             return 0.0
+        if phase is Phase.RENEWING:
+            return await self._renew(resource, run, held)
         settings = Settings.of(run.settings or {})
         seen = await asyncio.to_thread(looking.seen, self._store, resource.scope, run, phase)
         now_s = self._clock.now().timestamp()
@@ -102,6 +106,10 @@ class Controller:
         scope = resource.scope
         match action:
             case Become(following, reason):
+                if following is Phase.RENEWING:
+                    watching = await asyncio.to_thread(self._renewing.watching, scope, run)
+                    run = replace(run, served_s=seen.served_s or now_s, baselines=watching)
+                    following = following if renewal.going(run) else Phase.PROMOTED
                 await self._become(resource, run, following, held, reason)
             case Train():
                 await self._train(scope, run, settings)
@@ -112,6 +120,18 @@ class Controller:
             case Deploy():
                 await self._deploy(scope, run, settings)
         return 0.0
+
+    async def _renew(self, resource: Resource, run: Run, held: Held) -> float:
+        """Seconds until the next look."""
+        now_s = self._clock.now().timestamp()
+        after = await self._renewing.advanced(resource.scope, run, now_s)
+        if isinstance(after, Run):
+            if renewal.going(after):
+                await asyncio.to_thread(self._note, resource, after, held)
+            else:
+                await self._become(resource, after, Phase.PROMOTED, held)
+            return 0.0
+        return rest_s(self._store) if after is None else after
 
     async def _decide(self, resource: Resource, run: Run, held: Held) -> None:
         """Whether it begins at all. Raises Unready; ServiceError for one that cannot."""
@@ -222,7 +242,7 @@ class Controller:
 
     async def _refused(self, resource: Resource, held: Held, reason: str) -> None:
         run, phase = Run.of(resource.document), Phase(resource.status)
-        ends = Phase.NOT_BEGUN if phase is Phase.DECIDING else Phase.FAILED
+        ends = {Phase.DECIDING: Phase.NOT_BEGUN, Phase.RENEWING: Phase.PROMOTED}.get(phase, Phase.FAILED)
         try:
             await self._become(resource, run, ends, held, reason)
         except ConcurrentChange:
@@ -230,6 +250,11 @@ class Controller:
 
     async def _become(self, resource: Resource, run: Run, phase: Phase, held: Held, reason: str = "") -> None:
         await asyncio.to_thread(self._write, resource, run, phase, held, reason)
+
+    def _note(self, resource: Resource, run: Run, held: Held) -> None:
+        """In the same phase."""
+        with self._store.transaction(Author("kedge:retraining", "", self._clock.now()), lease=held) as tx:
+            tx.update(resource, run.document())
 
     def _write(self, resource: Resource, run: Run, phase: Phase, held: Held, reason: str) -> None:
         now = self._clock.now()

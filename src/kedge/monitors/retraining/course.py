@@ -12,7 +12,7 @@ from typing import Any
 
 from kedge.jobs.records import Status as JobStatus
 from kedge.monitors.retraining.records import BEGUN, Phase, Run
-from kedge.monitors.retraining.settings import ANY, CONCEPT, Settings
+from kedge.monitors.retraining.settings import ANY, CONCEPT, RENEW, Settings
 
 DAY_S = 86400.0
 DEPLOY_WITHIN_S = DAY_S
@@ -31,6 +31,8 @@ class Earlier:
     phase: Phase
     began_s: float
     ended_s: float
+    promoted_s: float
+    """When its model had all requests for good."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def refusal(run: Run, settings: Settings, earlier: Sequence[Earlier], judged: Ju
         return ""
     begun = [each for each in earlier if each.phase in BEGUN]
     for each in begun:
-        if each.phase is Phase.PROMOTED and run.start_s < each.ended_s:
+        if each.phase is Phase.PROMOTED and run.start_s < each.promoted_s:
             return f"The window began before the model of {each.name} served all requests: it tells of the one before."
     for each in begun:
         left_s = each.ended_s + settings.cool_down_s - now_s
@@ -127,22 +129,24 @@ class Seen:
     outcome: str = ""
     """What became of the deployment of the run's endpoint config; "" where none has ended."""
     outcome_reason: str = ""
+    served_s: float = 0.0
+    """Since when the deployed config has all requests; 0 where that is not known."""
 
 
 def step(run: Run, phase: Phase, settings: Settings, seen: Seen, now_s: float) -> Action | None:
     """Of a run that has begun. None: something has to happen, or the time to come, before the next step."""
-    ends = _ends(run, seen)
+    why = ends(run, seen)
     match phase:
         case Phase.TRAINING:
-            return _training(settings, seen.job, ends)
+            return _training(settings, seen.job, why)
         case Phase.REGISTERING:
-            if ends:
-                return Become(Phase.STOPPED, ends)
+            if why:
+                return Become(Phase.STOPPED, why)
             return Register() if settings.group else Become(Phase.DEPLOYING)
         case Phase.APPROVING:
-            return Become(Phase.STOPPED, ends) if ends else _approving(run, settings, seen.approval, now_s)
+            return Become(Phase.STOPPED, why) if why else _approving(run, settings, seen.approval, now_s)
         case Phase.DEPLOYING:
-            return _deploying(run, seen, ends, now_s)
+            return _deploying(run, settings, seen, why, now_s)
     return None
 
 
@@ -152,7 +156,8 @@ def due_in_s(run: Run, phase: Phase, settings: Settings, now_s: float) -> float 
     return None if within_s is None else max(0.0, run.since_s + within_s - now_s)
 
 
-def _ends(run: Run, seen: Seen) -> str:
+def ends(run: Run, seen: Seen) -> str:
+    """Why a run is to end before its time; "" where it is not."""
     if run.stop:
         return run.stop
     if not seen.schedule:
@@ -162,12 +167,13 @@ def _ends(run: Run, seen: Seen) -> str:
     return ""
 
 
-def _training(settings: Settings, job: Job | None, ends: str) -> Action | None:
+def _training(settings: Settings, job: Job | None, why: str) -> Action | None:
+    """why: it is to end."""
     if job is None:
-        return Become(Phase.STOPPED, ends) if ends else Train()
-    if ends:
+        return Become(Phase.STOPPED, why) if why else Train()
+    if why:
         if not job.status.goes_on:
-            return Become(Phase.STOPPED, ends)
+            return Become(Phase.STOPPED, why)
         return StopTraining() if job.status is JobStatus.IN_PROGRESS else None
     if job.status.goes_on:
         return None
@@ -197,20 +203,21 @@ def _approving(run: Run, settings: Settings, approval: str | None, now_s: float)
     return None
 
 
-def _deploying(run: Run, seen: Seen, ends: str, now_s: float) -> Action | None:
+def _deploying(run: Run, settings: Settings, seen: Seen, why: str, now_s: float) -> Action | None:
+    promoted = Become(Phase.RENEWING if settings.baselines == RENEW and not why else Phase.PROMOTED)
     if seen.outcome == "Succeeded":
-        return Become(Phase.PROMOTED)
+        return promoted
     if seen.outcome:
         return Become(Phase.ROLLED_BACK, seen.outcome_reason or f"The deployment ended: {seen.outcome}.")
     endpoint = seen.endpoint
     if endpoint is None:
-        return Become(Phase.STOPPED, ends)
+        return Become(Phase.STOPPED, why)
     if endpoint.pending == run.made:
-        return Become(Phase.STOPPED, f"{ends} The deployment that is under way goes on.") if ends else None
+        return Become(Phase.STOPPED, f"{why} The deployment that is under way goes on.") if why else None
     if endpoint.config == run.made:
-        return Become(Phase.PROMOTED)
-    if ends:
-        return Become(Phase.STOPPED, ends)
+        return promoted
+    if why:
+        return Become(Phase.STOPPED, why)
     if endpoint.status in ("Failed", "UpdateRollbackFailed"):
         return Become(Phase.FAILED, f'The endpoint "{run.endpoint}" is {endpoint.status}: {endpoint.reason}')
     if endpoint.status == "InService":

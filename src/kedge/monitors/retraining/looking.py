@@ -57,14 +57,14 @@ def earlier(store: Store, scope: Scope, run: Run) -> list[Earlier]:
         other, phase = Run.of(each.document), Phase(each.status)
         if other.uid != run.uid and other.schedule_uid == run.schedule_uid:
             began_s = next((s["at_s"] for s in other.steps if s["phase"] == Phase.TRAINING), other.asked_at_s)
-            found.append(Earlier(other.made, phase, began_s, other.since_s))
+            found.append(Earlier(other.made, phase, began_s, other.since_s, other.promoted_s))
     return found
 
 
 def seen(store: Store, scope: Scope, run: Run, phase: Phase) -> Seen:
     """How far it has come. Blocks."""
     resource = endpoint_of(store, scope, run)
-    endpoint, outcome, reason = None, "", ""
+    endpoint, outcome, reason, served_s = None, "", "", 0.0
     if resource is not None:
         record = Endpoint.of(resource.document)
         coming = record.pending.config if record.pending is not None else ""
@@ -74,6 +74,7 @@ def seen(store: Store, scope: Scope, run: Run, phase: Phase) -> Seen:
             for line in past.lines(store, scope, resource.name):
                 if line["To"] == run.made and line["Uid"] == run.endpoint_uid:
                     outcome, reason = line["Outcome"], line["Reason"]
+                    served_s = float([line["EndTime"], *line["Steps"]][-1])
                     break
     return Seen(
         schedule=schedule_of(store, scope, run) is not None,
@@ -82,6 +83,7 @@ def seen(store: Store, scope: Scope, run: Run, phase: Phase) -> Seen:
         approval=_approval(store, scope, run),
         outcome=outcome,
         outcome_reason=reason,
+        served_s=served_s,
     )
 
 

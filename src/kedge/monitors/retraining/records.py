@@ -21,6 +21,8 @@ class Phase(StrEnum):
     REGISTERING = "Registering"
     APPROVING = "PendingApproval"
     DEPLOYING = "Deploying"
+    RENEWING = "RenewingBaselines"
+    """The new model serves; monitors are given baselines of what it was trained on."""
     NOT_BEGUN = "NotBegun"
     PROMOTED = "Promoted"
     ROLLED_BACK = "RolledBack"
@@ -33,7 +35,7 @@ class Phase(StrEnum):
         return self in GOING
 
 
-GOING = (Phase.DECIDING, Phase.TRAINING, Phase.REGISTERING, Phase.APPROVING, Phase.DEPLOYING)
+GOING = (Phase.DECIDING, Phase.TRAINING, Phase.REGISTERING, Phase.APPROVING, Phase.DEPLOYING, Phase.RENEWING)
 BEGUN = tuple(each for each in Phase if each not in (Phase.DECIDING, Phase.NOT_BEGUN))
 """Those that have trained, or tried to."""
 
@@ -64,6 +66,10 @@ class Run:
     files: int = 0
     package: str = ""
     """ARN of the model package version."""
+    served_s: float = 0.0
+    """Since when its model answers all requests; 0 until then."""
+    baselines: Sequence[Mapping[str, Any]] = ()
+    """kedge.monitors.retraining.renewal.Renewal of each data quality monitor, once its model serves."""
     stop: str = ""
     """Why it is to end before its time."""
     reason: str = ""
@@ -99,6 +105,11 @@ class Run:
     def since_s(self) -> float:
         """When its phase began."""
         return float(self.steps[-1]["at_s"]) if self.steps else self.asked_at_s
+
+    @property
+    def promoted_s(self) -> float:
+        """When its deployment was over; of one that was not deployed, when it ended."""
+        return next((float(s["at_s"]) for s in self.steps if s["phase"] == Phase.RENEWING), self.since_s)
 
     def at(self, phase: Phase, at_s: float, reason: str = "") -> Run:
         return replace(self, reason=reason, steps=(*self.steps, {"phase": phase.value, "at_s": at_s}))

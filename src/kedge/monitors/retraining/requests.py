@@ -36,7 +36,7 @@ def training_job(template: Mapping[str, Any], run: Run, settings: Settings) -> R
         "TrainingJobName": run.made,
         "InputDataConfig": [*channels, recent],
         "Environment": {**kept.get("Environment", {}), **span},
-        "Tags": _tags(template.get("Tags", ()), run),
+        "Tags": tagged(template.get("Tags", ()), run),
     }
 
 
@@ -90,7 +90,7 @@ def model(live: Mapping[str, Any], own: Mapping[str, Any], run: Run) -> Request:
     }
     if run.package:
         own = {"ModelPackageName": run.package, **{m: own[m] for m in own if m not in (*_PACKAGED, "ModelDataUrl")}}
-    return {"ModelName": run.made, "PrimaryContainer": dict(own), **kept, "Tags": _tags((), run)}
+    return {"ModelName": run.made, "PrimaryContainer": dict(own), **kept, "Tags": tagged((), run)}
 
 
 def chosen(config: Mapping[str, Any], settings: Settings) -> Mapping[str, Any]:
@@ -121,7 +121,7 @@ def endpoint_config(
     variants = [
         {**each, "ModelName": run.made} if each["VariantName"] == name else each for each in live["ProductionVariants"]
     ]
-    return {**live, "EndpointConfigName": run.made, "ProductionVariants": variants, "Tags": _tags(tags, run)}
+    return {**live, "EndpointConfigName": run.made, "ProductionVariants": variants, "Tags": tagged(tags, run)}
 
 
 def update(run: Run, settings: Settings, *, has_policy: bool) -> Request:
@@ -146,6 +146,6 @@ def update(run: Run, settings: Settings, *, has_policy: bool) -> Request:
     return {**asked, "DeploymentConfig": policy}
 
 
-def _tags(given: Sequence[Mapping[str, str]], run: Run) -> list[dict[str, str]]:
+def tagged(given: Sequence[Mapping[str, str]], run: Run) -> list[dict[str, str]]:
     kept = [dict(each) for each in given if each["Key"] != OF and not each["Key"].lower().startswith("aws:")]
     return [*kept, {"Key": OF, "Value": run.schedule}]

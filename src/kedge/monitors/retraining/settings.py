@@ -20,7 +20,8 @@ from kedge.monitors.windows import BadWindow, duration
 TAG = "kedge:retrain"
 CONCEPT, ANY = "concept drift", "any drift"
 AUTO, MANUAL = "auto", "manual"
-_CHOICES = {"on": (CONCEPT, ANY), "approval": (AUTO, MANUAL)}
+RENEW, KEEP = "renew", "keep"
+_CHOICES = {"on": (CONCEPT, ANY), "approval": (AUTO, MANUAL), "baselines": (RENEW, KEEP)}
 _DURATIONS = ("window", "cool-down", "approve-within")
 _NUMBERS = {"most-a-day": ("most_a_day", 1, 100), "canary": ("canary", 1, 50), "bake": ("bake_s", 0, 3600)}
 """Member, the least and the most."""
@@ -69,6 +70,8 @@ class Settings:
     """Percent of the traffic. Without canary, bake and alarm the endpoint's own DeploymentConfig, if any, is kept."""
     bake_s: int | None = None
     alarm: str = ""
+    baselines: str = RENEW
+    """Of the endpoint's data quality monitors, once the new model serves."""
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
