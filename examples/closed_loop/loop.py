@@ -332,7 +332,7 @@ def followed(world):
         if status != said:
             said = status
             world.mark(f"{status} {asked[-1].get('Reason', '')}".strip())
-        if status not in ("Deciding", "Training", "Registering", "PendingApproval", "Deploying", "RenewingBaselines"):
+        if status in ("NotBegun", "Promoted", "RolledBack", "Rejected", "Failed", "Stopped"):
             return asked[-1]
         world.ask(50)
 

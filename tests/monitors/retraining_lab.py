@@ -238,7 +238,7 @@ class Lab:
             tx.update(found, begun)
 
     def baselining(self) -> list[Resource]:
-        """Baselining jobs that go on."""
+        """Processing jobs that go on."""
         found = self.world.store.list(None, PROCESSING).items
         return [each for each in found if each.status in ("InProgress", "Stopping")]
 

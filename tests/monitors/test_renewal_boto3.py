@@ -1,4 +1,4 @@
-"""A retrained model's monitor judges by the data that it was trained on, on a running server."""
+"""A script that knows nothing of Kedge learns from labelled records, and its model's monitor judges by these."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from tests.monitors.conftest import ANALYZER, Monitors
 
 TRAINED = """
 import os, pathlib
+rows = [line.split(",") for file in pathlib.Path(os.environ["SM_CHANNEL_TRAIN"]).iterdir() for line in open(file)]
+print(f"rows={len(rows)}; ones={sum(int(row[0]) for row in rows)};", flush=True)
 folder = pathlib.Path(os.environ["SM_MODEL_DIR"], "code")
 folder.mkdir()
 (folder / "inference.py").write_text('''
@@ -42,7 +44,10 @@ def kedge(monitors: Monitors, *words: str) -> Any:
 def retrained(monitors: Monitors) -> dict[str, Any]:
     """The retraining, once it has ended: of what was captured three hours ago, where inputs had moved by a thousand."""
     programs = Programs(monitors.kedge)
-    programs.train("first", TRAINED)
+    programs.train(
+        "first", TRAINED, InputDataConfig=[programs.channel("train", programs.put("old/train.csv", "1,2,3\n"))],
+        algorithm={"MetricDefinitions": [{"Name": n, "Regex": f"{n}=(.+?);"} for n in ("rows", "ones")]},
+    )  # fmt: skip
     hour = monitors.back(3)
     monitors.capture(hour, [(f"{weight + 1000},{age}", "0") for weight, age in GIVEN])
     monitors.label(hour, hour, {number: str(number % 2) for number in range(ROWS)}, "truth")
@@ -70,7 +75,7 @@ def retrained(monitors: Monitors) -> dict[str, Any]:
         app={"ProblemType": "Regression"}, source={"InferenceAttribute": "0"},
         baseline={"Constraints": monitors.uri("quality.json")},
     )  # fmt: skip
-    tags = {"kedge:retrain": "first", "kedge:retrain-bake": "1"}
+    tags = {"kedge:retrain": "first", "kedge:retrain-bake": "1", "kedge:retrain-csv": "train"}
     monitors.schedule(
         "ModelQuality", "quality", hours=(5, 2), Tags=[{"Key": key, "Value": tags[key]} for key in tags]
     )  # fmt: skip
@@ -81,6 +86,21 @@ def retrained(monitors: Monitors) -> dict[str, Any]:
 
     ended: dict[str, Any] = until(over, "the end of the retraining", 120)
     return ended
+
+
+def test_the_channel_it_reads_has_the_labelled_rows(retrained: dict[str, Any], monitors: Monitors):
+    assert [each["Status"] for each in retrained["Steps"]][1:3] == ["PreparingData", "Training"]
+    job = monitors.sagemaker.describe_training_job(TrainingJobName=retrained["RetrainingName"])
+    assert {each["MetricName"]: each["Value"] for each in job["FinalMetricDataList"]} == {
+        "rows": ROWS,
+        "ones": ROWS / 2,
+    }
+    channels = {each["ChannelName"]: each for each in job["InputDataConfig"]}
+    assert channels.keys() == {"recent", "train"}
+    uri = channels["train"]["DataSource"]["S3DataSource"]["S3Uri"]
+    body = Programs(monitors.kedge).get(f"{uri.removeprefix(monitors.uri(''))}labelled.csv").decode()
+    weight, age = GIVEN[3]
+    assert f"1,{weight + 1000},{age}" in body.splitlines()
 
 
 def test_the_baseline_is_of_the_labelled_records(retrained: dict[str, Any], monitors: Monitors):

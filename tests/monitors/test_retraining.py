@@ -117,6 +117,55 @@ async def test_one_at_a_time_and_no_more_than_so_many_a_day(tmp_path: Path):
     lab.close()
 
 
+@pytest.mark.parametrize("crash", ["", "CreateProcessingJob"])
+async def test_a_channel_gets_csv_of_the_same_records(tmp_path: Path, crash: str):
+    lab = Lab(tmp_path / "data", **{"retrain-csv": "train"})
+    lab.crash_after = crash
+    await lab.prepare()
+    lab.alert()
+    await lab.step()
+    lab.restart()
+    await lab.step()
+    assert lab.newest()["RetrainingStatus"] == "PreparingData"
+    assert "TrainingJobArn" not in lab.newest()
+    (job,) = lab.baselining()
+    request = job.document["request"]
+    assert request["AppSpecification"]["ImageUri"] == "1.dkr/sagemaker-model-monitor-groundtruth-merger"
+    assert request["ProcessingInputs"][0]["S3Input"]["S3Uri"] == lab.newest()["DataS3Uri"]
+    assert request["Environment"]["start_time"] == "2026-01-02T02:04:05Z"
+    lab.end_baselining()
+    await lab.step()
+    (training,) = lab.training()
+    channels = {each["ChannelName"]: each for each in training.document["request"]["InputDataConfig"]}
+    assert channels.keys() == {"recent", "train"}
+    out = request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"]
+    assert channels["train"]["DataSource"]["S3DataSource"]["S3Uri"] == f"{out}/"
+    assert channels["train"]["ContentType"] == "text/csv"
+    lab.close()
+
+
+async def test_without_its_csv_nothing_is_trained(tmp_path: Path):
+    lab = Lab(tmp_path / "data", **{"retrain-csv": "train", "retrain-cool-down": "PT0S"})
+    await lab.prepare()
+    lab.alert()
+    await lab.step()
+    lab.end_baselining(status="Failed")
+    await lab.step()
+    shown = lab.newest()
+    assert (shown["RetrainingStatus"], lab.training()) == ("Failed", [])
+    assert "No CSV was made of the labelled records" in shown["Reason"]
+    lab.world.clock.advance(1)
+    lab.alert()
+    await lab.step()
+    lab.by_hand("Stop")
+    await lab.step()
+    assert [each.status for each in lab.baselining()] == ["Stopping"]
+    lab.end_baselining()
+    await lab.step()
+    assert lab.newest()["RetrainingStatus"] == "Stopped"
+    lab.close()
+
+
 async def test_a_rollback_leaves_the_model_that_served(lab: Lab):
     lab.alert()
     await lab.step()

@@ -10,7 +10,19 @@ import pytest
 from kedge.errors import ValidationFailed
 from kedge.jobs.records import Status as JobStatus
 from kedge.monitors.retraining import course, renewal, requests
-from kedge.monitors.retraining.course import UNWATCHED, Become, Deploy, Earlier, Job, Judged, Seen, Serving, Train
+from kedge.monitors.retraining.course import (
+    UNWATCHED,
+    Become,
+    Deploy,
+    Earlier,
+    Job,
+    Judged,
+    Prepare,
+    Seen,
+    Serving,
+    StopPreparing,
+    Train,
+)
 from kedge.monitors.retraining.records import Phase, Run
 from kedge.monitors.retraining.renewal import BAKING, LABELLED, Renewal
 from kedge.monitors.retraining.settings import Limit, Settings, of_tags
@@ -33,27 +45,14 @@ def test_tags_are_settings():
             retrain_cool_down="PT0S", retrain_most_a_day="9", retrain_at_least="accuracy=0.9",
             retrain_at_most="validation:rmse=3e1", retrain_group="g", retrain_approval="manual",
             retrain_approve_within="PT1H", retrain_variant="v", retrain_canary="5", retrain_bake="0",
-            retrain_alarm="a b", retrain_baselines="keep",
+            retrain_alarm="a b", retrain_baselines="keep", retrain_csv="rows",
         )
     )  # fmt: skip
     limits = (Limit("accuracy", 0.9, True), Limit("validation:rmse", 30.0, False))
     assert found == Settings(
-        "s3://b/template.json",
-        "train",
-        7 * DAY_S,
-        "any drift",
-        0.0,
-        9,
-        limits,
-        "g",
-        "manual",
-        3600.0,
-        "v",
-        5,
-        0,
-        "a b",
-        "keep",
-    )
+        "s3://b/template.json", "train", 7 * DAY_S, "any drift", 0.0, 9, limits, "g", "manual", 3600.0, "v", 5, 0,
+        "a b", "keep", "rows",
+    )  # fmt: skip
     assert Settings.of(found.document()) == found
 
 
@@ -74,6 +73,7 @@ def test_tags_are_settings():
         ({"retrain": "j", "retrain_at_most": "=1"}, "METRIC=NUMBER"),
         ({"retrain": "j", "retrain_at_most": "a=nan"}, "METRIC=NUMBER"),
         ({"retrain": "j", "retrain_alarm": ""}, "is empty"),
+        ({"retrain": "j", "retrain_csv": "recent"}, 'kedge:retrain-csv" names the channel "recent"'),
         ({"retrain": "j", "retrain_approval": "manual"}, "without kedge:retrain-group"),
     ],
 )
@@ -128,6 +128,13 @@ IN_SERVICE = Serving("InService", "c")
 @pytest.mark.parametrize(
     ("phase", "seen", "then"),
     [
+        (Phase.PREPARING, Seen(endpoint=IN_SERVICE), Prepare()),
+        (Phase.PREPARING, Seen(endpoint=IN_SERVICE, rows=Job(JobStatus.IN_PROGRESS)), None),
+        (Phase.PREPARING, Seen(endpoint=IN_SERVICE, rows=Job(JobStatus.COMPLETED)), Become(Phase.TRAINING)),
+        (Phase.PREPARING, Seen(endpoint=IN_SERVICE, rows=Job(JobStatus.FAILED)), Phase.FAILED),
+        (Phase.PREPARING, Seen(rows=Job(JobStatus.IN_PROGRESS)), StopPreparing()),
+        (Phase.PREPARING, Seen(rows=Job(JobStatus.STOPPING)), None),
+        (Phase.PREPARING, Seen(rows=Job(JobStatus.STOPPED)), Phase.STOPPED),
         (Phase.TRAINING, Seen(endpoint=IN_SERVICE), Train()),
         (Phase.TRAINING, Seen(endpoint=IN_SERVICE, job=Job(JobStatus.IN_PROGRESS)), None),
         (Phase.TRAINING, Seen(endpoint=IN_SERVICE, job=Job(JobStatus.COMPLETED)), Become(Phase.REGISTERING)),
@@ -221,6 +228,7 @@ def test_names_fit():
     run = replace(RUN, schedule="q" * 63)
     assert len(run.made) <= 63
     assert len(requests.training_job({}, run, Settings("j"))["TrainingJobName"]) <= 63
+    assert len(run.preparing) <= 63
     renewed = Renewal(19, "d" * 63, "u", "s3://b/c")
     assert len(renewal.definition_name(run, renewed)) <= 63
     for source in (LABELLED, BAKING):

@@ -1,4 +1,4 @@
-"""The program of the image sagemaker-model-monitor-groundtruth-merger."""
+"""The program of the image sagemaker-model-monitor-groundtruth-merger; ours: merged records as a training set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from kedge.monitoring.program import ended
 
 def main(environment: Mapping[str, str], opt_ml: Path = Path("/opt/ml")) -> int:
     """The exit code; how much was merged, or why the job failed, is in /opt/ml/output/message and its log."""
-    return ended(Places(environment, opt_ml), "merging.job")
+    of_rows = environment.get("kedge_training_rows") == "Enabled"
+    return ended(Places(environment, opt_ml), "merging.training_rows" if of_rows else "merging.job")
 
 
 if __name__ == "__main__":

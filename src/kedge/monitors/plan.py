@@ -183,6 +183,22 @@ def baseline_job(
     return _job(monitor, name, application, inputs, output, environment, longest_s(monitor, _MOST_SECONDS))
 
 
+def rows_job(monitor: Monitor, name: str, source: Source, window: Window, output_uri: str) -> dict[str, Any]:
+    """CreateProcessingJob's request: merged records of the window become a training set, as CSV."""
+    output = {"S3Uri": output_uri, "LocalPath": "/opt/ml/processing/output", "S3UploadMode": "EndOfJob"}
+    environment = {
+        "dataset_source": CAPTURED_AT,
+        "output_path": output["LocalPath"],
+        "start_time": text(window.start),
+        "end_time": text(window.end),
+        "kedge_training_rows": "Enabled",
+    }
+    return _job(
+        monitor, name, {"ImageUri": merger_image(monitor.image)}, [_input("merged_input_1", source, CAPTURED_AT)],
+        output, environment, longest_s(monitor, _MOST_SECONDS),
+    )  # fmt: skip
+
+
 def report_uri(monitor: Monitor, schedule: str, scheduled: datetime) -> str:
     """Where reports of that time go: the hour it was scheduled for, with the minute where that is not the hour's."""
     minute = f"{scheduled:%M}" if scheduled.minute else ""

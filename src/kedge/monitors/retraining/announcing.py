@@ -42,7 +42,7 @@ def shown(resource: Resource) -> dict[str, Any]:
     found |= {member: value for member, value in more.items() if value}
     if run.baselines:
         found["Baselines"] = [_baseline(each, run) for each in renewal.renewals(run)]
-    if phase in BEGUN:
+    if phase in BEGUN and phase is not Phase.PREPARING:
         found["TrainingJobArn"] = job_arn(resource.scope, run.made, TRAINING)
     return found
 

@@ -22,18 +22,21 @@ from kedge.jobs.events import arn_of as job_arn
 from kedge.jobs.program_records import TRAINING
 from kedge.loop import Lease, rest_s, with_lease
 from kedge.models.records import KIND as MODEL
+from kedge.monitors import plan
 from kedge.monitors.defining import monitor_of
 from kedge.monitors.describing import arn_of
 from kedge.monitors.finding import Impossible, Unready
 from kedge.monitors.monitor import Monitor
-from kedge.monitors.records import Schedule
+from kedge.monitors.plan import Source
+from kedge.monitors.records import Schedule, time
 from kedge.monitors.retraining import course, looking, renewal, requests
 from kedge.monitors.retraining.announcing import announce
 from kedge.monitors.retraining.asking import unfit
-from kedge.monitors.retraining.course import Become, Deploy, Register, StopTraining, Train
+from kedge.monitors.retraining.course import Become, Deploy, Prepare, Register, StopPreparing, StopTraining, Train
 from kedge.monitors.retraining.records import GOING, KIND, Phase, Run
 from kedge.monitors.retraining.renewing import Renewing
 from kedge.monitors.retraining.settings import Settings, of_tags
+from kedge.monitors.windows import Window
 from kedge.objects.files import Objects
 from kedge.objects.of_account import AccountObjects
 from kedge.store.records import Author, LeaseLost, Resource, Scope
@@ -111,6 +114,10 @@ class Controller:
                     run = replace(run, served_s=seen.served_s or now_s, baselines=watching)
                     following = following if renewal.going(run) else Phase.PROMOTED
                 await self._become(resource, run, following, held, reason)
+            case Prepare():
+                await self._prepare(scope, run)
+            case StopPreparing():
+                await self._do("StopProcessingJob", run, scope, {"ProcessingJobName": run.preparing})
             case Train():
                 await self._train(scope, run, settings)
             case StopTraining():
@@ -157,7 +164,7 @@ class Controller:
             await self._become(resource, run, Phase.NOT_BEGUN, held, reason)
             return
         run = await self._brought(objects, scope, monitor, run)
-        await self._become(resource, run, Phase.TRAINING, held)
+        await self._become(resource, run, Phase.PREPARING if settings.csv else Phase.TRAINING, held)
 
     def _at_its_endpoint(self, scope: Scope, run: Run) -> Run:
         found = self._store.get(scope, ENDPOINT, run.endpoint.lower())
@@ -175,6 +182,17 @@ class Controller:
         body = orjson.dumps(requests.manifest(bucket, keys))
         await objects.put(uri, body, "application/json", kms_key=monitor.kms_key)
         return replace(run, data=uri, files=len(keys))
+
+    async def _prepare(self, scope: Scope, run: Run) -> None:
+        found = await asyncio.to_thread(looking.schedule_of, self._store, scope, run)
+        assert found is not None, "a run whose schedule is gone is stopped"
+        monitor = await asyncio.to_thread(monitor_of, self._store, scope, found.document["config"])
+        start_s, end_s = run.span_s
+        request = plan.rows_job(
+            monitor, run.preparing, Source(run.data, "", manifest=True), Window(time(start_s), time(end_s)),
+            requests.rows_uri(run),
+        )  # fmt: skip
+        await self._do("CreateProcessingJob", run, scope, {**request, "Tags": requests.tagged((), run)})
 
     async def _train(self, scope: Scope, run: Run, settings: Settings) -> None:
         objects = AccountObjects(self._objects, scope.account)

@@ -53,6 +53,16 @@ class Become:
 
 
 @dataclass(frozen=True)
+class Prepare:
+    pass
+
+
+@dataclass(frozen=True)
+class StopPreparing:
+    pass
+
+
+@dataclass(frozen=True)
 class Train:
     pass
 
@@ -72,7 +82,7 @@ class Deploy:
     pass
 
 
-Action = Become | Train | StopTraining | Register | Deploy
+Action = Become | Prepare | StopPreparing | Train | StopTraining | Register | Deploy
 
 
 def refusal(run: Run, settings: Settings, earlier: Sequence[Earlier], judged: Judged, now_s: float) -> str:
@@ -123,6 +133,8 @@ class Seen:
     """It is there, and no other one of its name."""
     endpoint: Serving | None = None
     """None where it is gone, or another one has its name."""
+    rows: Job | None = None
+    """That makes CSV of what was labelled."""
     job: Job | None = None
     approval: str | None = None
     """ModelApprovalStatus; None where there is no package."""
@@ -137,6 +149,8 @@ def step(run: Run, phase: Phase, settings: Settings, seen: Seen, now_s: float) -
     """Of a run that has begun. None: something has to happen, or the time to come, before the next step."""
     why = ends(run, seen)
     match phase:
+        case Phase.PREPARING:
+            return _preparing(seen.rows, why)
         case Phase.TRAINING:
             return _training(settings, seen.job, why)
         case Phase.REGISTERING:
@@ -165,6 +179,18 @@ def ends(run: Run, seen: Seen) -> str:
     if seen.endpoint is None or seen.endpoint.status == "Deleting":
         return f'The endpoint "{run.endpoint}" was deleted.'
     return ""
+
+
+def _preparing(job: Job | None, why: str) -> Action | None:
+    if job is None or not job.status.goes_on:
+        if why:
+            return Become(Phase.STOPPED, why)
+        if job is None:
+            return Prepare()
+        if job.status is JobStatus.COMPLETED:
+            return Become(Phase.TRAINING)
+        return Become(Phase.FAILED, f"No CSV was made of the labelled records. {job.reason}".strip())
+    return StopPreparing() if why and job.status is JobStatus.IN_PROGRESS else None
 
 
 def _training(settings: Settings, job: Job | None, why: str) -> Action | None:

@@ -10,7 +10,7 @@ from kedge.endpoints import past
 from kedge.endpoints.records import KIND as ENDPOINT
 from kedge.endpoints.records import Endpoint
 from kedge.errors import ServiceError, ValidationFailed
-from kedge.jobs.program_records import TRAINING, ProgramJob
+from kedge.jobs.program_records import PROCESSING, TRAINING, ProgramJob
 from kedge.jobs.records import Status as JobStatus
 from kedge.monitoring.drift import verdict
 from kedge.monitoring.drift.verdict import Evidence
@@ -79,7 +79,8 @@ def seen(store: Store, scope: Scope, run: Run, phase: Phase) -> Seen:
     return Seen(
         schedule=schedule_of(store, scope, run) is not None,
         endpoint=endpoint,
-        job=_job(store, scope, run),
+        rows=_job(store, scope, PROCESSING, run.preparing),
+        job=_job(store, scope, TRAINING, run.made),
         approval=_approval(store, scope, run),
         outcome=outcome,
         outcome_reason=reason,
@@ -87,8 +88,8 @@ def seen(store: Store, scope: Scope, run: Run, phase: Phase) -> Seen:
     )
 
 
-def _job(store: Store, scope: Scope, run: Run) -> Job | None:
-    found = store.get(scope, TRAINING, run.made.lower())
+def _job(store: Store, scope: Scope, kind: str, name: str) -> Job | None:
+    found = store.get(scope, kind, name.lower())
     if found is None:
         return None
     record = ProgramJob.of(found.document)

@@ -17,6 +17,8 @@ KIND = "monitoring-retraining"
 class Phase(StrEnum):
     DECIDING = "Deciding"
     """The alert rings: is another training the answer?"""
+    PREPARING = "PreparingData"
+    """What was labelled is made into CSV, where a channel of the training job asks for that."""
     TRAINING = "Training"
     REGISTERING = "Registering"
     APPROVING = "PendingApproval"
@@ -35,7 +37,10 @@ class Phase(StrEnum):
         return self in GOING
 
 
-GOING = (Phase.DECIDING, Phase.TRAINING, Phase.REGISTERING, Phase.APPROVING, Phase.DEPLOYING, Phase.RENEWING)
+GOING = (
+    Phase.DECIDING, Phase.PREPARING, Phase.TRAINING, Phase.REGISTERING, Phase.APPROVING, Phase.DEPLOYING,
+    Phase.RENEWING,
+)  # fmt: skip
 BEGUN = tuple(each for each in Phase if each not in (Phase.DECIDING, Phase.NOT_BEGUN))
 """Those that have trained, or tried to."""
 
@@ -94,6 +99,11 @@ class Run:
     def made(self) -> str:
         """Name of its training job, model and endpoint config: the same whenever they are asked for."""
         return f"{self.schedule[:42].rstrip('-')}-retrain-{self.uid[:12]}"
+
+    @property
+    def preparing(self) -> str:
+        """Name of the processing job that makes CSV for it."""
+        return f"{self.schedule[:44].rstrip('-')}-rows-{self.uid[:12]}"
 
     @property
     def span_s(self) -> tuple[float, float]:

@@ -24,17 +24,26 @@ _CONTENT = ["text/csv", "application/json"]
 
 
 def training_job(template: Mapping[str, Any], run: Run, settings: Settings) -> Request:
-    """CreateTrainingJob: the template's, but for its name and for the channel with what was labelled lately."""
-    channels = [each for each in template.get("InputDataConfig", ()) if each.get("ChannelName") != settings.channel]
+    """CreateTrainingJob: the template's, but for its name and for the channels with what was labelled lately."""
+    own = (settings.channel, settings.csv)
+    channels = [each for each in template.get("InputDataConfig", ()) if each.get("ChannelName") not in own]
     source = {"S3DataType": "ManifestFile", "S3Uri": run.data, "S3DataDistributionType": "FullyReplicated"}
-    recent = {"ChannelName": settings.channel, "DataSource": {"S3DataSource": source}, "InputMode": "File"}
+    recent = [{"ChannelName": settings.channel, "DataSource": {"S3DataSource": source}, "InputMode": "File"}]
+    if settings.csv:
+        rows = {**source, "S3DataType": "S3Prefix", "S3Uri": f"{rows_uri(run)}/"}
+        recent.append(
+            {
+                "ChannelName": settings.csv, "DataSource": {"S3DataSource": rows}, "ContentType": "text/csv",
+                "InputMode": "File",
+            }
+        )  # fmt: skip
     kept = {name: value for name, value in template.items() if name != "ExperimentConfig"}
     start_s, end_s = run.span_s
     span = {FROM: text(time(start_s)), UNTIL: text(time(end_s))}
     return {
         **kept,
         "TrainingJobName": run.made,
-        "InputDataConfig": [*channels, recent],
+        "InputDataConfig": [*channels, *recent],
         "Environment": {**kept.get("Environment", {}), **span},
         "Tags": tagged(template.get("Tags", ()), run),
     }
@@ -47,6 +56,11 @@ def manifest(bucket: str, keys: Sequence[str]) -> list[Any]:
 def manifest_uri(output: str, run: Run) -> str:
     """output: S3Uri of the monitor's reports."""
     return address.below(output, "retraining", run.made, "manifest.json")
+
+
+def rows_uri(run: Run) -> str:
+    """Where the same records lie as CSV: beside the manifest."""
+    return address.below(run.data.rpartition("/")[0], "rows")
 
 
 def container(model: Mapping[str, Any], model_uri: str) -> Request:

@@ -26,7 +26,7 @@ _DURATIONS = ("window", "cool-down", "approve-within")
 _NUMBERS = {"most-a-day": ("most_a_day", 1, 100), "canary": ("canary", 1, 50), "bake": ("bake_s", 0, 3600)}
 """Member, the least and the most."""
 _LIMITS = ("at-least", "at-most")
-_TEXTS = ("channel", "group", "variant", "alarm")
+_TEXTS = ("channel", "csv", "group", "variant", "alarm")
 KNOWN = (*_CHOICES, *_DURATIONS, *_NUMBERS, *_LIMITS, *_TEXTS)
 
 
@@ -72,6 +72,8 @@ class Settings:
     alarm: str = ""
     baselines: str = RENEW
     """Of the endpoint's data quality monitors, once the new model serves."""
+    csv: str = ""
+    """Of the training job's inputs: the one that gets the same records as CSV, label first. "": none does."""
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -116,6 +118,11 @@ def of_tags(tags: Sequence[Mapping[str, str]]) -> Settings | None:
         raise ValidationFailed(
             f'The tag "{TAG}-approval" is "{MANUAL}" without {TAG}-group: it is versions of a model package group that '
             "are approved."
+        )
+    if made.csv == made.channel:
+        raise ValidationFailed(
+            f'The tag "{TAG}-csv" names the channel "{made.csv}", which gets records as JSON Lines; give one of the '
+            "two another name."
         )
     return made
 
