@@ -44,6 +44,13 @@ def test_office_hours_are_two_steps_on_days_of_one_kind() -> None:
     assert season.columns(HOURS).shape[1] <= 8
 
 
+@pytest.mark.parametrize(("begins", "breaks"), [(0, ()), (6, (6,))])
+def test_what_rises_through_the_day_and_begins_anew_is_a_line(begins: int, breaks: tuple[int, ...]) -> None:
+    season = found(lambda hours: np.floor((hours - begins) % 24) / 24)
+    assert season.profiles == (("line", breaks),)
+    assert season.columns(HOURS).shape[1] == 2 + len(breaks)
+
+
 def test_hours_that_no_few_numbers_tell_stand_by_themselves() -> None:
     levels = np.random.default_rng(3).standard_normal(24)
     season = found(lambda hours: levels[np.floor(hours % 24).astype(int)])

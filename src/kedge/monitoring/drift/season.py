@@ -4,8 +4,9 @@ What a baseline of two weeks says of one hour of the day is as uncertain as a wi
 beside it would need twice the rows that it has: a shift of the material size would be missed. A season that is told by
 few numbers costs little. So the simplest profile of a day is taken of which nothing significant is left:
 
-- none; one or two harmonics of the day (a sine); steps at a few hours, such as the beginning and the end of work;
-  three or four harmonics; and only where none of them fits, each of the 24 hours by itself.
+- none; one or two harmonics of the day (a sine); steps at a few hours, such as the beginning and the end of work; a
+  line that begins anew at an hour or two, such as a counter's; three or four harmonics; and only where none of them
+  fits, each of the 24 hours by itself.
 - Of a baseline of two weeks or more: a level of its own for one kind of days, such as those without work, or for each
   of the seven; and a profile of its own for each kind, where theirs differ.
 
@@ -32,9 +33,10 @@ LEAST_DAYS = 2
 _SHOWS_AT, _LEFT_AT = 0.01, 0.005
 """Significance from which a sine is taken out, though it be small; and from which something is left beside a profile.
 A season that is taken out needlessly costs a little power, one that is left in makes false alerts."""
-_STEPS_LEFT_AT = 0.15
-"""Steps are put where they leave least, so that a slope passes for a stair more often than the test says."""
-_MOST_STEPS = 4
+_PLACED_LEFT_AT = {"steps": 0.15, "line": 0.02}
+"""Steps are put where they leave least, so that a slope passes for a stair more often than the test says; and so, less
+often, are the breaks of a line."""
+_MOST_STEPS, _MOST_BREAKS = 4, 2
 _LEAST_FREE = 20
 _SPLITS = 63
 """Ways to part the seven days in two."""
@@ -42,8 +44,10 @@ _NOTHING = 1e-8
 """Of all rows: what is known beforehand."""
 
 Profile = tuple[str, tuple[int, ...]]
-"""("harmonics", (how many,)), ("steps", the hours that begin one), or ("hours", ())."""
+"""("harmonics", (how many,)), ("steps", the hours that begin one), ("line", where it breaks), or ("hours", ())."""
 NO_PROFILE: Profile = ("harmonics", (0,))
+PLACED = ("steps", "line")
+"""Those that are put where they leave least, and follow what is no step and no line only roughly."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,10 @@ class Season:
         for kind, numbers in self.profiles:
             if kind == "harmonics":
                 parts = [(2, 1)] * numbers[0]
+            elif kind == "hours":
+                parts = [(DAY_H - 1, 1)]
             else:
-                parts = [(1, DAY_H - 1)] * len(numbers) if kind == "steps" else [(DAY_H - 1, 1)]
+                parts = [(1, 1)] * (kind == "line") + [(1, DAY_H - 1)] * len(numbers)
             for width, places in parts:
                 group = np.arange(at, at + width)
                 found.append(Group(group, places, _beyond_two_sines() if kind == "hours" else np.eye(width)))
@@ -209,7 +215,7 @@ def _simplest(left: _Left) -> Profile:
     found = NO_PROFILE
 
     def fits(profile: Profile) -> bool:
-        return not left.differs(Season((profile,)), whole, _STEPS_LEFT_AT if profile[0] == "steps" else _LEFT_AT)
+        return not left.differs(Season((profile,)), whole, _PLACED_LEFT_AT.get(profile[0], _LEFT_AT))
 
     for wider in (("harmonics", (1,)), ("harmonics", (2,))):
         if left.differs(Season((found,)), Season((wider,)), _SHOWS_AT):
@@ -224,20 +230,26 @@ def _simplest(left: _Left) -> Profile:
 
 def _wider(left: _Left) -> Iterator[Profile]:
     """By how many numbers they have."""
-    steps: tuple[int, ...] = ()
-    for _ in range(_MOST_STEPS):
+    steps: Profile = ("steps", ())
+    line: Profile = ("line", ())
+    for count in range(1, _MOST_STEPS + 1):
         steps = _with_a_step(left, steps)
-        yield "steps", steps
+        yield steps
+        if count <= _MOST_BREAKS + 1:
+            line = line if count == 1 else _with_a_step(left, line)
+            yield line
     for count in (3, 4):
         yield "harmonics", (count,)
 
 
-def _with_a_step(left: _Left, steps: tuple[int, ...]) -> tuple[int, ...]:
+def _with_a_step(left: _Left, profile: Profile) -> Profile:
+    kind, steps = profile
+
     def remains(hour: int) -> float:
-        return float(left.squares(Season((("steps", (*steps, hour)),)).columns(left.hours)).sum())
+        return float(left.squares(Season(((kind, (*steps, hour)),)).columns(left.hours)).sum())
 
     best = min((hour for hour in range(1, DAY_H) if hour not in steps), key=remains)
-    return tuple(sorted((*steps, best)))
+    return kind, tuple(sorted((*steps, best)))
 
 
 def _marked(left: _Left) -> tuple[bool, ...]:
@@ -260,8 +272,9 @@ def _profile(profile: Profile, hours: Floats) -> Floats:
     hour = np.floor(hours % DAY_H).astype(np.int64)
     if kind == "hours":
         return _contrasts(hour, DAY_H)
-    if kind == "steps":
-        return (hour[:, None] >= np.array(numbers)).astype(np.float64)
+    if kind in PLACED:
+        slope = [(hour - (DAY_H - 1) / 2) / DAY_H] * (kind == "line")
+        return np.column_stack([*slope, *(hour >= number for number in numbers)]).astype(np.float64)
     angle = 2 * np.pi * hours / DAY_H
     waves: list[Callable[[Floats], Floats]] = [np.cos, np.sin]
     turns = [wave(number * angle) for number in range(1, numbers[0] + 1) for wave in waves]

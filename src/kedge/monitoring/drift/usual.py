@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from kedge.monitoring.drift.cells import Floats
-from kedge.monitoring.drift.season import NONE, Season, fit, season_of
+from kedge.monitoring.drift.season import NONE, PLACED, Season, fit, season_of
 
 _LEAST_GROUPS = 10
 _EXCESS_AT = 0.0003
@@ -179,8 +179,8 @@ def _doubted(season: Season, coefficients: Floats, covariances: Floats) -> Float
 def _bias(season: Season, blocks: Blocks, fitted: Floats, within: Floats) -> Floats:
     """Twice what the 24 hours leave less than `fitted` does, beyond chance: no hour is much further off than all are.
 
-    Of steps, which follow a slope only roughly; what is left beside sines has been found not to show."""
-    if blocks.hours is None or not any(kind == "steps" for kind, _ in season.profiles):
+    Of what follows a course only roughly; what is left beside sines has been found not to show."""
+    if blocks.hours is None or not any(kind in PLACED for kind, _ in season.profiles):
         return np.zeros(len(within))
     rows = blocks.rows
     hourly = season.whole().columns(blocks.hours)
