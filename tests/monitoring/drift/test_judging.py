@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import signal, stats
 
 from kedge.monitoring.drift import baseline, cells, effect, judging, tails
 from kedge.monitoring.drift.cells import Floats, Numeric
@@ -70,7 +70,23 @@ def test_rows_that_hang_together_are_not_taken_as_independent() -> None:
     counts = np.array([cells.counted(column.cells, each) for each in steps[20_000:].reshape(200, 1_000)])
     assert not judging.alerting(column, counts, 50, None, judging.Settings()).any()
     lengths = np.full((1, len(column.aspects.names)), 50.0)
-    assert column.usual.beyond(lengths)[0][0, 0] > 0.01
+    rows = np.full((1, len(column.aspects.names)), 1_000.0)
+    assert column.usual.beyond(lengths, rows)[0][0, 0] > 0.01
+
+
+def hanging_together(random: np.random.Generator, count: int) -> Floats:
+    steps = np.sqrt(1 - 0.81) * random.standard_normal(count)
+    return np.asarray(signal.lfilter([1.0], [1.0, -0.9], steps))
+
+
+def test_fewer_rows_an_hour_than_the_baseline_had_hang_together_as_its_rows_do() -> None:
+    random = np.random.default_rng(1)
+    hours = np.arange(336 * 4_000) // 4_000
+    column = baseline.column(hanging_together(random, len(hours)), 3600.0 * (START_H - 336 + hours))
+    assert isinstance(column.cells, Numeric)
+    rows = hanging_together(random, HOURS * 200).reshape(HOURS, 200)
+    counts = np.array([cells.counted(column.cells, each) for each in rows])
+    assert not judging.alerting(column, counts, 50, STARTS_S, judging.Settings()).any()
 
 
 def test_a_level_that_takes_over_is_found_among_columns_that_did_not_move() -> None:

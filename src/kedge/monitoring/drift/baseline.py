@@ -103,6 +103,6 @@ def seasoned(column: Column, counts: Floats, starts_s: Floats) -> Column:
     covariances[:, 0, 0] += own.spread(own.typical[None, :])[0]
     joined = replace(
         seen, coefficients=coefficients, squares=squares, covariances=covariances,
-        excess=own.excess, freedom=own.freedom, forgets=own.forgets,
+        excess=own.excess, freedom=own.freedom, forgets=own.forgets, block_rows=own.block_rows,
     )  # fmt: skip
     return replace(column, usual=joined)

@@ -119,7 +119,8 @@ def _judged(
 ) -> Judged:  # fmt: skip
     effect, rows, known, asked = moved.effect, moved.rows, column.usual, column.aspects
     hours = np.repeat((windows * window_s / HOUR_S)[:, None], rows.shape[1], axis=1)
-    excess, freedom = known.beyond(rows / column.block_rows if column.block_rows else hours)
+    length = rows / column.block_rows if column.block_rows else hours
+    excess, freedom = known.beyond(length, rows / column.repeats)
     expected = _possible(asked, known.expected(moved.regressors))
     total = column.counts.sum() - np.append(np.full(len(asked.names) - 1, column.counts[-1]), 0.0)
     few = rows < least_rows

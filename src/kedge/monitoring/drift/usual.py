@@ -68,6 +68,7 @@ class Usual:
     excess: variance of runs of 1, 2, 4 ... blocks beyond that of as many independent rows; shape (lengths, aspects).
     freedom: its degrees; known: those of the variance at a time, endless without a season.
     forgets: whether the longest runs vary as less the longer they are, as what has no long memory does.
+    block_rows: how many independent rows a block has on the whole, of each aspect.
     """
 
     season: Season
@@ -82,6 +83,7 @@ class Usual:
     freedom: Floats
     known: Floats
     forgets: NDArray[np.bool_]
+    block_rows: Floats
 
     def regressors(self, hours: Floats | None, count: int) -> Floats:
         """Of `count` windows whose middles are at `hours` since 1970; of windows of any time if that is None."""
@@ -104,13 +106,18 @@ class Usual:
         found = regressors @ self.squares - np.square(regressors @ self.coefficients)
         return np.maximum(found, _LEAST_PART * self.variances)
 
-    def beyond(self, length: Floats) -> tuple[Floats, Floats]:
-        """(excess variance, degrees of freedom) of windows that are `length` blocks long, shape (windows, aspects)."""
+    def beyond(self, length: Floats, rows: Floats) -> tuple[Floats, Floats]:
+        """(excess variance, degrees of freedom) of windows that are `length` blocks long, shape (windows, aspects).
+
+        rows: of them. Fewer than the baseline has in that time may hang together as those do, row by row: then their
+        mean varies more. (More rows need not vary less: what moves an hour moves all of them.)
+        """
         scale = np.log2(np.maximum(length, 1.0)).astype(np.int64).clip(0, len(self.excess) - 1)
         longest = 2.0 ** (len(self.excess) - 1)
         fewer = np.where(self.forgets, np.minimum(longest / np.maximum(length, 1e-9), 1.0), 1.0)
+        sparser = np.maximum(self.block_rows * np.maximum(length, 1.0) / np.maximum(rows, 1.0), 1.0)
         return (
-            np.take_along_axis(self.excess, scale, axis=0) * fewer,
+            np.take_along_axis(self.excess, scale, axis=0) * fewer * sparser,
             np.minimum(np.take_along_axis(self.freedom, scale, axis=0), self.known),
         )
 
@@ -151,6 +158,7 @@ def usual(blocks: Blocks, variances: Floats, kurtoses: Floats) -> Usual:
         season, typical, wanders, _bias(season, blocks, fitted, within), coefficients, squares, covariances, within,
         np.where(shows, found.excess, 0.0), np.where(shows, found.freedom, np.inf), np.maximum(known, 1.0),
         ~shows | (longest < 3) | (found.ratios[-1] < 1.5 * found.ratios[max(longest - 3, 0)]),
+        rows[held].mean(axis=0) if held.any() else np.zeros(rows.shape[1]),
     )  # fmt: skip
 
 
