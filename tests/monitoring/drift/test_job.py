@@ -111,7 +111,7 @@ def test_drift_is_told_with_its_size_since_when_and_how_long(series: Series):
     assert job.violations() == [("age", "baseline_drift_check")]
     said = job.result("constraint_violations.json")["violations"][0]["description"]
     assert "2 windows in a row" in said
-    was, now = said.partition("shift: ")[2].partition(")")[0].split(" -> ")
+    was, now = said.partition("value: mean ")[2].partition(")")[0].split(" -> ")
     assert (float(was), float(now)) == (pytest.approx(40, abs=1), pytest.approx(46, abs=2))
     age = of(job, "age")
     assert age["interval"][0] > 0.25

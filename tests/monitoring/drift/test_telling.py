@@ -26,6 +26,13 @@ def test_the_middle_of_numbers(aspect: str) -> None:
     assert was_and_is(AGE, ages(np.full(10, np.nan)), aspect).endswith("-> none")
 
 
+def test_the_mean_of_numbers() -> None:
+    assert isinstance(AGE.cells, cells.Numeric)
+    was, now = was_and_is(AGE, ages(RANDOM.normal(46, 10, 50_000)), "value").removeprefix("mean ").split(" -> ")
+    assert (float(was), float(now)) == (pytest.approx(40, abs=0.2), pytest.approx(46, abs=0.4))
+    assert was_and_is(AGE, ages(np.full(10, np.nan)), "value").endswith("-> none")
+
+
 def test_shares_above_a_bound_of_a_level_and_of_what_is_missing() -> None:
     wide = ages(RANDOM.normal(40, 20, 50_000))
     above = next(name for name in AGE.aspects.names if name.startswith("above 0.8"))

@@ -1,13 +1,16 @@
 """What is asked of a column: bounded scores of its cells, each of which sees one way to drift. PURE.
 
-A window's mean of a score is its place on that aspect, in standard deviations of the baseline. Scores are made of ranks
-in the baseline, so no value, however far out, counts for more than the outermost one: a column without a variance
-(Cauchy's) is judged as well as a normal one. Values that are equal have the same rank, the middle of those they share.
+A window's mean of a score is its place on that aspect, in standard deviations of the baseline. Scores are of cells, so
+no value, however far out, counts for more than the outermost one of the baseline: a column without a variance, such as
+Cauchy's, is judged as well as a normal one. Values that are equal have the same rank, the middle of those they share.
 
 - `shift`: the rank itself (Wilcoxon, 1945); for a normal column its mean moves as the mean does, and with nearly the
   same power.
 - `centre`: the best score for Student's distribution with two degrees of freedom, and a good one for Cauchy's (by Hajek
   and Sidak, "Theory of Rank Tests", 1967): it sees the middle of a column move whose tails drown everything else.
+- `value`: the value itself, between the outermost quantiles (a winsorised mean: Dixon, 1960). What grows in proportion,
+  or happens more often, moves most by it: of exponential amounts ranks need half as many rows again, and of a normal
+  column they are no better.
 - `above p`: the share above a quantile, at several; together they see what leaves the middle where it is, such as
   another spread. The largest of their changes is Kolmogorov's distance at those places.
 - `level`: a categorical column's share of one level.
@@ -22,11 +25,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kedge.monitoring.drift.cells import Categorical, Cells, Floats
+from kedge.monitoring.drift.cells import Categorical, Cells, Floats, Numeric
+from kedge.monitoring.drift.scores import scores, sees_best
 
 CUTS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95)
-PARTS = {"shift": 0.45, "centre": 0.2, "above": 0.25, "missing": 0.1}
+PARTS = {"shift": 0.15, "centre": 0.1, "value": 0.1, "above": 0.15, "missing": 0.1}
 """How the error that a column may make is divided among its aspects; levels have all but what is missing."""
+_BEST_PART = 0.4
+"""And of the one that sees best what is hardest to see in this column, so of tails as heavy as its own."""
 LEAST_SHARE = 0.01
 """A share is judged as if it were no smaller in the baseline: one that was never seen would have no deviation."""
 _LEAST_DEVIATION = math.sqrt(LEAST_SHARE * (1 - LEAST_SHARE))
@@ -39,7 +45,8 @@ class Aspects:
     parts: of the column's error, summing to 1 together with that of what is missing.
     variances: of the scores in the baseline; below 1 where the deviation was raised to the least one.
     kurtoses: of the scores, beyond a normal one's.
-    gaps: between the two values of a score that has no more; 0 for others. lowest: of each score's values.
+    gaps: between the two values that a score has in the baseline, where it has no more; 0 for others. lowest: of its
+    values there.
     """
 
     names: tuple[str, ...]
@@ -71,33 +78,35 @@ class Aspects:
         return np.column_stack([scored, absent * other**2 + (1 - absent) * one**2])
 
 
-def _alike(scores: list[Floats], scored: Floats) -> NDArray[np.intp]:
-    """Which of them it is the same as, but for rounding."""
-    held = np.reshape(scores, (len(scores), len(scored)))
-    return np.flatnonzero((np.abs(held - scored) <= 1e-9 + 1e-5 * np.abs(held)).all(axis=1))
+def _alike(scored: list[Floats], score: Floats, held: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Which of them it is the same as, but for rounding and the sign, where the baseline has rows."""
+    others = np.reshape(scored, (len(scored), len(score)))[:, held]
+    near = [np.abs(others - each) <= 1e-9 + 1e-5 * np.abs(others) for each in (score[held], -score[held])]
+    return np.flatnonzero(near[0].all(axis=1) | near[1].all(axis=1))
 
 
 def aspects(cells: Cells, counts: Floats) -> Aspects:
     """counts: one row, of the baseline."""
     shares = counts[:-1] / counts[:-1].sum()
-    asked = _levels(cells, shares) if isinstance(cells, Categorical) else _ranks(shares)
+    asked = _levels(cells, shares) if isinstance(cells, Categorical) else _numbers(cells, shares)
     names: list[str] = []
-    scores: list[Floats] = []
+    scored: list[Floats] = []
     parts: list[float] = []
     for name, raw, least, part in asked:
+        if not np.ptp(raw):
+            continue
         mean = float(shares @ raw)
         deviation = math.sqrt(float(shares @ np.square(raw - mean)))
-        scored = (raw - mean) / max(deviation, least)
-        same = _alike(scores, scored)
-        if not np.ptp(raw) or len(same):
-            if len(same):
-                parts[same[0]] += part
+        score = (raw - mean) / max(deviation, least)
+        same = _alike(scored, score, shares > 0)
+        if len(same):
+            parts[same[0]] += part
             continue
         names.append(name)
-        scores.append(scored)
+        scored.append(score)
         parts.append(part)
     missing = float(counts[-1] / counts.sum())
-    table = np.array(scores).reshape(len(names), len(shares))
+    table = np.array(scored).reshape(len(names), len(shares))
     divided = np.array(parts)
     if len(divided):
         divided *= (1 - PARTS["missing"]) / divided.sum()
@@ -105,31 +114,31 @@ def aspects(cells: Cells, counts: Floats) -> Aspects:
     absent = np.array([-missing, 1 - missing]) / _deviation(missing)
     fourth = np.append(table**4 @ shares, absent**4 @ np.array([1 - missing, missing]))
     kurtoses = np.divide(fourth, np.square(variances), where=variances > 0, out=np.full(len(fourth), 3.0)) - 3
-    lowest = np.append(table.min(axis=1, initial=0.0), absent[0])
-    gaps = np.append([_gap(each) for each in table], 1 / _deviation(missing))
+    held = table[:, shares > 0]
+    lowest = np.append(held.min(axis=1, initial=0.0), absent[0])
+    gaps = np.append([_gap(each) for each in held], 1 / _deviation(missing))
     return Aspects(
         (*names, "missing"), table, np.append(divided, PARTS["missing"]), variances, kurtoses, gaps, lowest, missing
     )
 
 
-def _ranks(shares: Floats) -> list[tuple[str, Floats, float, float]]:
-    above = shares.cumsum()
-    below = above - shares
-    middle = (above + below) / 2
-    wide = shares > 0
-    centre = (2 * middle - 1) * np.sqrt(middle * (1 - middle).clip(0))
-    beyond = (below * (1 - below).clip(0)) ** 1.5 - (above * (1 - above).clip(0)) ** 1.5
-    centre[wide] = beyond[wide] / (1.5 * shares[wide])
-    found = [
-        ("shift", middle, _LEAST_DEVIATION / 2, PARTS["shift"]),
-        ("centre", centre, _LEAST_DEVIATION, PARTS["centre"]),
-    ]
+def _numbers(cells: Numeric, shares: Floats) -> list[tuple[str, Floats, float, float]]:
+    held, above = shares > 0, shares.cumsum()
+    each = scores(cells, shares)
+    parts = {name: PARTS[name] for name in each}
+    parts[sees_best(each, cells, shares)] += _BEST_PART
+    found = [(name, score, _LEAST_DEVIATION * _range(score, held), parts[name]) for name, score in each.items()]
     inner = [cell for cell in range(len(shares) - 1) if 0 < above[cell] < 1 - 1e-12]
     ends = dict.fromkeys(min(inner, key=lambda cell: abs(above[cell] - cut)) for cut in CUTS) if inner else {}
     for end in ends:
         is_above = (np.arange(len(shares)) > end).astype(np.float64)
         found.append((f"above {above[end]:.3g}", is_above, _LEAST_DEVIATION, PARTS["above"] / len(ends)))
     return found
+
+
+def _range(score: Floats, held: NDArray[np.bool_]) -> float:
+    """Of the baseline's rows; of a column that is constant there, of all that may come."""
+    return float(np.ptp(score[held]) or np.ptp(score))
 
 
 def _levels(cells: Categorical, shares: Floats) -> list[tuple[str, Floats, float, float]]:

@@ -34,6 +34,12 @@ class Numeric:
     def count(self) -> int:
         return len(self.uppers) + 1
 
+    @property
+    def middles(self) -> Floats:
+        """Of each cell the value in its middle, ascending; of the outer ones their only end."""
+        inner: Floats = self.uppers[1:] / 2 + self.uppers[:-1] / 2
+        return np.concatenate([self.uppers[:1], inner, self.uppers[-1:]])
+
     def places(self, values: Floats) -> NDArray[np.int64]:
         """The cell of each value; the one behind the last for those that are missing or not finite."""
         found = np.searchsorted(self.uppers, values, side="left")

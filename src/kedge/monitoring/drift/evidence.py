@@ -146,7 +146,8 @@ def _judged(
         m = each_variance / spread[window, aspect]
         scores = np.zeros((len(asked.names), len(column.counts)))
         scores[:-1, :-1] = asked.scores
-        scores[-1, -1] = asked.gaps[-1]
+        scores[-1] = asked.lowest[-1]
+        scores[-1, -1] += asked.gaps[-1]
         both = _together(scores, column.counts, counts[window], aspect, n, m, expected[window, aspect], asked)
         p[window, aspect] = tails.probability(
             effect[window, aspect], errors[window, aspect], freedom[window, aspect], n, m,
@@ -216,7 +217,7 @@ def _together(
     of_window, of_baseline = windows * kept, baseline * kept
     of_window = of_window / of_window.sum(axis=1, keepdims=True)
     of_baseline = of_baseline / of_baseline.sum(axis=1, keepdims=True)
-    is_high = scores[aspect] > scores[aspect].mean(axis=1, keepdims=True)
+    is_high = scores[aspect] > (asked.lowest + asked.gaps / 2)[aspect][:, None]
     high = (of_baseline * is_high).sum(axis=1)
     share = (expected - asked.lowest[aspect]) / np.maximum(asked.gaps[aspect], 1e-12)
     moves = (asked.gaps[aspect] > 0) & (high > 0) & (high < 1)

@@ -9,9 +9,10 @@ from kedge.monitoring.drift.cells import Categorical, Floats
 
 
 def was_and_is(column: Column, counts: Floats, aspect: str) -> str:
-    """Such as "40.1 -> 46.2" (medians), "10% -> 21%" (a level, or what is missing), "above 51: 15% -> 30%".
+    """Such as "40.1 -> 46.2" (medians), "mean 3.1 -> 3.6", "10% -> 21%" (a level, or what is missing), or
+    "above 51: 15% -> 30%".
 
-    counts: one row, of the window. aspect: as a Finding has it. Medians and bounds are those of cells.
+    counts: one row, of the window. aspect: as a Finding has it. Medians, means and bounds are those of cells.
     """
     cells = column.cells
     if aspect == "missing":
@@ -23,11 +24,17 @@ def was_and_is(column: Column, counts: Floats, aspect: str) -> str:
         ranks = before.cumsum() / max(before.sum(), 1.0)
         last = int(np.abs(ranks - float(aspect.removeprefix("above "))).argmin())
         return f"above {cells.uppers[last]:.4g}: {_shares(before, now, np.arange(len(now)) > last)}"
+    if aspect == "value":
+        return f"mean {_mean(cells.middles, before)} -> {_mean(cells.middles, now)}"
     return f"{_median(cells.uppers, before)} -> {_median(cells.uppers, now)}"
 
 
 def _shares(before: Floats, now: Floats, asked: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> str:
     return " -> ".join(f"{each[asked].sum() / max(each.sum(), 1.0):.1%}" for each in (before, now))
+
+
+def _mean(middles: Floats, counts: Floats) -> str:
+    return f"{middles @ (counts / counts.sum()):.4g}" if counts.sum() else "none"
 
 
 def _median(uppers: Floats, counts: Floats) -> str:
