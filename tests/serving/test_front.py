@@ -132,6 +132,32 @@ async def test_an_endless_head_is_refused_while_it_comes(worker):
         assert (await client.answer()).status == 431
 
 
+@pytest.mark.parametrize("begun", [b"1;", b"1;a=", b"1\r\na\r\n0\r\nX: ", b"1\r\na\r\n0\r\n"])
+async def test_what_frames_a_body_has_no_end_without_a_bound(worker, begun):
+    """The parser keeps a trailer until its end, and copies it with each piece."""
+    filler = (b"X-Y: " + b"x" * 1000 + b"\r\n") * 10 if begun.endswith(b"0\r\n") else b"x" * 10_000
+    async with running(one(worker)) as served, served.client() as client:
+        client.writer.write(post(b"Host: a", b"Transfer-Encoding: chunked") + begun)
+        for _ in range(100):
+            client.writer.write(filler)
+            await asyncio.sleep(0)
+        answer = await client.answer()
+        assert (answer.status, answer.json()["Message"]) == (
+            400,
+            "A chunk's extension, or trailers, may have 65536 bytes.",
+        )
+        await until(lambda: not served.router.front.held_bytes)
+    assert not worker.calls
+
+
+async def test_chunks_of_single_bytes_with_extensions_and_trailers_are_a_body(worker):
+    extension = b";chunk-signature=" + b"a" * 64
+    chunks = b"".join(b"1%s\r\n%c\r\n" % (extension, byte) for byte in b"[1]" + b" " * 3000)
+    async with running(one(worker)) as served, served.client() as client:
+        raw = post(b"Host: a", b"Transfer-Encoding: chunked") + chunks + b"0\r\nX-T: " + b"t" * 10_000 + b"\r\n\r\n"
+        assert (await client.send(raw)).body == b"[1]" + b" " * 3000
+
+
 async def test_pipelining_keeps_the_order(worker):
     async with running(one(worker)) as served, served.client() as client:
         bodies = [b"[%d]" % n for n in range(500)]

@@ -97,6 +97,26 @@ def test_a_head_without_an_end_is_not_kept(connect: Connect, endless: bytes) -> 
     assert b"has more than 1000 bytes" in to_the_end(connection)
 
 
+@pytest.mark.parametrize("begun", [b"1;", b"1\r\na\r\n0\r\nX: ", b"1\r\na\r\n0\r\n"])
+def test_what_frames_a_body_is_not_without_a_bound(connect: Connect, begun: bytes) -> None:
+    connection = connect()
+    connection.sendall(REQUEST + b"Transfer-Encoding: chunked\r\n\r\n" + begun)
+    filler = b"X: aaa\r\n" * 60 if begun.endswith(b"0\r\n") else b"a" * 500
+    sent = 0
+    while not select.select([connection], [], [], 0.001)[0] and sent < 10_000_000:
+        connection.sendall(filler)
+        sent += len(filler)
+    assert b"may have 1000 bytes" in to_the_end(connection)
+
+
+def test_chunks_with_extensions_and_trailers_are_a_body(connect: Connect) -> None:
+    connection = connect()
+    chunks = (b"1;chunk-signature=" + b"a" * 64 + b"\r\nx\r\n") * 100
+    head = REQUEST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    connection.sendall(head + chunks + b"0\r\nX-T: " + b"t" * 500 + b"\r\n\r\n")
+    assert to_the_end(connection).endswith(b"\r\n\r\n100")
+
+
 @pytest.mark.parametrize("part", [b"GET / HT", REQUEST, b"\r\n"])
 def test_a_head_that_is_too_slow(connect: Connect, part: bytes) -> None:
     connection = connect()

@@ -44,6 +44,7 @@ class Connection(asyncio.Protocol):
         "_current",
         "_discarded_bytes",
         "_expects",
+        "_framing_bytes",
         "_front",
         "_hash",
         "_head_raw_bytes",
@@ -90,6 +91,8 @@ class Connection(asyncio.Protocol):
         self._head_raw_bytes = 0
         """Of all that was read since the first byte of a head that is incomplete, and with it."""
         self._chunk_bytes = 0
+        self._framing_bytes = 0
+        """Of all that was read since the last piece of a body: extensions of chunks, trailers."""
         self._forget_message()
 
     def _forget_message(self) -> None:
@@ -168,6 +171,7 @@ class Connection(asyncio.Protocol):
         # The parser joins the pieces of a header without a bound of its own.
         self._chunk_bytes = len(data)
         self._head_raw_bytes += len(data)
+        self._framing_bytes += len(data)
         self._feed(data)
         if self._reading != "head":
             self._head_raw_bytes = 0
@@ -176,6 +180,9 @@ class Connection(asyncio.Protocol):
         elif self._reading == "head":
             if self._head_raw_bytes > self._front.limits.head_bytes + _HEAD_SLACK_BYTES:
                 self._queue_refusal(self._head_too_large())
+        elif self._reading == "body" and self._framing_bytes > self._front.limits.head_bytes + _HEAD_SLACK_BYTES:
+            most_bytes = self._front.limits.head_bytes
+            self._queue_refusal(MalformedRequest(f"A chunk's extension, or trailers, may have {most_bytes} bytes."))
         elif self._reading == "body":
             limits, now_s = self._front.limits, self._loop.time()
             self.expires_s = min(now_s + limits.body_idle_s, self._body_starts_s + limits.body_s)
@@ -288,6 +295,7 @@ class Connection(asyncio.Protocol):
                 raise self._refuse(ExpectationFailed(f'Expect is "{expect[:64]}"; 100-continue is the one known.'))
             self._expects = not self._http_1_0
         self._reading = "body"
+        self._framing_bytes = 0
         self._body_starts_s = self._loop.time()
         if self._expects and self._current is None and not self._queue:
             self._continue()
@@ -296,6 +304,7 @@ class Connection(asyncio.Protocol):
         front = self._front
         size = len(piece)
         self._body_bytes += size
+        self._framing_bytes = 0
         front.held_bytes += size
         self._expects = False
         if self._body_bytes > front.body_limit_bytes:

@@ -40,6 +40,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._heads = 0
         self._pending_bytes = 0
         """Of a head that is not complete. What came with the end of the request before does not count."""
+        self._framing_bytes = 0
+        """Of all that was read since the last piece of a body: extensions of chunks, trailers."""
         self._body_left: int | None = None
         """Bytes of the present body that the parser has not seen; None where no length was said."""
 
@@ -55,7 +57,10 @@ class BoundedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._used()
         heads, was_in_head = self._heads, self._in_head
+        self._framing_bytes += len(data)
         super().data_received(data)
+        if not self._in_head and self._framing_bytes > self.head_bytes and not self.transport.is_closing():
+            self._refuse_body(f"A chunk's extension, or trailers, may have {self.head_bytes} bytes.")
         # Empty lines before a head are no part of it, but may not go on for ever either.
         only_head = was_in_head and heads == self._heads
         if self.transport.is_closing() or not (self._begun or only_head):
@@ -70,8 +75,13 @@ class BoundedHttp(HttpToolsProtocol):
         self._begun = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # else it is a trailer: nothing here reads any
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._head_came()
+        self._framing_bytes = 0
         self._in_head = self._begun = False
         self._heads += 1
         self._pending_bytes = 0
@@ -84,6 +94,7 @@ class BoundedHttp(HttpToolsProtocol):
             self.cycle.scope["extensions"] = extensions
 
     def on_body(self, body: bytes) -> None:
+        self._framing_bytes = 0
         if self._body_left is not None:
             self._body_left -= len(body)
         super().on_body(body)
@@ -142,6 +153,12 @@ class BoundedHttp(HttpToolsProtocol):
     def _head_is_late(self) -> None:
         if not self.transport.is_closing():
             self._refuse(f"The head of the request did not come within {self.head_s:g} s.")
+
+    def _refuse_body(self, why: str) -> None:
+        if self.cycle.response_started:
+            self.transport.close()
+        else:
+            self.send_400_response(why)
 
     def _refuse(self, why: str) -> None:
         if self.cycle is None or self.cycle.response_complete:
