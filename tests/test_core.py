@@ -36,7 +36,7 @@ def part(request: pytest.FixtureRequest, tmp_path: Path) -> core.Part:
 def test_what_was_built_of_these_sources_is_used(part: core.Part):
     part.stamp_file.write_text(json.dumps(part.stamp()))
     assert core.look(part) == (True, "")
-    assert doctor._core("trees", core.look(part), built=True) == doctor.Finding("trees", "ok", "compiled")
+    assert doctor._core("native", core.look(part), built=True) == doctor.Finding("native", "ok", "compiled")
 
 
 @pytest.mark.parametrize("wrong", [{"sources": "of yesterday"}, {"python": "cpython-310 .so"}])

@@ -81,8 +81,9 @@ MODULES = Part(
     ),
 )
 """What a request passes in router and worker."""
-NATIVE = Part(BUILT / "native", ".c", ("serving.compiled.walker",))
-"""Without it numpy walks the trees of compiled models: kedge.serving.compiled.run."""
+NATIVE = Part(BUILT / "native", ".c", ("serving.compiled.walker", "serving.runtimes.tables"))
+"""Without it numpy walks the trees of compiled models, and orjson reads tables of numbers: kedge.serving.compiled.run,
+kedge.serving.runtimes.numeric."""
 
 
 class Core(NamedTuple):

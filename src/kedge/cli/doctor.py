@@ -57,7 +57,7 @@ def doctor(data: Path | None, as_json: bool) -> None:
     findings = [
         _python(),
         _core("core", core.look(core.MODULES), built=core.MODULES.folder.exists()),
-        _core("trees", core.look(core.NATIVE), built=core.NATIVE.folder.exists()),
+        _core("native", core.look(core.NATIVE), built=core.NATIVE.folder.exists()),
         *_kernel(require_sandbox=settings.require_sandbox),
         _botocore(importlib.metadata.version("botocore")),
         _disk(folder),

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from kedge import core
 from kedge.serving.runtimes.base import LoadError, Runtime
 from kedge.serving.runtimes.images import (
     CATBOOST,
@@ -24,6 +25,8 @@ from kedge.serving.runtimes.images import (
 from kedge.serving.runtimes.readiness import probe
 
 __all__ = ["IMAGE", "NAMES", "LoadError", "default_accept", "load", "probe", "running_note", "threads"]
+
+__path__ = core.search_path("serving.runtimes", __path__, core.NATIVE)
 
 log = logging.getLogger(__name__)
 

@@ -2,10 +2,11 @@
 
 What comes out is what `payload` makes of the same bytes the slow way, value by value: a test compares the two on every
 kind of input. So anything that could be read in two ways is left to the slow way, which also has the words for what is
-wrong. orjson reads and writes: its numbers are rounded as float() and repr() round them, at a tenth of their cost.
+wrong. Plain tables are read by C where it is built (`tables.c`), the rest by orjson, which writes too. The numbers of
+both are rounded as float() and repr() round them, at a tenth of their cost.
 
-CSV is read as JSON, once it is known to hold digits, separators and nothing else: the two write such numbers alike, but
-for what JSON refuses (`+1`, `.5`, `01`) and for `-0`.
+By orjson CSV is read as JSON, once it is known to hold digits, separators and nothing else: the two write such numbers
+alike, but for what JSON refuses (`+1`, `.5`, `01`) and for `-0`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ from typing import Any
 import numpy as np
 import orjson
 
+from kedge import core
+
+if core.found(core.NATIVE).compiled:
+    from kedge.serving.runtimes import tables
+else:
+    tables = None  # type: ignore[assignment]
+
 Array = np.ndarray[Any, Any]
 
 _OF_NUMBERS = b"0123456789+-.eE \t"
@@ -28,6 +36,8 @@ _WIDEST_BYTES = 8
 
 def from_json(body: bytes, columns: Sequence[str] | None) -> Array | None:
     """Rows of numbers, one row, or objects of numbers by column; also below "instances"."""
+    if tables is not None and (found := tables.from_json(body)) is not None:
+        return _of_table(*found)
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -35,6 +45,11 @@ def from_json(body: bytes, columns: Sequence[str] | None) -> Array | None:
     if type(data) is dict:
         data = data.get("instances", [data])
     return _array(data, columns)
+
+
+def _of_table(numbers: bytearray, rows: int) -> Array:
+    array = np.frombuffer(numbers)
+    return array.reshape(rows, -1) if rows else array
 
 
 def from_json_lines(body: bytes, columns: Sequence[str] | None) -> Array | None:
@@ -47,6 +62,8 @@ def from_json_lines(body: bytes, columns: Sequence[str] | None) -> Array | None:
 
 def from_csv(body: bytes, columns: Sequence[str] | None) -> Array | None:
     """Lines with equal counts of numbers; between two commas may be nothing, which is NaN."""
+    if tables is not None and (found := tables.from_csv(body)) is not None:
+        return _of_table(*found)
     if b"\r" in body:
         body = body.replace(b"\r\n", b"\n")
     # Empty lines are no rows.
