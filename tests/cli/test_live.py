@@ -83,6 +83,8 @@ def test_from_a_file_to_an_answer_and_back_to_nothing(kedge: Kedge, model_file: 
     assert told["Labels"] == 1001, "more than one call takes, by number and by size"
     (tmp_path / "labels").write_text("a,0\nb\n")
     assert "Line 2 of" in run(kedge, "label", "wine", "--file", str(tmp_path / "labels"), code=1).stderr
+    (tmp_path / "labels").write_bytes(b"order-7,1\norder-8,caf\xe9\n")
+    assert "is not UTF-8" in run(kedge, "label", "wine", "--file", str(tmp_path / "labels"), code=1).stderr
     assert "INFERENCE_ID and LABEL, or --file" in run(kedge, "label", "wine", "a", code=2).stderr
 
     run(kedge, "delete", "wine")

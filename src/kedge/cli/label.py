@@ -37,6 +37,9 @@ def label(
         raise click.UsageError("Give INFERENCE_ID and LABEL, or --file FILE.")
     server = find(data)
     told = 0
+    if file is not None:
+        for _ in _read(file):  # to its end, so that all of a file is kept or nothing
+            pass
     given = [{"InferenceId": inference_id, "Label": label}] if file is None else _read(file)
     found: dict[str, Any] = {}
     for labels in _batches(given):
@@ -69,17 +72,20 @@ def _batches(given: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 def _read(file: Path) -> Iterator[dict[str, Any]]:
     """Raises Failed, and names the line."""
-    with file.open(encoding="utf-8", errors="replace", newline="") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
+    with file.open("rb") as stream:
+        for number, encoded in enumerate(stream, 1):
             try:
+                line = encoded.decode("utf-8-sig" if number == 1 else "utf-8")
+                if not line.strip():
+                    continue
                 if line.lstrip().startswith("{"):
                     fields = json.loads(line)
                     yield {"InferenceId": fields["InferenceId"], "Label": fields["Label"]}
                 else:
                     id_, value = next(csv.reader([line]))
                     yield {"InferenceId": id_, "Label": value}
+            except UnicodeDecodeError:
+                raise Failed(f"Line {number} of {file} is not UTF-8.") from None
             except (ValueError, KeyError, TypeError):
                 raise Failed(
                     f'Line {number} of {file} is neither "ID,LABEL" nor {{"InferenceId": ID, "Label": LABEL}}.'

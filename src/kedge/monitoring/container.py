@@ -77,8 +77,8 @@ class Container:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(message.encode()[:_LONGEST_MESSAGE].decode(errors="ignore"))
 
-    def now(self) -> str:
-        return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    def now(self, timespec: str = "seconds") -> str:
+        return f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec=timespec)}Z"
 
     def _place(self, text: str) -> Path:
         path = PurePosixPath(text)

@@ -134,6 +134,35 @@ def test_records_of_which_none_can_be_read(job: Job, baseline: dict[str, str]):
     assert job.message.startswith("None of 2 records could be used: A line is no JSON")
 
 
+def violated(job: Job) -> dict[str, str]:
+    """Descriptions by check."""
+    found = json.loads((job.root / "processing/output/constraint_violations.json").read_text())["violations"]
+    return {each["constraint_check_type"]: each["description"] for each in found}
+
+
+@pytest.mark.parametrize(
+    ("bad", "more", "violates"), [(12, {}, True), (2, {}, False), (12, {"kedge_strict_aws": "Enabled"}, False)]
+)
+def test_records_of_which_many_cannot_be_read(job: Job, baseline: dict[str, str], bad, more, violates):
+    """Else a monitor that reads but a part of what came would find nothing."""
+    records = [captured(line.partition(",")[0], line.partition(",")[2]).encode() for line in lines(300)]
+    broken = [line.replace(b"captureData", b"c\xffptureData") for line in records[:bad]]
+    job.put("one.jsonl", b"\n".join([*records[bad:], *broken]))
+    assert job.run(CAPTURED, **baseline, **WINDOW, **more) == 0, job.message
+    assert ("unreadable_records_check" in violated(job)) == violates
+    if violates:
+        told = violated(job)["unreadable_records_check"]
+        assert told.startswith("12 of 300 records could not be read (4.0%; 1.0% may be).")
+        assert "A line is not UTF-8" in told
+
+
+def test_a_value_that_is_a_whole_page_is_named_by_its_beginning(job: Job, baseline: dict[str, str]):
+    job.put("data.csv", "\n".join([HEADER, *(f"{number % 70},1,{'z' * 100_000}" for number in range(20))]) + "\n")
+    assert job.run(**baseline, **WINDOW) == 0, job.message
+    assert f"'{'z' * 100}...'" in violated(job)["categorical_values_check"]
+    assert len(violated(job)["categorical_values_check"]) < 400
+
+
 def test_statistics_and_constraints_of_two_models(job: Job, baseline: dict[str, str], tmp_path: Path):
     other = Job(tmp_path / "other").baseline("x,y\n1,2\n3,4\n")
     job.put("data.csv", "\n".join([HEADER, *lines()]) + "\n")

@@ -2,8 +2,8 @@
 
 Keys and defaults are those of the files that SageMaker's analyzer writes. A constraint of a column may override any key
 of monitoring_config, spelled monitoring_config_overrides or monitoringConfigOverrides, in the feature itself or within
-its num_constraints or string_constraints. Ours beside AWS's keys, and only read: kedge_strict_aws, and kedge_drift with
-material_size and false_alert_probability.
+its num_constraints or string_constraints. Ours beside AWS's keys, and only read: kedge_strict_aws, kedge_drift with
+material_size and false_alert_probability, and kedge_unreadable_share.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _METHODS = {"simple": SIMPLE, "linf_simple": SIMPLE, "robust": ROBUST, "linf_rob
 _CATEGORICAL_METHODS = {"linfinity": L_INFINITY, "chisquared": CHI_SQUARED}
 OVERRIDES = ("monitoring_config_overrides", "monitoringConfigOverrides")
 _DISTRIBUTION = "distribution_constraints"
-STRICT, OURS = "kedge_strict_aws", "kedge_drift"
+STRICT, OURS, UNREADABLE = "kedge_strict_aws", "kedge_drift", "kedge_unreadable_share"
 
 
 def suggested(profile: Profile, categorical_drift_method: str = L_INFINITY) -> dict[str, Any]:
@@ -89,6 +89,8 @@ class Settings:
     material: float = 0.25
     """Size of a change that matters, in standard deviations of the baseline; error: of a month. Of the data set."""
     error: float = 0.01
+    most_unreadable: float = 0.01
+    """Share of records that may be left out because nothing can read them. Of the data set."""
 
     def asks_for_a_distance(self, *, numeric: bool) -> bool:
         """Whether somebody chose what the distance is compared with: then that is the rule."""
@@ -171,6 +173,7 @@ def _settings(held: Mapping[str, Any], whose: str = "") -> Settings:
         _above_zero(
             ours.get("false_alert_probability", Settings.error), f"false_alert_probability of {OURS}{whose}", 1
         ),
+        _number(held.get(UNREADABLE, Settings.most_unreadable), UNREADABLE + whose),
     )
 
 

@@ -83,7 +83,7 @@ def _run(container: Container) -> str:
     judgement = violations.Judgement()
     if constraints:
         ours = watching.judged(profile, constraints) if watching else None
-        judgement = violations.judged(profile, constraints, baseline, ours)
+        judgement = violations.judged(profile, constraints, baseline, ours, None if strict else notes)
         container.write(VIOLATIONS, {"violations": [each._asdict() for each in judgement.violations]})
     container.write(REPORT, report(profile, judgement, notes))
     if environment.get("publish_cloudwatch_metrics") == "Enabled":

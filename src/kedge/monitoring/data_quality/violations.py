@@ -19,10 +19,14 @@ from kedge.monitoring.profiles.tally import text_of
 if TYPE_CHECKING:
     from kedge.monitoring.profiles.column import Column
     from kedge.monitoring.profiles.profile import Profile
+    from kedge.monitoring.reading.pieces import Notes
 
 DATA_TYPE, COMPLETENESS, DRIFT = "data_type_check", "completeness_check", "baseline_drift_check"
 MISSING, EXTRA, CATEGORICAL = "missing_column_check", "extra_column_check", "categorical_values_check"
+UNREADABLE = "unreadable_records_check"
+"""Ours: what nothing could read is in no other check."""
 _MOST_NAMED = 20
+_LONGEST_NAMED = 100
 
 
 class Violation(NamedTuple):
@@ -56,14 +60,21 @@ class Judgement:
 
 
 def judged(
-    profile: Profile, constraints: Constraints, baseline: Statistics | None, ours: Mapping[str, str] | None = None
+    profile: Profile,
+    constraints: Constraints,
+    baseline: Statistics | None,
+    ours: Mapping[str, str] | None = None,
+    notes: Notes | None = None,
 ) -> Judgement:
     """profile: of at least one row. ours: of each column that the default rule judged, what it says if it alerts, else
     nothing; None: AWS's rule alone counts. So it does for a column where somebody chose it, or a distance of AWS's.
+    notes: of what was left out; None: no check of ours asks for it.
     """
     found = Judgement()
     if constraints.settings.evaluate:
         found.violations += _columns(profile, constraints)
+        if notes is not None and not constraints.settings.strict_aws:
+            found.violations += _unreadable(profile.rows, notes, constraints.settings.most_unreadable)
     for name, constraint in constraints.features.items():
         column = profile.columns.get(name)
         if column is None:
@@ -153,6 +164,18 @@ def _is_rare(column: Column, share: float, constraint: Constraint, measured: Fea
     return not chance.exceeds((1 - share) * column.present, column.present, once, measured.present)
 
 
+def _unreadable(rows: int, notes: Notes, most: float) -> Iterable[Violation]:
+    """rows: those that were read. A record that is left out counts as one row."""
+    share = notes.left_out / (rows + notes.left_out)
+    if share > most:
+        yield Violation(
+            "Unreadable records",
+            UNREADABLE,
+            f"{notes.left_out} of {rows + notes.left_out} records could not be read ({share:.1%}; {most:.1%} may be). "
+            f"No other check has seen them. The most frequent reason: {notes.told()}.",
+        )
+
+
 def _columns(profile: Profile, constraints: Constraints) -> Iterable[Violation]:
     missing = [name for name in constraints.features if name not in profile.columns]
     extra = [name for name in profile.columns if name not in constraints.features]
@@ -216,5 +239,9 @@ def _chi_squared(baseline: Feature, current: dict[str, float], settings: Setting
 
 
 def _named(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_MOST_NAMED])
+    shown = ", ".join(repr(_shortened(name)) for name in names[:_MOST_NAMED])
     return f"{shown} and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else shown or "none kept"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_NAMED else f"{text[:_LONGEST_NAMED]}..."

@@ -55,7 +55,7 @@ def _run(container: Container) -> str:
     tolerance = baseline.errors.tolerance if baseline and baseline.errors else None
     rows = _rows(container)
     measured = problem.measured(kind, rows, np.random.default_rng(_SEED), tolerance)
-    container.write(STATISTICS, files.statistics(measured, container.now()))
+    container.write(STATISTICS, files.statistics(measured, container.now("milliseconds")))
     container.write(CONSTRAINTS, files.constraints(measured))
     found: list[files.Violation] = []
     if baseline:

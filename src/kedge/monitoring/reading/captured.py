@@ -216,6 +216,8 @@ def parsed(line: bytes | str) -> Any:
     except orjson.JSONDecodeError as error:
         try:
             return json.loads(line)  # it knows NaN and Infinity, as Python writes them
+        except UnicodeDecodeError:
+            raise Odd("A line is not UTF-8") from None
         except (ValueError, RecursionError):
             raise Odd(f"A line is no JSON: {error}") from None
 
