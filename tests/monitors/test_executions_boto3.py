@@ -58,6 +58,20 @@ def test_an_execution_looks_at_its_window_and_reports_where_sagemaker_does(watch
     assert shown["LastMonitoringExecutionSummary"]["ProcessingJobArn"] == found["ProcessingJobArn"]
 
 
+def test_two_executions_of_one_minute_keep_their_reports_apart(watched: Monitors):
+    watched.define("DataQuality", "twice", baseline={"Constraints": watched.uri("baseline/constraints.json")})
+    watched.schedule("DataQuality", "twice", hours=EARLIER)
+    found = [watched.ended("twice")]
+    for number in range(2, 5):  # of three that follow one another, two at least are of one minute
+        watched.sagemaker.stop_monitoring_schedule(MonitoringScheduleName="twice")
+        watched.sagemaker.start_monitoring_schedule(MonitoringScheduleName="twice")
+        found.append(watched.ended("twice", number))
+    at = [watched.job(each)["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"] for each in found]
+    assert len(set(at)) == len(at)
+    for each in found:
+        assert watched.report(each, "statistics.json")["dataset"]["item_count"] == 60
+
+
 def test_violations_ring_the_alert_until_it_is_set_otherwise(watched: Monitors):
     watched.define("DataQuality", "bad", baseline={"Constraints": watched.uri("baseline/constraints.json")})
     watched.schedule("DataQuality", "bad", hours=LATER)

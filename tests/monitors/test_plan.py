@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kedge.monitors import plan
 from kedge.monitors.kinds import KINDS
 from kedge.monitors.monitor import Monitor
 from kedge.monitors.plan import Baseline, Source
-from kedge.monitors.records import Execution
+from kedge.monitors.records import Execution, minute_of
 
 AT = datetime(2026, 1, 9, 13, tzinfo=UTC)
 
@@ -112,3 +115,29 @@ def test_a_merge_has_the_folders_of_its_sides():
 )  # fmt: skip
 def test_how_long_a_job_may_take(kind: str, given: int | None, interval_s: float, want: int):
     assert plan.longest_s(monitor(kind, longest_s=given), interval_s) == want
+
+
+@pytest.mark.parametrize(
+    ("seconds", "others", "want"),
+    [
+        (0.0, [], ""),
+        (0.0, [-60.0, 60.0], ""),
+        (40.0, [0.0], "40.000"),
+        (20.25, [10.0, 20.0], "20.250"),
+        (59.999, [0.0], "59.999"),
+    ],
+)
+def test_the_second_execution_of_a_minute_has_reports_of_its_own(seconds: float, others: list[float], want: str):
+    at, near = AT + timedelta(seconds=seconds), [execution(at=AT + timedelta(seconds=each)) for each in others]
+    assert plan.apart_of(at, near) == want
+    later = replace(execution(at=at), apart=want)
+    assert plan.apart_of(at, [*near, later]) == want, "a later look takes the place of the first"
+    found = plan.report_uri(monitor(), "hourly", at, want)
+    assert found == "s3://b/out/wine/hourly/2026/01/09/13" + (f"/00/{want}" if want else "")
+
+
+@given(st.floats(1e9, 4e9), st.floats(0, 59.9995))
+def test_executions_of_a_minute_are_found_by_their_names(at_s: float, within_s: float):
+    minute_s = at_s // 60 * 60
+    name = replace(execution(), scheduled_s=minute_s + within_s).name
+    assert any(name.startswith(each) for each in minute_of("hourly", at_s))

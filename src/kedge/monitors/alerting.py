@@ -52,7 +52,9 @@ def over(
     after = replace(schedule, current="")
     if status is Status.STOPPED:
         return after
-    seen = Seen(execution.scheduled_s, execution.start_s, execution.end_s, status.value, counts)
+    seen = Seen(
+        execution.scheduled_s, execution.start_s, execution.end_s, status.value, counts, execution.apart
+    )  # fmt: skip
     past = ended(past_of(tx, resource.scope, schedule.name), seen)
     keep(tx, resource.scope, schedule.name, past)
     return judged(tx, resource, after, past, now)

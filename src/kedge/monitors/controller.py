@@ -19,7 +19,7 @@ from kedge.endpoints.records import shortened
 from kedge.errors import ConcurrentChange, ServiceError, ValidationFailed
 from kedge.jobs.machine import JobMachine
 from kedge.loop import Lease, rest_s, with_lease
-from kedge.monitors import course
+from kedge.monitors import course, plan
 from kedge.monitors.alerting import over
 from kedge.monitors.course import Begin, Wait
 from kedge.monitors.defining import monitor_of
@@ -34,6 +34,7 @@ from kedge.monitors.records import (
     Schedule,
     ScheduleStatus,
     Status,
+    minute_of,
 )
 from kedge.monitors.retraining.records import GOING as RETRAINING_GOES_ON
 from kedge.monitors.retraining.records import KIND as RETRAINING
@@ -137,6 +138,9 @@ class Controller:
             except ValidationFailed as error:
                 problem = f"ClientError: {error.message}"
             window = begin.window or Window(begin.scheduled, begin.scheduled)
+            places = minute_of(schedule.name, begin.scheduled.timestamp())
+            near = [each for place in places for each in tx.list(scope, EXECUTION, name_prefix=place).items]
+            others = [Execution.of(each.document) for each in near]
             execution = Execution(
                 uid=uuid.uuid4().hex,
                 schedule=schedule.name,
@@ -149,6 +153,7 @@ class Controller:
                 end_s=window.end.timestamp(),
                 is_again=begin.is_again,
                 is_told=begin.is_told,
+                apart=plan.apart_of(begin.scheduled, others),
                 failure_reason=shortened(problem),
             )
             status = Status.FAILED if problem else Status.PENDING

@@ -99,7 +99,8 @@ async def state(objects: AccountObjects, monitor: Monitor, execution: Execution,
     done = [each for each in past.seen if each.status in LOOKED and each.end_s <= execution.start_s]
     if not done or monitor.kind != DATA_QUALITY.type:
         return ""
-    at = address.below(plan.report_uri(monitor, execution.schedule, time(done[-1].scheduled_s)), plan.DRIFT_STATE)
+    reports = plan.report_uri(monitor, execution.schedule, time(done[-1].scheduled_s), done[-1].apart)
+    at = address.below(reports, plan.DRIFT_STATE)
     return at if await objects.head(at) is not None else ""
 
 

@@ -141,7 +141,7 @@ def analysis_job(
         application["ContainerEntrypoint"] = list(monitor.entrypoint)
     if monitor.arguments:
         application["ContainerArguments"] = list(monitor.arguments)
-    output = {**monitor.output, "S3Uri": report_uri(monitor, execution.schedule, execution.scheduled)}
+    output = {**monitor.output, "S3Uri": report_uri(monitor, execution.schedule, execution.scheduled, execution.apart)}
     output.setdefault("S3UploadMode", "EndOfJob")
     name = job_name(execution, ANALYSIS, monitor.of.job)
     return _job(monitor, name, application, inputs, output, environment, longest_s)
@@ -199,10 +199,26 @@ def rows_job(monitor: Monitor, name: str, source: Source, window: Window, output
     )  # fmt: skip
 
 
-def report_uri(monitor: Monitor, schedule: str, scheduled: datetime) -> str:
-    """Where reports of that time go: the hour it was scheduled for, with the minute where that is not the hour's."""
-    minute = f"{scheduled:%M}" if scheduled.minute else ""
-    return address.below(monitor.output["S3Uri"], monitor.endpoint, schedule, folder(scheduled), minute)
+def report_uri(monitor: Monitor, schedule: str, scheduled: datetime, apart: str = "") -> str:
+    """Where reports of that time go: the hour it was scheduled for, with the minute where that is not the hour's.
+
+    apart: of a second execution of that minute, a folder of its own.
+    """
+    minute = f"{scheduled:%M}" if scheduled.minute or apart else ""
+    return address.below(monitor.output["S3Uri"], monitor.endpoint, schedule, folder(scheduled), minute, apart)
+
+
+def apart_of(scheduled: datetime, others: Sequence[Execution]) -> str:
+    """What keeps the reports of an execution apart from those of others of its minute; "" where there are none.
+
+    others: executions of the schedule. A later look at the same window takes the place of the first, wherever that is.
+    """
+    minute = scheduled.replace(second=0, microsecond=0)
+    of_it = [each for each in others if each.scheduled.replace(second=0, microsecond=0) == minute]
+    for each in of_it:
+        if each.scheduled == scheduled:
+            return each.apart
+    return f"{scheduled:%S}.{scheduled.microsecond // 1000:03d}" if of_it else ""
 
 
 def merged_uri(monitor: Monitor) -> str:

@@ -58,6 +58,8 @@ class Seen:
     status: str
     counts: bool = True
     """For the alert: not, where there was no captured data to look at, or no label yet."""
+    apart: str = ""
+    """As its execution's."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ class Execution:
     """For labels that came later: what was merged is there."""
     is_told: bool = False
     """Metrics of its window were published before: a second time they would be mixed with the first."""
+    apart: str = ""
+    """The folder of its reports, where another execution of the schedule has those of the same minute."""
     failure_reason: str = ""
 
     def document(self) -> dict[str, Any]:
@@ -160,7 +164,7 @@ class Execution:
 
     @property
     def name(self) -> str:
-        return f"{prefix_of(self.schedule)}{round(self.scheduled_s):012d}/{self.uid}"
+        return f"{at_of(self.schedule, self.scheduled_s)}{self.uid}"
 
     @property
     def scheduled(self) -> datetime:
@@ -174,6 +178,17 @@ class Execution:
 def prefix_of(schedule: str) -> str:
     """Of the names of what belongs to a schedule."""
     return f"{schedule.lower()}/"
+
+
+def at_of(schedule: str, scheduled_s: float) -> str:
+    """Of the names of executions of that time."""
+    return f"{prefix_of(schedule)}{round(scheduled_s):012d}/"
+
+
+def minute_of(schedule: str, scheduled_s: float) -> list[str]:
+    """Prefixes that the names of all executions of the same minute have, and others of some minutes around it."""
+    minute = int(scheduled_s // 60)
+    return [f"{prefix_of(schedule)}{each:010d}" for each in sorted({minute * 60 // 100, (minute + 1) * 60 // 100})]
 
 
 def time(at_s: float) -> datetime:

@@ -19,7 +19,7 @@ from kedge.monitors.alerting import past_of
 from kedge.monitors.finding import LOOKED, Place, Unready
 from kedge.monitors.kinds import DATA_QUALITY
 from kedge.monitors.monitor import Monitor
-from kedge.monitors.records import EXECUTION, SCHEDULE, Execution, Schedule, Status, prefix_of, time
+from kedge.monitors.records import EXECUTION, SCHEDULE, Execution, Schedule, Status, at_of, prefix_of, time
 from kedge.monitors.retraining import course
 from kedge.monitors.retraining.course import UNWATCHED, Earlier, Job, Judged, Seen, Serving
 from kedge.monitors.retraining.records import KIND, Phase, Run
@@ -137,7 +137,7 @@ def _inputs(store: Store, scope: Scope, run: Run, *, in_time: bool) -> Resource 
         for window in reversed(past_of(store, scope, schedule.name).seen):
             if window.status not in LOOKED or window.end_s <= run.start_s:
                 continue
-            prefix = f"{prefix_of(schedule.name)}{round(window.scheduled_s):012d}/"
+            prefix = at_of(schedule.name, window.scheduled_s)
             found = [e for e in store.list(scope, EXECUTION, name_prefix=prefix).items if Status(e.status) in LOOKED]
             if found and (newest is None or found[-1].created_at > newest.created_at):
                 newest = found[-1]
@@ -154,7 +154,8 @@ async def _report(objects: AccountObjects, resource: Resource, file: str) -> Map
     """Of an execution; None where it has left no such file."""
     execution = Execution.of(resource.document)
     monitor = Monitor(**execution.monitor)
-    uri = address.below(plan.report_uri(monitor, execution.schedule, execution.scheduled), file)
+    reports = plan.report_uri(monitor, execution.schedule, execution.scheduled, execution.apart)
+    uri = address.below(reports, file)
     if await objects.head(uri) is None:
         return None
     found: Mapping[str, Any] = json.loads(await objects.read(uri, LARGEST_REPORT_BYTES))

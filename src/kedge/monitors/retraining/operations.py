@@ -12,7 +12,7 @@ from kedge.errors import ResourceNotFound, ValidationFailed
 from kedge.monitors.alerting import past_of
 from kedge.monitors.describing import arn_of
 from kedge.monitors.finding import LOOKED
-from kedge.monitors.records import EXECUTION, SCHEDULE, Schedule, prefix_of
+from kedge.monitors.records import EXECUTION, SCHEDULE, Schedule, at_of, prefix_of
 from kedge.monitors.retraining import asking
 from kedge.monitors.retraining.announcing import shown
 from kedge.monitors.retraining.records import GOING, KIND, Phase, Run
@@ -69,7 +69,7 @@ def _begun(tx: Transaction, call: Call, schedule: Schedule, going: Resource | No
             f'The monitoring schedule "{schedule.name}" has not looked at any labelled record yet, so there is nothing '
             "to train on."
         )
-    prefix = f"{prefix_of(schedule.name)}{round(looked[-1].scheduled_s):012d}/"
+    prefix = at_of(schedule.name, looked[-1].scheduled_s)
     executions = tx.list(call.scope, EXECUTION, name_prefix=prefix).items
     name = executions[-1].name if executions else ""
     return asking.by_hand(tx, call.scope, schedule, looked[-1], name, call.caller.arn, call.now)
