@@ -10,6 +10,7 @@ import pytest
 from kedge.minutes import files
 from kedge.minutes.frames import Records
 from kedge.minutes.gathering import LATE_S, Gathering
+from kedge.minutes.judging import Outcome
 from kedge.minutes.process import Keeper
 from kedge.monitoring.live import sketch
 from kedge.serving.meter import VariantPlace
@@ -97,7 +98,7 @@ def test_drift_is_told_by_the_minute_beside_the_baseline(random: np.random.Gener
         keeper.take(Records(WINE, 0, records(random, rows, minute, shift)))
         found = keeper.tick(ends_s(minute))
         assert all(each.place == VariantPlace(*WINE) for each in found)
-        return {each.name: each.values.total for each in found}
+        return {f"{each.name} {each.feature}".strip(): each.values.total for each in found}
 
     assert told(MINUTE) == {}, "no baseline, no judgement"
     name = files.baseline_of(WINE.account, WINE.region, "Wine")
@@ -106,9 +107,22 @@ def test_drift_is_told_by_the_minute_beside_the_baseline(random: np.random.Gener
     moved = told(MINUTE + 2, shift=10.0)
     assert moved["DriftingColumns"] == 1.0
     assert moved["DriftEffect"] > 0.5
+    assert moved == {
+        "DriftingColumns": 1.0,
+        "DriftEffect": moved["DriftEffect"],
+        "DriftEffect age": moved["DriftEffect"],
+    }
     keeper.close()
     keeper = Keeper(folder, SECRET, 10**6)
     assert told(MINUTE + 3, shift=10.0, rows=50)["DriftingColumns"] == 1.0, "the minutes before are on the disk"
     files.seal_baseline(folder, SECRET, name, b"{}")
     assert told(MINUTE + 4) == {}
     keeper.close()
+
+
+def test_the_farthest_columns_have_metrics_of_their_own_where_their_names_can_be_dimensions():
+    effects = {"größe": 9.0, " ": 8.5, "x" * 1025: 8.0, "a\tb": 7.5, **{f"column {n}": 5.0 - n / 10 for n in range(20)}}
+    outcome = Outcome(effects, is_judged=True)
+    assert list(outcome.named) == [f"column {n}" for n in range(10)]
+    assert (outcome.farthest, outcome.named["column 9"]) == (9.0, 4.1)
+    assert (Outcome({}, is_judged=True).farthest, Outcome({}, is_judged=True).named) == (0.0, {})

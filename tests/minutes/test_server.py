@@ -108,16 +108,17 @@ def test_an_endpoints_drift_is_seen_by_the_minute(kedge: Any, captured: Captured
     assert [each["Minute"] for each in found["Minutes"]] == [now - 4, now - 3, now - 2]
     assert (found["Lost"], found["Kept"]) == ([], True)
 
-    def metric(name: str) -> list[float]:
+    def metric(name: str, *more: dict[str, str]) -> list[float]:
         points = kedge.client("cloudwatch").get_metric_statistics(
             Namespace="Kedge", MetricName=name, Period=60, Statistics=["Maximum"],
-            Dimensions=[{"Name": "EndpointName", "Value": "Echo"}, {"Name": "VariantName", "Value": "v"}],
+            Dimensions=[{"Name": "EndpointName", "Value": "Echo"}, {"Name": "VariantName", "Value": "v"}, *more],
             StartTime=datetime.now(UTC) - timedelta(minutes=10), EndTime=datetime.now(UTC) + timedelta(minutes=1),
         )["Datapoints"]  # fmt: skip
         return [each["Maximum"] for each in points]
 
     assert max(until(lambda: metric("DriftingColumns"))) == 1.0
     assert max(until(lambda: metric("DriftEffect"))) > 0.5
+    assert max(until(lambda: metric("DriftEffect", {"Name": "Feature", "Value": "age"}))) > 0.5
 
     environment = {"KEDGE_DATA_DIR": str(kedge.data_dir)}
     done = CliRunner().invoke(commands, ["drift", "Echo", "--last", "6m", "--json"], env=environment)

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.serving.meter import MOST_CONTAINERS, Concurrent, FrameRefused, Meter, Place, decode, samples_of
+from kedge.metrics.sketch import Sketch
+from kedge.serving.meter import (
+    MOST_CONTAINERS,
+    Concurrent,
+    FrameRefused,
+    Meter,
+    Place,
+    Told,
+    VariantPlace,
+    decode,
+    samples_of,
+)
 
 PLACE = Place("123456789012", "us-east-1", "an-endpoint", "AllTraffic", "i-1")
 
@@ -91,6 +102,15 @@ def test_what_only_some_requests_have_is_measured_by_name_and_container():
     assert latency.values.weighted() == [(10.0, 1.0), (30.0, 1.0)]
     assert container[:3] == (PLACE, "first", "ContainerLatency")
     assert meter.is_empty
+
+
+def test_what_is_told_of_a_column_names_it():
+    place, values = VariantPlace("1", "r", "e", "v"), Sketch.of([0.5])
+    told = (Told(place, "DriftEffect", "None", values), Told(place, "DriftEffect", "None", values, "age"))
+    found = decode(Meter("boot").roll(7, (), (), told)).told
+    assert [(each.name, each.unit, each.feature) for each in found] == [
+        ("DriftEffect", "None", ""), ("DriftEffect", "None", "age"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("form", [1, 2])

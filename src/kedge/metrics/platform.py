@@ -145,7 +145,8 @@ def data_of(frame: Frame) -> Iterator[Datum]:
     for each in frame.captured:
         yield from captured(each, frame.second)
     for one in frame.told:
-        of = metric(one.place.account, one.place.region, OWN_NAMESPACE, one.name, by_variant(one.place))
+        by: Dimensions = (*by_variant(one.place), *((("Feature", one.feature),) if one.feature else ()))
+        of = metric(one.place.account, one.place.region, OWN_NAMESPACE, one.name, by)
         yield Datum(of, one.unit, frame.second, SECOND, Summary.of_sketch(one.values))
 
 

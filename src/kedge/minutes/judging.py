@@ -6,6 +6,7 @@ a minute has. Each variant is judged by itself.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -19,20 +20,33 @@ from kedge.monitoring.drift.judging import Finding, Settings
 
 MINUTE_S = 60
 DRIFTING, EFFECT = "DriftingColumns", "DriftEffect"
+MOST_NAMED = 10
+"""Columns of a minute that have a metric of their own."""
+LONGEST_NAME = 1024
 
 Counts = Mapping[str, Floats]
 """Of each column of the baseline a row of counts."""
 
 
 class Outcome(NamedTuple):
-    """drifting: columns whose default alert fires, the farthest first. effect: of the farthest one; 0 without any.
+    """effects: of the columns whose default alert fires, the farthest first.
 
     is_judged: whether any column had enough rows.
     """
 
-    drifting: tuple[str, ...]
-    effect: float
+    effects: Mapping[str, float]
     is_judged: bool
+
+    @property
+    def farthest(self) -> float:
+        """0 where no column drifts."""
+        return next(iter(self.effects.values()), 0.0)
+
+    @property
+    def named(self) -> dict[str, float]:
+        """Of the columns that have a metric of their own: the farthest ones whose names a dimension can hold."""
+        fit = {name: effect for name, effect in self.effects.items() if _can_be_a_dimension(name)}
+        return dict(itertools.islice(fit.items(), MOST_NAMED))
 
 
 def recent(minutes: Mapping[int, Counts], minute: int) -> dict[int, Counts]:
@@ -51,7 +65,11 @@ def judged(known: Mapping[str, Column], minutes: Mapping[int, Counts], minute: i
     found: list[Finding] = drift.findings(known, windows, starts_s, Settings(window_s=float(MINUTE_S)))[-1]
     moved = sorted((each for each in found if each.alerts), key=lambda each: -abs(each.effect))
     return Outcome(
-        tuple(each.column for each in moved),
-        abs(moved[0].effect) if moved else 0.0,
+        {each.column: abs(each.effect) for each in moved},
         any(each.rows >= LEAST_ROWS for each in found),
     )
+
+
+def _can_be_a_dimension(name: str) -> bool:
+    """Of CloudWatch: 1 to 1,024 printable characters of ASCII, and one of them no space."""
+    return name.isascii() and name.isprintable() and bool(name.strip()) and len(name) <= LONGEST_NAME

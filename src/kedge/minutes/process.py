@@ -91,12 +91,13 @@ class Keeper:
         outcome = judge.judged(minute)
         if outcome is None or not outcome.is_judged:
             return []
-        if outcome.drifting:
-            log.warning("%s/%s drifts: %s", *variant[2:], ", ".join(outcome.drifting[:10]))
+        if outcome.effects:
+            log.warning("%s/%s drifts: %s", *variant[2:], ", ".join(list(outcome.effects)[:10]))
         place = VariantPlace(*variant)
         return [
-            Told(place, judging.DRIFTING, _COUNT, Sketch.of([float(len(outcome.drifting))])),
-            Told(place, judging.EFFECT, _NONE, Sketch.of([outcome.effect])),
+            Told(place, judging.DRIFTING, _COUNT, Sketch.of([float(len(outcome.effects))])),
+            Told(place, judging.EFFECT, _NONE, Sketch.of([outcome.farthest])),
+            *(Told(place, judging.EFFECT, _NONE, Sketch.of([far]), name) for name, far in outcome.named.items()),
         ]
 
 

@@ -6,7 +6,7 @@
                  most, provisioned, peak]
     captured    [account, region, endpoint, variant, taken, dropped, withheld]
     measured    [place, container, name, sketch]: samples of a metric that only some requests have
-    told        [account, region, endpoint, variant, metric, unit, sketch]; left out where there is none
+    told        [account, region, endpoint, variant, metric, unit, sketch, feature?]; left out where there is none
 
 A request costs an entry in a list, which is added up some hundred at once: while others are in between, everything that
 a request touches costs several times what it does in a loop. Latencies become sketches, which merge over instances,
@@ -126,6 +126,8 @@ class Told(NamedTuple):
     unit: str
     values: Sketch
     """At least one."""
+    feature: str = ""
+    """The column that it is about, where it is about one."""
 
 
 class Measured(NamedTuple):
@@ -308,7 +310,7 @@ class Meter:
             [[*place, *counts] for place, *counts in captured],
             [[list(place), container, name, each.as_json()] for (place, container, name), each in measured.items()],
         ]
-        if more := [[*each.place, each.name, each.unit, each.values.as_json()] for each in told]:
+        if more := [[*each.place, each.name, each.unit, each.values.as_json(), *_feature(each)] for each in told]:
             frame.append(more)  # a release that knows none of it reads all other frames
         return orjson.dumps(frame)
 
@@ -325,6 +327,10 @@ class Meter:
         if cell is None:
             cell = self._cells[place] = Cell()
         return cell
+
+
+def _feature(each: Told) -> list[str]:
+    return [each.feature] if each.feature else []
 
 
 def _packed(place: Place, cell: Cell) -> list[Any]:
@@ -356,7 +362,7 @@ def decode(data: bytes) -> Frame:
                 Measured(Place(*place), container, name, Sketch.from_json(values))
                 for place, container, name, values in measured
             ),
-            tuple(Told(VariantPlace(*each[:4]), each[4], each[5], Sketch.from_json(each[6])) for each in told),
+            tuple(Told(VariantPlace(*each[:4]), *each[4:6], Sketch.from_json(each[6]), *each[7:8]) for each in told),
         )
     except (ValueError, TypeError) as error:
         raise FrameRefused(str(error)) from error
