@@ -69,6 +69,31 @@ def test_hours_by_themselves_leave_nothing_that_varies_more_than_rows() -> None:
     assert varies <= 1
 
 
+def test_what_a_season_is_told_too_smoothly_in_is_error() -> None:
+    """Daylight has corners at six and at eighteen, which two sines cut by a tenth of a deviation."""
+
+    def daylight(hours: Floats) -> Floats:
+        return np.maximum(np.sin(2 * np.pi * (np.floor(hours) - 6) / 24), 0.0)
+
+    later, corners = START_H + 336 + np.arange(24.0), [6, 18]
+    cut: list[float] = []
+    for seed in range(24):
+        random = np.random.default_rng(seed)
+        times_h = START_H + np.arange(336 * 60) // 60
+        column = baseline.column(daylight(times_h) + random.standard_normal(len(times_h)), 3600.0 * times_h)
+        assert isinstance(column.cells, cells.Numeric)
+        if column.usual.season.profiles != (("harmonics", (2,)),):
+            continue
+        many = daylight(np.repeat(later, 5_000)) + random.standard_normal(5_000 * 24)
+        means, _ = column.aspects.means(np.array([cells.counted(column.cells, each) for each in many.reshape(24, -1)]))
+        regressors = column.usual.regressors(later + 0.5, 24)
+        apart = np.abs(means - column.usual.expected(regressors))[corners, 0]
+        errors = np.sqrt(column.usual.spread(regressors) + 1 / 1_000)[corners, 0]
+        cut.extend(apart / errors)
+    assert len(cut) >= 4, "two sines are found to fit in some"
+    assert np.mean(cut) < 2.6, "of two sines alone it is 3.2"
+
+
 def test_one_day_has_no_season() -> None:
     assert found(lambda hours: np.sin(2 * np.pi * hours / 24), hours=24) == NONE
 

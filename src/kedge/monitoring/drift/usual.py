@@ -61,8 +61,9 @@ class Blocks:
 class Usual:
     """Of a column. Arrays have a column for each aspect, in the end what is missing.
 
-    coefficients, squares: of the season's regressors, for the mean of a score and of its square. covariances: of the
-    former, shape (aspects, regressors, regressors). variances: of one row's score, left beside the season.
+    coefficients, squares: of the season's regressors, and of those of the 24 hours by themselves (`_Hours`), for the
+    mean of a score and of its square. covariances: of the former, shape (aspects, regressors, regressors). variances:
+    of one row's score, left beside the season.
     typical: the regressors of a window of any time; wanders: the variance of the season itself. bias: the square of
     what the hours seem to differ by from a season that is told in steps.
     excess: variance of runs of 1, 2, 4 ... blocks beyond that of as many independent rows; shape (lengths, aspects).
@@ -89,7 +90,7 @@ class Usual:
         """Of `count` windows whose middles are at `hours` since 1970; of windows of any time if that is None."""
         if hours is None or not self.season:
             return np.tile(self.typical, (count, 1))
-        return self.season.columns(hours)
+        return _columns(self.season, hours)
 
     def expected(self, regressors: Floats) -> Floats:
         return regressors @ self.coefficients
@@ -130,7 +131,8 @@ def usual(blocks: Blocks, variances: Floats, kurtoses: Floats) -> Usual:
     if blocks.hours is not None and held.any():
         season = season_of(means[held], rows[held, 0], blocks.hours[held], variances)
     design = np.ones((len(rows), 1)) if blocks.hours is None or not season else season.columns(blocks.hours)
-    weights = rows[:, 0] / max(float(rows[:, 0].sum()), 1.0)
+    total = float(rows[:, 0].sum())
+    weights = rows[:, 0] / max(total, 1.0)
     coefficients, inverses = _fits(design, means, rows)
     squares, _ = _fits(design, blocks.squares, rows)
     fitted = design @ coefficients
@@ -148,14 +150,19 @@ def usual(blocks: Blocks, variances: Floats, kurtoses: Floats) -> Usual:
         ratios = found.ratios[:, aspect]
         covariances[aspect] = inverse * max(1.0, ratios[-1] / max(ratios[0], 1.0))
     covariances = _doubted(season, coefficients, covariances)
+    known = total / design.shape[1] / (1 + np.maximum(kurtoses, 0.0) / 2) if season else np.full(len(variances), np.inf)
+    bias = np.zeros(len(within))
+    if season and blocks.hours is not None and season.whole() != season:
+        by_hour = _Hours.of(season, blocks, fitted, within * np.maximum(found.ratios[0], 1.0))
+        bias = by_hour.bias(season, within, total)
+        coefficients, squares, covariances = by_hour.joined(coefficients, squares, covariances)
+        design = _columns(season, blocks.hours)
     typical = weights @ design
     wanders = weights @ np.square(design @ coefficients - typical @ coefficients)
-    total = float(rows[:, 0].sum())
-    known = total / design.shape[1] / (1 + np.maximum(kurtoses, 0.0) / 2) if season else np.full(len(variances), np.inf)
     shows = found.shows
     longest = len(found.ratios)
     return Usual(
-        season, typical, wanders, _bias(season, blocks, fitted, within), coefficients, squares, covariances, within,
+        season, typical, wanders, bias, coefficients, squares, covariances, within,
         np.where(shows, found.excess, 0.0), np.where(shows, found.freedom, np.inf), np.maximum(known, 1.0),
         ~shows | (longest < 3) | (found.ratios[-1] < 1.5 * found.ratios[max(longest - 3, 0)]),
         rows[held].mean(axis=0) if held.any() else np.zeros(rows.shape[1]),
@@ -184,20 +191,69 @@ def _doubted(season: Season, coefficients: Floats, covariances: Floats) -> Float
     return found
 
 
-def _bias(season: Season, blocks: Blocks, fitted: Floats, within: Floats) -> Floats:
-    """Twice what the 24 hours leave less than `fitted` does, beyond chance: no hour is much further off than all are.
+@dataclass(frozen=True)
+class _Hours:
+    """The 24 hours by themselves, beside a season that is told in fewer numbers.
 
-    Of what follows a course only roughly; what is left beside sines has been found not to show."""
-    if blocks.hours is None or not any(kind in PLACED for kind, _ in season.profiles):
-        return np.zeros(len(within))
-    rows = blocks.rows
-    hourly = season.whole().columns(blocks.hours)
-    coefficients, _ = _fits(hourly, blocks.means, rows)
-    less = (rows * (np.square(blocks.means - fitted) - np.square(blocks.means - hourly @ coefficients))).sum(axis=0)
-    free = hourly.shape[1] - season.columns(blocks.hours[:1]).shape[1]
-    beyond = np.maximum(less - (free + math.sqrt(2 * free)) * within, 0.0)
-    found: Floats = 2 * beyond / np.maximum(rows.sum(axis=0), 1.0)
-    return found
+    A season follows a course only roughly where it has a corner or a peak, and what it leaves there may be too little
+    to show in the baseline, yet enough to make false alerts day after day. So an hour is expected between the two: the
+    nearer to its own mean, the more all hours together leave beside the season, which is nothing where that is chance
+    (James and Stein, 1961; Efron and Morris, "Stein's estimation rule and its competitors", 1973).
+
+    means, squares, covariances: of the regressors of `Season.whole`, as in `Usual`. less: what they leave less than the
+    season does, in variances of a row; free: how much of that is chance. parts: of an hour's own mean, of each aspect;
+    they are alike, as aspects of one column are.
+    """
+
+    means: Floats
+    squares: Floats
+    covariances: Floats
+    less: Floats
+    free: int
+    parts: Floats
+
+    @classmethod
+    def of(cls, season: Season, blocks: Blocks, fitted: Floats, variances: Floats) -> _Hours:
+        """fitted: by the season, of each block. variances: of one row, hours' own levels included."""
+        assert blocks.hours is not None
+        rows, design = blocks.rows, season.whole().columns(blocks.hours)
+        means, inverses = _fits(design, blocks.means, rows)
+        squares, _ = _fits(design, blocks.squares, rows)
+        left = np.square(blocks.means - fitted) - np.square(blocks.means - design @ means)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            less = np.where(variances > 0, (rows * left).sum(axis=0) / variances, 0.0)
+            free = design.shape[1] - season.columns(blocks.hours[:1]).shape[1]
+        together = max(float(less[variances > 0].mean()), 1e-12) if (variances > 0).any() else np.inf
+        part = min(max(1 - max(free - 2, 0) / together, 0.0), 1.0)
+        return cls(means, squares, inverses * variances[:, None, None], less, free, np.full(len(less), part))
+
+    def bias(self, season: Season, variances: Floats, rows: float) -> Floats:
+        """Twice what the hours leave less, beyond chance: no hour is much further off than all are.
+
+        Of what is placed, such as steps; what is left beside sines has been found not to show."""
+        if not any(kind in PLACED for kind, _ in season.profiles):
+            return np.zeros(len(variances))
+        found: Floats = 2 * np.maximum(self.less - (self.free + math.sqrt(2 * self.free)), 0.0) * variances / rows
+        return found
+
+    def joined(self, coefficients: Floats, squares: Floats, covariances: Floats) -> tuple[Floats, Floats, Floats]:
+        """Those of the season, and its regressors' beside the hours' (`_columns`)."""
+        own, width = self.parts, len(coefficients)
+        both = np.zeros((len(own), width + len(self.means), width + len(self.means)))
+        both[:, :width, :width] = covariances * (1 - own)[:, None, None]
+        both[:, width:, width:] = self.covariances * own[:, None, None]
+        return (
+            np.vstack([(1 - own) * coefficients, own * self.means]),
+            np.vstack([(1 - own) * squares, own * self.squares]),
+            both,
+        )
+
+
+def _columns(season: Season, hours: Floats) -> Floats:
+    """The season's regressors, and those of the 24 hours by themselves unless it has no others."""
+    whole = season.whole()
+    found = season.columns(hours)
+    return found if whole == season else np.hstack([found, whole.columns(hours)])
 
 
 def _fits(design: Floats, means: Floats, rows: Floats) -> tuple[Floats, Floats]:
