@@ -19,7 +19,7 @@ from setuptools.command.build_ext import build_ext
 from kedge import core
 
 ROOT = Path(__file__).parent.parent
-_C = ["-std=c11", "-O3", "-Wall", "-Wextra"]
+_C = ["-std=c11", "-O3", "-Wall", "-Wextra", "-fno-strict-aliasing"]
 
 
 def extensions(part: core.Part, folder: Path) -> list[Extension]:

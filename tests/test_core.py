@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,16 @@ def test_what_does_not_fit_is_not_used(part: core.Part, wrong: dict[str, str]):
     part.stamp_file.write_text(json.dumps({**part.stamp(), **wrong}))
     assert not core.look(part).compiled
     assert doctor._core("core", core.look(part), built=True).state == "degraded"
+
+
+def test_another_source_makes_another_stamp(part: core.Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    copied, before = tmp_path / "kedge", part.stamp()
+    shutil.copytree(core.SOURCE, copied, ignore=shutil.ignore_patterns("_core", "__pycache__", "console"))
+    monkeypatch.setattr(core, "SOURCE", copied)
+    assert part.stamp() == before
+    with part.sources[-1].open("a") as file:
+        file.write("\n")
+    assert part.stamp() != before
 
 
 def test_without_a_build_everything_runs_as_python(part: core.Part):

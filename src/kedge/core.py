@@ -81,9 +81,9 @@ MODULES = Part(
     ),
 )
 """What a request passes in router and worker."""
-NATIVE = Part(BUILT / "native", ".c", ("serving.compiled.walker", "serving.runtimes.tables"))
-"""Without it numpy walks the trees of compiled models, and orjson reads tables of numbers: kedge.serving.compiled.run,
-kedge.serving.runtimes.numeric."""
+NATIVE = Part(BUILT / "native", ".c", ("serving.compiled.walker", "serving.runtimes.tables", "wire.native"))
+"""Each stands for some Python, which runs without it: of kedge.serving.compiled.run, kedge.serving.runtimes.numeric, and
+kedge.serving.head with kedge.wire.sigv4."""
 
 
 class Core(NamedTuple):

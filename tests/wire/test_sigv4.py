@@ -25,7 +25,7 @@ from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedge import errors
+from kedge import core, errors
 from kedge.identity.keys import KeyRing
 from kedge.identity.records import AccessKey
 from kedge.wire import canonical, sigv4
@@ -555,3 +555,40 @@ def test_what_a_request_claims_unverified() -> None:
     assert sigv4.claimed(request) == (KEY.access_key_id, "eu-west-1")
     assert sigv4.claimed(replace(request, headers={"host": "h"})) == ("", "")
     assert sigv4.claimed(with_authorization(request, "/aws4_request", "")) == ("", "")
+
+
+def test_a_known_signer_is_found_by_the_compiled_core_alone():
+    """Whichever core runs, `verify` decides where this says nothing; tests/wire/test_native.py has the C itself."""
+    keys, now = sigv4.SigningKeys(), datetime.now(UTC)
+    url = f"{BASE}/endpoints/wine/invocations"
+    request = signed(SigV4Auth, "sagemaker", url, method="POST", data=b"1,2", headers={"Host": "127.0.0.1:8770"})
+
+    def known(service: str = "sagemaker", at: datetime = now, **other: Any) -> sigv4.Signer | None:
+        asked = replace(request, **other)
+        return sigv4.known_signer(asked, asked.body, service, at, keys)
+
+    assert known() is None  # nobody has verified yet
+    verified = verify(request, now, cache=keys)
+    found = known()
+    assert (found is not None) == core.found().compiled
+    assert found is None or (found.caller, found.key) == (verified.caller, KEY)
+    assert known("s3") is None
+    assert known(body=b"1,3") is None
+    assert known(method="PUT") is None
+    assert known(query="a=b") is None
+    large = b"a" * 100_000
+    signed_large = signed(SigV4Auth, "sagemaker", url, method="POST", data=large, headers={"Host": "127.0.0.1:8770"})
+    assert sigv4.known_signer(signed_large, large, "sagemaker", now, keys) is None
+    if found is not None:
+        with pytest.raises(errors.ClockSkew):
+            known(at=now + timedelta(minutes=6))
+
+
+def test_what_is_remembered_for_the_compiled_core_has_a_bound():
+    keys = sigv4.SigningKeys(limit=2)
+    for region in ("eu-west-1", "eu-west-2", "eu-west-3"):
+        aws_request = AWSRequest(method="POST", url=f"{BASE}/a", data=b"", headers={"Host": "127.0.0.1:8770"})
+        SigV4Auth(CREDENTIALS, "sagemaker", region).add_auth(aws_request)
+        verify(received(aws_request.prepare()), cache=keys)
+    regions = [credential.split("/")[2] for credential in keys.with_halves]
+    assert regions == (["eu-west-2", "eu-west-3"] if core.found().compiled else [])

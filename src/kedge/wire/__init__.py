@@ -2,4 +2,4 @@
 
 from kedge import core
 
-__path__ = core.search_path("wire", __path__)
+__path__ = core.search_path("wire", core.search_path("wire", __path__), core.NATIVE)

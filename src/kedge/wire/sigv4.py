@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from types import ModuleType
 from typing import NamedTuple, Protocol, Self
 from urllib.parse import unquote
 
@@ -22,6 +23,14 @@ from kedge import errors
 from kedge.identity.records import AccessKey, Caller, Signature
 from kedge.wire import canonical, sigv2
 from kedge.wire.http import Head
+
+_native: ModuleType | None = None
+try:
+    from kedge.wire import native
+
+    _native = native
+except ImportError:
+    pass  # the core is not compiled
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
@@ -43,6 +52,8 @@ _USUAL = re.compile(
 """An Authorization header as nearly all clients write it."""
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}\Z")
 _BASIC_TIME = re.compile(r"[0-9]{8}T[0-9]{6}Z\Z")
+_MOST_HASHED_BYTES = 64 * 1024
+"""Of a body that `known_signer` looks at: a larger one is hashed while it arrives."""
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. "
     "Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
@@ -93,7 +104,9 @@ class Hash(Protocol):
     def hexdigest(self) -> str: ...
 
 
-class _Signer(NamedTuple):
+class Signer(NamedTuple):
+    """What follows from a credential and its key."""
+
     scope: _Scope
     key: AccessKey
     signing_key: bytes
@@ -117,15 +130,21 @@ class SigningKeys:
 
     def __init__(self, limit: int = 1024) -> None:
         self._limit = limit
-        self._signers: dict[str, _Signer] = {}
+        self._signers: dict[str, Signer] = {}
+        self.with_halves: dict[str, tuple[bytes, Signer]] = {}
+        """The same as the compiled core wants them; empty without it."""
 
-    def get(self, credential: str) -> _Signer | None:
+    def get(self, credential: str) -> Signer | None:
         return self._signers.get(credential)
 
-    def put(self, credential: str, signer: _Signer) -> None:
+    def put(self, credential: str, signer: Signer) -> None:
         if len(self._signers) >= self._limit and credential not in self._signers:
-            del self._signers[next(iter(self._signers))]
+            first = next(iter(self._signers))
+            del self._signers[first]
+            self.with_halves.pop(first, None)
         self._signers[credential] = signer
+        if _native is not None:
+            self.with_halves[credential] = _native.key_halves(signer.signing_key), signer
 
 
 def claimed(request: Head) -> tuple[str, str]:
@@ -133,6 +152,21 @@ def claimed(request: Head) -> tuple[str, str]:
     _, found, credential = request.headers.get("authorization", "").partition("Credential=")
     parts = credential.partition(",")[0].split("/")
     return (parts[0], parts[2]) if found and len(parts) == 5 else ("", "")
+
+
+def known_signer(request: Head, body: bytes, service: str, now: datetime, keys: SigningKeys) -> Signer | None:
+    """Who has signed a usual request, among those that have signed one before. Raises ClockSkew.
+
+    None says nothing: `verify` has to decide. Whether the key is still good is for who calls. Only the compiled core
+    finds anything, in one pass over the head, and only what `verify` finds too.
+    """
+    if _native is None or request.method != "POST" or request.query or len(body) > _MOST_HASHED_BYTES:
+        return None
+    signer: Signer | None = _native.signer(keys.with_halves, request.path, request.headers, body)
+    if signer is None or signer.scope.service != service:
+        return None
+    _check_skew(request.headers["x-amz-date"], service, now)
+    return signer
 
 
 def is_signed(request: Head) -> bool:
@@ -234,11 +268,11 @@ def _parse_scope(credential: str, malformed: type[errors.ServiceError]) -> _Scop
     return _Scope(access_key_id, date, region, service, text)
 
 
-def _signer(scope: _Scope, key: AccessKey) -> _Signer:
+def _signer(scope: _Scope, key: AccessKey) -> Signer:
     derived = signing_key(key.secret, scope.date, scope.region, scope.service)
     padded = derived.ljust(64, b"\0")
     inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in padded)) for pad in (0x36, 0x5C))
-    return _Signer(scope, key, derived, key.caller(scope.region), inner, outer)
+    return Signer(scope, key, derived, key.caller(scope.region), inner, outer)
 
 
 def _verify_query(request: Head, body_sha256: str | None, find_key: FindKey, now: datetime) -> Verified:
@@ -433,7 +467,7 @@ def _payload(service: str, declared: str | None, body_sha256: str | None) -> str
     )
 
 
-def _compare(signer: _Signer, timestamp: str, request_text: str, signature: str, payload: str) -> Verified:
+def _compare(signer: Signer, timestamp: str, request_text: str, signature: str, payload: str) -> Verified:
     scope = signer.scope
     digest = hashlib.sha256(canonical.wire_bytes(request_text)).hexdigest()
     text = f"{ALGORITHM}\n{timestamp}\n{scope.text}\n{digest}"
