@@ -16,10 +16,9 @@ from kedge.serving.permission import Permission
 
 ACCOUNT = "1" * 12
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
+ORIGIN = ("10.0.0.1", False)
 ENDPOINT = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:endpoint/e"
-ANN = Caller(ACCOUNT, "us-east-1", f"arn:aws:iam::{ACCOUNT}:user/ann", "AIDA1", "AKIA1").sent(
-    "10.0.0.1", {"referer": "https://ours.example/"}, secure=False
-)
+ANN = Caller(ACCOUNT, "us-east-1", f"arn:aws:iam::{ACCOUNT}:user/ann", "AIDA1", "AKIA1")
 GUEST = Caller(
     ACCOUNT,
     "us-east-1",
@@ -45,10 +44,10 @@ def permission(*statements: dict[str, Any], tags: dict[str, str] | None = None, 
 
 
 def allowed(by: Permission, caller: Caller = ANN, headers: dict[str, str] | None = None, **more: Any) -> bool:
-    answers = set()
+    answers, headers = set(), {"referer": "https://ours.example/", **(headers or {})}
     for _ in range(2):  # the second time from memory, where it may be remembered
         try:
-            by.check(caller, ENDPOINT, headers or {}, NOW, **more)
+            by.check(caller, ENDPOINT, headers, NOW, lambda: ORIGIN, **more)
             answers.add(True)
         except errors.AccessDenied:
             answers.add(False)
@@ -112,7 +111,7 @@ def test_sessions() -> None:
     assert not allowed(by, GUEST)
     gone = Caller(ACCOUNT, "us-east-1", ANN.arn, "AIDA2", "AKIA2")
     with pytest.raises(errors.UnknownAccessKey):
-        by.check(gone, ENDPOINT, {}, NOW)
+        by.check(gone, ENDPOINT, {}, NOW, lambda: ORIGIN)
 
 
 def test_only_what_speaks_of_invocations_is_pushed() -> None:
@@ -129,3 +128,19 @@ def test_the_table_carries_it() -> None:
     got = table.decode(table.encode(sent))
     assert (got.directory, got.tags) == (sent.directory, sent.tags)
     assert table.encode(got) == table.encode(sent)
+
+
+@pytest.mark.parametrize(
+    ("condition", "asks"), [({}, 1), ({"Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}, 3)]
+)
+def test_where_it_comes_from_is_asked_only_while_nothing_is_remembered(condition: dict[str, Any], asks: int):
+    asked: list[int] = []
+
+    def origin() -> tuple[str, bool]:
+        asked.append(1)
+        return ORIGIN
+
+    by = permission(allow(**condition))
+    for _ in range(3):
+        by.check(ANN, ENDPOINT, {}, NOW, origin)
+    assert len(asked) == asks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TypeVar
 
@@ -36,10 +36,18 @@ class Permission:
         self._decisions: dict[tuple[str, str, bool], Decision] = {}
 
     def check(
-        self, caller: Caller, resource_arn: str, headers: Mapping[str, str], now: datetime, *, stream: bool = False
+        self,
+        caller: Caller,
+        resource_arn: str,
+        headers: Mapping[str, str],
+        now: datetime,
+        origin: Callable[[], tuple[str, bool]],
+        *,
+        stream: bool = False,
     ) -> None:
         """Raises AccessDenied, or UnknownAccessKey when the user or role is gone.
 
+        origin: (address, whether over TLS) of the sender; asked only where nothing is remembered.
         stream: for InvokeEndpointWithResponseStream, which AWS lets whoever may invoke; denying it by name holds too.
         """
         place = (caller.access_key_id, resource_arn, stream)
@@ -47,6 +55,8 @@ class Permission:
         action = INVOKE
         if decision is None:
             identity, lasting = self._identity(caller)
+            source_ip, secure = origin()
+            caller = caller.sent(source_ip, headers, secure=secure)
             decision = self._decide(identity, caller, INVOKE, resource_arn, headers, now)
             if decision.allowed and stream:
                 streaming = self._decide(identity, caller, STREAM, resource_arn, headers, now)

@@ -183,6 +183,9 @@ class Router:
             key = ring.find(known.scope.access_key_id, inbound.headers.get("x-amz-security-token"), now)
             if key is known.key or key == known.key:
                 return known.caller
+        return self._newly_verified(inbound, ring, now)
+
+    def _newly_verified(self, inbound: Inbound, ring: KeyRing, now: datetime) -> Caller:
         verified = sigv4.verify(
             inbound,
             inbound.body_sha256(),
@@ -201,10 +204,8 @@ class Router:
         if caller.is_root:
             return
         assert self._permission is not None
-        source_ip, secure = inbound.origin()
         resource_arn = arn.sagemaker(caller.region, caller.account, kind, name)
-        caller = caller.sent(source_ip, inbound.headers, secure=secure)
-        self._permission.check(caller, resource_arn, inbound.headers, now, stream=stream)
+        self._permission.check(caller, resource_arn, inbound.headers, now, inbound.origin, stream=stream)
 
     def _claimed(self, inbound: Inbound, table: RoutingTable) -> tuple[str, str]:
         """What an unverified request says of itself; what it does not say, or wrongly, is the default."""
