@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import importlib.util
 import shutil
 import sysconfig
@@ -235,3 +236,38 @@ def test_an_entry_of_another_form_is_none(native: ModuleType, entry: Any):
     plain = plain_of(sent(b""))
     known = dict.fromkeys(known_to(native, plain), entry)
     assert native.signer(known, plain[1], plain[3], plain[4]) is None
+
+
+def signed_as_it_is(headers: dict[str, str], names: str) -> dict[str, str]:
+    """headers with a signature of just these names and of the values as they are: by the letter, whatever the rules."""
+    time = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    headers = {**headers, "x-amz-date": time}
+    scope = f"{time[:8]}/eu-west-1/sagemaker/aws4_request"
+    lines = "".join(f"{name}:{headers[name]}\n" for name in names.split(";"))
+    request = f"POST\n{PATH}\n\n{lines}\n{names}\n{hashlib.sha256(b'').hexdigest()}"
+    text = f"{sigv4.ALGORITHM}\n{time}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+    key = sigv4.signing_key(KEY.secret, time[:8], "eu-west-1", "sagemaker")
+    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    credential = f"{KEY.access_key_id}/{scope}"
+    authorization = f"{sigv4.ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={signature}"
+    return {**headers, "authorization": authorization}
+
+
+@pytest.mark.parametrize(
+    ("headers", "names", "found"),
+    [
+        ({"host": HOST, "x-a": "a b"}, "host;x-a;x-amz-date", "the signer"),
+        ({"host": HOST, "x-a": "a b"}, "host;x-amz-date", "the signer"),
+        ({"host": HOST}, "x-amz-date", None),
+        ({"host": HOST, "x-amz-a": "a"}, "host;x-amz-date", None),
+        ({"host": HOST, "x-a": "a\tb"}, "host;x-a;x-amz-date", None),
+        ({"host": HOST, "x-a": "a  b"}, "host;x-a;x-amz-date", None),
+        ({"host": HOST, "x-a": " a"}, "host;x-a;x-amz-date", None),
+        ({"host": HOST, "x-a": "a "}, "host;x-a;x-amz-date", None),
+    ],
+)
+def test_what_the_rules_do_not_let_be_signed_so(native: ModuleType, headers: dict[str, str], names: str, found: Any):
+    known = known_to(native, plain_of(sent(b"")))
+    signed = signed_as_it_is(headers, names)
+    assert native.signer(known, PATH, signed, b"") == found
+    assert signs_by_python(("POST", PATH, "", signed, b"")) is (found is not None)
