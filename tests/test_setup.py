@@ -89,12 +89,30 @@ def test_an_index_that_cannot_be_reached(checkout):
     assert said[1].startswith("The package index cannot be reached; connect to the network, or set PIP_INDEX_URL")
 
 
-def test_nothing_is_done_twice(checkout):
-    """A .venv with the right stamp is taken as it is."""
-    program(checkout / ".venv" / "bin" / "python", "exit 9")
+def ready(checkout: Path, python: str) -> None:
+    """With a .venv that has the right stamp, in which `python` is a shell script."""
+    program(checkout / ".venv" / "bin" / "python", python)
     stamp = subprocess.run(
         "cat requirements/base.txt pyproject.toml | cksum | tr ' ' '-'",
         shell=True, cwd=checkout, capture_output=True, text=True, check=True,
     )  # fmt: skip
     (checkout / ".venv" / "kedge-base").write_text(stamp.stdout)
+
+
+def test_nothing_is_installed_twice(checkout):
+    """A .venv with the right stamp is taken as it is."""
+    ready(checkout, "exit 9")
     assert setup(checkout).returncode == 0
+
+
+def test_what_is_written_in_c_is_built_whenever_it_is_another(checkout):
+    """And where it cannot be built, Kedge runs without."""
+    ready(checkout, f'echo "$@" >> {checkout}/asked; exit 1')
+    source = checkout / "src" / "kedge" / "serving" / "walk.c"
+    source.parent.mkdir(parents=True)
+    asked = []
+    for text in ("int a;", "int a;", "int b;"):
+        source.write_text(text)
+        assert setup(checkout).returncode == 0
+        asked.append((checkout / "asked").read_text().splitlines())
+    assert asked == [["scripts/build_core.py --native"]] * 2 + [["scripts/build_core.py --native"] * 2]

@@ -3,7 +3,7 @@
 There is one source. What was built lies in a folder of its own, and is found before the source only while it fits: made
 of these very sources, for this Python. Otherwise everything runs as Python, and `kedge doctor` says why.
 
-What is written in C is built along with it, but apart: it is there within seconds, and has its own stamp.
+What is written in C is built apart, within seconds, by scripts/setup too, and has its own stamp.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ MODULES = Part(
 )
 """What a request passes in router and worker."""
 NATIVE = Part(BUILT / "native", ".c", ("serving.compiled.walker", "serving.runtimes.tables", "wire.native"))
-"""Each stands for some Python, which runs without it: of kedge.serving.compiled.run, kedge.serving.runtimes.numeric, and
-kedge.serving.head with kedge.wire.sigv4."""
+"""Each stands for some Python, which runs without it: of kedge.serving.compiled.run, kedge.serving.runtimes.numeric,
+kedge.serving.head and kedge.wire.sigv4."""
 
 
 class Core(NamedTuple):

@@ -570,7 +570,7 @@ def test_a_known_signer_is_found_by_the_compiled_core_alone():
     assert known() is None  # nobody has verified yet
     verified = verify(request, now, cache=keys)
     found = known()
-    assert (found is not None) == core.found().compiled
+    assert (found is not None) == core.found(core.NATIVE).compiled
     assert found is None or (found.caller, found.key) == (verified.caller, KEY)
     assert known("s3") is None
     assert known(body=b"1,3") is None
@@ -591,4 +591,4 @@ def test_what_is_remembered_for_the_compiled_core_has_a_bound():
         SigV4Auth(CREDENTIALS, "sagemaker", region).add_auth(aws_request)
         verify(received(aws_request.prepare()), cache=keys)
     regions = [credential.split("/")[2] for credential in keys.with_halves]
-    assert regions == (["eu-west-2", "eu-west-3"] if core.found().compiled else [])
+    assert regions == (["eu-west-2", "eu-west-3"] if core.found(core.NATIVE).compiled else [])

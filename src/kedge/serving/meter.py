@@ -362,10 +362,16 @@ def decode(data: bytes) -> Frame:
                 Measured(Place(*place), container, name, Sketch.from_json(values))
                 for place, container, name, values in measured
             ),
-            tuple(Told(VariantPlace(*each[:4]), *each[4:6], Sketch.from_json(each[6]), *each[7:8]) for each in told),
+            tuple(_told(*each) for each in told),
         )
     except (ValueError, TypeError) as error:
         raise FrameRefused(str(error)) from error
+
+
+def _told(
+    account: str, region: str, endpoint: str, variant: str, name: str, unit: str, values: Any, feature: str = ""
+) -> Told:
+    return Told(VariantPlace(account, region, endpoint, variant), name, unit, Sketch.from_json(values), feature)
 
 
 def _counted(cells: list[Any]) -> Iterator[Counted]:
