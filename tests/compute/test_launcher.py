@@ -14,6 +14,6 @@ def test_no_key_and_no_setting_but_which_core_to_run(tmp_path: Path):
     given = {"PATH": "/bin", "LC_ALL": "C", "KEDGE_CORE": "python", "KEDGE_ROOT_SECRET_KEY": "k", "AWS_PROFILE": "p"}
     kept = clean_environment(given, home)
     assert {name: value for name, value in kept.items() if not name.endswith("_NUM_THREADS")} == {
-        "PATH": "/bin", "LC_ALL": "C", "KEDGE_CORE": "python", HOME_MARK: home.run.name,
+        "PATH": "/bin", "LC_ALL": "C", "KEDGE_CORE": "python", HOME_MARK: home.run.name, "OMP_WAIT_POLICY": "PASSIVE",
     }  # fmt: skip
     assert set(kept.values()) >= {"1"}

@@ -535,6 +535,8 @@ def test_the_environment_is_built_from_little():
     built = environment(spec, {"PATH": "/bin", "LANG": "C.UTF-8", "AWS_PROFILE": "me", "LD_PRELOAD": "x"})
     assert (built["PATH"], built["LANG"], built["OMP_NUM_THREADS"]) == ("/mine", "C.UTF-8", "3")
     assert (built["OPENBLAS_NUM_THREADS"], built["SM_NUM_CPUS"]) == ("1", "2"), "trees and linear models take one"
+    assert built["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert environment(replace(spec, environment={"OMP_WAIT_POLICY": "ACTIVE"}), {})["OMP_WAIT_POLICY"] == "ACTIVE"
     torch = environment(replace(spec, runtime="torch"), {})
     assert (torch["OPENBLAS_NUM_THREADS"], torch["OMP_NUM_THREADS"]) == ("2", "3")
     assert not {"AWS_PROFILE", "LD_PRELOAD", "AWS_REGION", "SAGEMAKER_PROGRAM"} & built.keys()

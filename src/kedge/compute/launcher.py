@@ -48,6 +48,8 @@ _FORK_TRIES = 3
 _KEPT_VARIABLES = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", core.VARIABLE)
 _KEPT_PREFIXES = ("LC_", "PYTHON")
 _ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR", "VECLIB_MAXIMUM")}
+_PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Read by OpenMP when it is loaded, which a fork server does for all of its instances."""
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ def clean_environment(source: Mapping[str, str], home: Home) -> dict[str, str]:
     """What a process without any key needs from the operator's environment: where programs and modules are, and
     which core to run."""
     kept = {name: value for name, value in source.items() if name in _KEPT_VARIABLES or name.startswith(_KEPT_PREFIXES)}
-    return {**kept, **_ONE_THREAD, HOME_MARK: home_id(home)}
+    return {**kept, **_ONE_THREAD, **_PASSIVE, HOME_MARK: home_id(home)}
 
 
 def instance_environment(source: Mapping[str, str], home: Home, task_id: str) -> dict[str, str]:

@@ -30,9 +30,6 @@ NICENESS = 10
 NOT_FOUND, NOT_STARTED, LOST = 127, 126, 1
 _KEPT = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "SSL_CERT_FILE")
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""A thread of OpenMP that waits for the others of a loop sleeps. Were it to spin for a core that somebody else has, the
-others and whatever runs beside the job would be several times slower."""
 _CONNECT_WITHIN_S = 10.0
 
 
@@ -95,7 +92,7 @@ def environment(spec: WorkerSpec, current: Mapping[str, str], cores: int) -> dic
         "HOME": spec.work_dir,
         "PYTHONUNBUFFERED": "1",
         **dict.fromkeys(_THREAD_COUNTS, threads),
-        **_PASSIVE,
+        **worker_setup.PASSIVE,
         **spec.environment,
     }
 

@@ -30,6 +30,9 @@ _SWITCH_INTERVAL_S = 0.001
 """How long a model that computes in Python may keep the I/O thread from answering a PING."""
 _KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "SSL_CERT_FILE")
 _THREAD_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""A thread of OpenMP that waits for the others of a loop sleeps. Were it to spin for a core that somebody else has, the
+others and whatever runs beside the process would be several times slower."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ def environment(spec: WorkerSpec, current: Mapping[str, str]) -> dict[str, str]:
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
         **dict.fromkeys(_THREAD_COUNTS, threads),
+        **PASSIVE,
     }
     kept = {name: current[name] for name in _KEPT if name in current}
     return kept | {name: value for name, value in standard.items() if value} | dict(spec.environment)
