@@ -124,6 +124,6 @@ def test_what_moved_is_shown_by_the_minute_with_a_verdict(kedge: Kedge) -> None:
     assert not any(each["alerts"] for each in found["columns"] if each["column"] != "age")
     shown = run(*arguments)
     assert "1 of 3 moved" in shown.output
-    assert "no data quality monitor" in run("--captured", "s3://watched/captured").output
+    assert 'There is no endpoint "wine"' in run("--captured", "s3://watched/captured").output
     missing = run(*arguments[:2], "--baseline", "s3://watched/none.json")
     assert (missing.exit_code, "There is no baseline" in missing.output) == (1, True)

@@ -163,6 +163,8 @@ for each in pathlib.Path("/opt/ml/processing/made").iterdir(): shutil.copy(each,
     found = watched.ended("after")
     assert found["MonitoringExecutionStatus"] == "Failed"  # the job has left no statistics.json
     assert "statistics.json" in found["FailureReason"]
+    done = CliRunner().invoke(commands, ["drift", "scores"], env={"KEDGE_DATA_DIR": str(watched.kedge.data_dir)})
+    assert f"There is no baseline at {watched.uri('made/statistics.json')}" in done.output
 
 
 def test_an_own_program_is_told_what_to_do_and_is_stopped_with_its_schedule(watched: Monitors):

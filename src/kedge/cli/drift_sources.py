@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kedge.monitoring.drift.known import Known
     from kedge.monitoring.live.minutes import Minutes
 
+_MISSING = 'There is no endpoint "{}"; `kedge status` lists those that there are.'
 LARGEST_BASELINE_BYTES = 256 << 20
 LEAST_HOURS = 48
 """With records, to learn a season from."""
@@ -122,7 +123,7 @@ def source(server: Server, name: str, captured: str | None, beside: Known, *, ho
 def _captured(server: Server, name: str) -> str:
     endpoint = describe(server.client("sagemaker"), name)
     if endpoint is None:
-        raise Failed(f'There is no endpoint "{name}"; `kedge status` lists those that there are.')
+        raise Failed(_MISSING.format(name))
     capture = endpoint.get("DataCaptureConfig")
     if capture is None:
         raise Failed(f'Nothing of endpoint "{name}" is captured; its endpoint config needs a DataCaptureConfig.')
@@ -149,6 +150,11 @@ def baseline(server: Server, name: str) -> str:
             own = job.get("DataQualityBaselineConfig", {})
         if found := own.get("StatisticsResource", {}).get("S3Uri"):
             return str(found)
+        if own.get("BaseliningJobName") and "ConstraintsResource" not in own:  # what its executions compare with, too
+            made = sagemaker.describe_processing_job(ProcessingJobName=own["BaseliningJobName"])
+            return f"{made['ProcessingOutputConfig']['Outputs'][0]['S3Output']['S3Uri'].rstrip('/')}/statistics.json"
+    if describe(sagemaker, name) is None:
+        raise Failed(_MISSING.format(name))
     raise Failed(
         f'Endpoint "{name}" has no data quality monitor with baseline statistics: give --baseline the s3:// address of'
         " a statistics.json; a data quality job suggests one (docs/data-quality.md)."

@@ -236,7 +236,7 @@ def preprocess_handler(inference_record, logger):
 """
 
 
-def test_a_script_makes_the_rows(job: Job, tmp_path):
+def test_a_script_makes_the_rows(job: Job, tmp_path, capsys):
     script = tmp_path / "pre.py"
     script.write_text(PREPROCESS)
     ran = tmp_path / "ran"
@@ -248,6 +248,7 @@ def test_a_script_makes_the_rows(job: Job, tmp_path):
     assert [each["name"] for each in job.result("statistics.json")["features"]] == ["a0", "a1", "b"]
     assert job.result("statistics.json")["dataset"]["item_count"] == 1
     assert ran.exists()
+    assert "INFO seen 1" in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import logging
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -47,7 +48,7 @@ def postprocess(path: Path) -> None:
 def rows(path: Path, records: Iterable[Any]) -> Iterator[Row]:
     """What the script makes of each. Raises ScriptFailed for the first record at which it fails."""
     found = handler(path, "preprocess_handler")
-    more = (log,) if len(inspect.signature(found).parameters) > 1 else ()
+    more = (_logger(),) if len(inspect.signature(found).parameters) > 1 else ()
     for number, record in enumerate(records, 1):
         made = _run(path, f"failed at record {number}", partial(found, record, *more))
         for row in made if isinstance(made, list) else [made]:
@@ -61,6 +62,15 @@ def rows(path: Path, records: Iterable[Any]) -> Iterator[Row]:
                     f"preprocess_handler of {path.name} gave {type(row).__name__} for record {number}; it has to give "
                     "a dict, a list of dicts, or nothing."
                 )
+
+
+def _logger() -> logging.Logger:
+    """For a script: what it tells, from INFO on, is in the job's log."""
+    found = logging.Logger("preprocess_handler", logging.INFO)
+    to_log = logging.StreamHandler(sys.stdout)
+    to_log.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    found.addHandler(to_log)
+    return found
 
 
 def _plain(value: Any) -> Any:
