@@ -251,6 +251,20 @@ def test_a_script_makes_the_rows(job: Job, tmp_path, capsys):
     assert "INFO seen 1" in capsys.readouterr().out.splitlines()
 
 
+def test_a_script_may_give_the_record_back(job: Job, tmp_path):
+    """As in AWS's example of one that logs."""
+    script = tmp_path / "pre.py"
+    script.write_text("def preprocess_handler(record, logger):\n    logger.info(f'{record}')\n    return record\n")
+    job.put("one.jsonl", "\n".join([captured("0.5\n0.7\n", "41,Rome\n42,Oslo\n"), captured("0.5", "43,Bonn")]))
+    assert job.run(CAPTURED, record_preprocessor_script=str(script)) == 0, job.message
+    with_script = job.result("statistics.json")
+    assert job.run(CAPTURED) == 0
+    assert with_script["dataset"]["item_count"] == 3
+    assert [(each["name"], each["inferred_type"]) for each in with_script["features"]] == [
+        (each["name"], each["inferred_type"]) for each in job.result("statistics.json")["features"]
+    ]
+
+
 @pytest.mark.parametrize(
     ("script", "want"),
     [

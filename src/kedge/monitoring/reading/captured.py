@@ -155,7 +155,7 @@ class Reader:
         if all(text is not None for text in texts):
             self._add_csv([text for text in texts if text is not None], at)
         else:
-            rows_of_it = self._rows_of(answer, given)
+            rows_of_it = rows_of(answer, given)
             if self.time:
                 for row in rows_of_it:
                     row[self.time] = at or None
@@ -180,20 +180,22 @@ class Reader:
         held += line.encode()
         held += b"\n"
 
-    def _rows_of(self, answer: Any, given: Any) -> list[Row]:
-        flat = [flat_row(side) for side in (answer, given) if side is not None]
-        if None not in flat:
-            return [joined(flat[0], flat[1]) if len(flat) == 2 else flat[0]]  # type: ignore[arg-type,list-item]
-        inputs = sides_rows(given) if given is not None else None
-        outputs = sides_rows(answer, len(inputs) if inputs else None) if answer is not None else None
-        if inputs is None or outputs is None:
-            return outputs if inputs is None else inputs  # type: ignore[return-value]
-        if len(inputs) != len(outputs):
-            # A JSON input may be one row that holds a list of as many items as the answer has.
-            inputs = sides_rows(given, len(outputs))
-        if len(inputs) != len(outputs):
-            raise Odd(f"A record has {len(inputs)} rows of input and {len(outputs)} of output")
-        return list(map(joined, outputs, inputs))
+
+def rows_of(answer: Any, given: Any) -> list[Row]:
+    """Of one record; a side that was not captured is None. Raises Odd."""
+    flat = [flat_row(side) for side in (answer, given) if side is not None]
+    if None not in flat:
+        return [joined(flat[0], flat[1]) if len(flat) == 2 else flat[0]]  # type: ignore[arg-type,list-item]
+    inputs = sides_rows(given) if given is not None else None
+    outputs = sides_rows(answer, len(inputs) if inputs else None) if answer is not None else None
+    if inputs is None or outputs is None:
+        return outputs if inputs is None else inputs  # type: ignore[return-value]
+    if len(inputs) != len(outputs):
+        # A JSON input may be one row that holds a list of as many items as the answer has.
+        inputs = sides_rows(given, len(outputs))
+    if len(inputs) != len(outputs):
+        raise Odd(f"A record has {len(inputs)} rows of input and {len(outputs)} of output")
+    return list(map(joined, outputs, inputs))
 
 
 def _time_of(record: dict[str, Any]) -> str:

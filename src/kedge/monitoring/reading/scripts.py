@@ -1,8 +1,8 @@
 """The scripts that a user hands in: what makes rows of a record, and what runs after the analysis.
 
 `preprocess_handler(inference_record)`, or with a second parameter for a logger, gives a dict, which is one row, a list
-of them, or nothing, which drops the record. Keys are columns, in their sorted order. `postprocess_handler()` runs at
-the end. They run as part of the job, in its sandbox.
+of them, the captured record itself, or nothing, which drops it. Keys are columns, in their sorted order.
+`postprocess_handler()` runs at the end. They run as part of the job, in its sandbox.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kedge.monitoring.reading.captured import rows_of
 from kedge.monitoring.reading.flattening import Row, flattened
 
 log = logging.getLogger("kedge.monitoring")
@@ -52,7 +53,9 @@ def rows(path: Path, records: Iterable[Any]) -> Iterator[Row]:
     for number, record in enumerate(records, 1):
         made = _run(path, f"failed at record {number}", partial(found, record, *more))
         for row in made if isinstance(made, list) else [made]:
-            if isinstance(row, dict):
+            if isinstance(row, InferenceRecord):
+                yield from _run(path, f"gave back record {number}, which has no rows", row.as_rows)
+            elif isinstance(row, dict):
                 if row:
                     yield {
                         str(key): each for key, each in sorted(flattened(_plain(row)).items(), key=lambda i: str(i[0]))
@@ -60,7 +63,7 @@ def rows(path: Path, records: Iterable[Any]) -> Iterator[Row]:
             elif row is not None:
                 raise ScriptFailed(
                     f"preprocess_handler of {path.name} gave {type(row).__name__} for record {number}; it has to give "
-                    "a dict, a list of dicts, or nothing."
+                    "a dict, a list of dicts, the record itself, or nothing."
                 )
 
 
@@ -146,6 +149,14 @@ class InferenceRecord:
 
     def as_dict(self) -> dict[str, Any]:
         return self.event_dict
+
+    def as_rows(self) -> list[Row]:
+        """As without a script. Raises Odd."""
+        sides = self.event_dict.get("captureData") or {}
+        return rows_of(sides.get("endpointOutput", sides.get("batchTransformOutput")), sides.get("endpointInput"))
+
+    def __repr__(self) -> str:
+        return f"InferenceRecord({self.event_dict})"
 
 
 def _side(held: Any) -> Side | None:
