@@ -227,6 +227,20 @@ def test_a_state_of_another_baseline_is_begun_anew_and_a_broken_one_is_the_reaso
         assert want in bad.message
 
 
+def test_where_the_baseline_has_no_times_it_is_said_that_no_season_is_known(series: Series, tmp_path: Path):
+    learned = Job(tmp_path / "learned")
+    learned.put("data.csv", rows(np.random.default_rng(1), 0, HOURS, 6_000))
+    assert learned.run() == 0
+    out = learned.root / "processing/output"
+    files = {f"baseline_{name}": str(out / f"{name}.json") for name in ("statistics", "constraints")}
+    for one, has_times in ((series, True), (Series(tmp_path / "timeless", files), False)):
+        job = one.run(0)
+        told = job.result("kedge_drift.json")
+        assert (told["baseline_in_order"], told["baseline_has_times"]) == (True, has_times)
+        page = (job.root / "processing/output/kedge_drift.html").read_text()
+        assert ("a season of the day or the week is not known" in page) == (not has_times)
+
+
 def test_a_baseline_of_aws_has_no_order_and_is_judged_all_the_same(series: Series, tmp_path: Path):
     document = json.loads(Path(series.environment["baseline_statistics"]).read_text())
     del document["kedge_segments"]

@@ -35,6 +35,11 @@ class Column:
     repeats: float = 1.0
     """How many rows tell as much as one."""
 
+    @property
+    def has_times(self) -> bool:
+        """Without them no season can be known."""
+        return not self.block_rows
+
 
 def column(values: ArrayLike, times_s: ArrayLike | None = None, kind: Kind = "numeric") -> Column:
     """The baseline's rows. times_s: of each row, in seconds since 1970; without them the rows are taken to be in order.

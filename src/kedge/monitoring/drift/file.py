@@ -38,6 +38,7 @@ def document(
             "series": len(judged.findings),
         },
         "baseline_in_order": known.in_order,
+        "baseline_has_times": any(column.has_times for column in known.columns.values()),
         "features": _features(known.columns, now.counts[ALL], judged, ALL),
     }
     if known.by:

@@ -58,12 +58,19 @@ def _headline(moved: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> st
 def _about(told: Mapping[str, Any]) -> str:
     window = told["window"]
     when = f"Window {window['start']} to {window['end']}, " if window else ""
-    order = (
-        ""
-        if told["baseline_in_order"]
-        else " The baseline says nothing of how its columns behave in time: rows are taken to be independent."
-    )
-    return f"{when}{told['rows']:,} rows.{order}"
+    return f"{when}{told['rows']:,} rows.{_of_time(told)}"
+
+
+def _of_time(told: Mapping[str, Any]) -> str:
+    """What the baseline does not know."""
+    if not told["baseline_in_order"]:
+        return " The baseline says nothing of how its columns behave in time: rows are taken to be independent."
+    if not told["baseline_has_times"]:
+        return (
+            " The baseline has no times, or less than a day of them: a season of the day or the week is not known, and"
+            " alerts as drift does. Make it of captured data, or name its column of times by kedge_time_column."
+        )
+    return ""
 
 
 def _size(feature: Mapping[str, Any]) -> float:
