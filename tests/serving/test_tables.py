@@ -92,6 +92,23 @@ def test_lists_of_json(body: bytes, want: list[Any]):
     assert np.array_equal(np.signbit(found), np.signbit(want))
 
 
+@pytest.mark.parametrize(
+    ("body", "want"),
+    [
+        (b"[1, 2]\n[3, null]\n", [[1, 2], [3, math.nan]]),
+        (b"\n [1]\r\n\n \t\n[-0.0] ", [[1], [-0.0]]),
+    ],
+)
+def test_lines_of_json(body: bytes, want: list[list[float]]):
+    np.testing.assert_array_equal(read(tables.from_json_lines(body)), want)
+
+
+@pytest.mark.parametrize("body", [b"", b"\n", b"[1,\n2]", b"[1] [2]", b"[1][2]", b"[1]\n[2, 3]", b"[[1]]", b"[]",
+                                  b"1\n2", b"[1]\n2", b'{"features": [1]}', b"[1]\n[", b"[1]\x0b\n[2]"])  # fmt: skip
+def test_what_are_no_plain_lines_of_json_is_left(body: bytes):
+    assert tables.from_json_lines(body) is None
+
+
 @pytest.mark.parametrize("row", ["+1", ".5", "1.", "01", "-", "e", "1e", "1e+", "0x1", "1_0", "nan", "1 2", "é",
                                  "1\x00", "\x0b1", '"1"', "true", "[", "1;2"])  # fmt: skip
 def test_what_is_no_plain_number_is_left(row: str):
@@ -121,7 +138,7 @@ def test_what_is_no_plain_csv_table_is_left(body: bytes):
     | st.binary(max_size=40).map(lambda b: b.decode("latin-1"))
 )
 def test_any_bytes_are_read_or_left(text: str):
-    for reader in (tables.from_csv, tables.from_json):
+    for reader in (tables.from_csv, tables.from_json, tables.from_json_lines):
         found = reader(text.encode())
         assert found is None or (len(found[0]) > 0 and len(found[0]) % (8 * max(found[1], 1)) == 0)
 

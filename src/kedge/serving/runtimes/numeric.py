@@ -53,6 +53,8 @@ def _of_table(numbers: bytearray, rows: int) -> Array:
 
 
 def from_json_lines(body: bytes, columns: Sequence[str] | None) -> Array | None:
+    if tables is not None and (found := tables.from_json_lines(body)) is not None:
+        return _of_table(*found)
     try:
         data = [orjson.loads(line) for line in body.split(b"\n") if line.strip()]
     except orjson.JSONDecodeError:

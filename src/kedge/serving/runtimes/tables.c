@@ -1,4 +1,4 @@
-/* Reads tables of numbers, as CSV and as JSON, into float64. What is anything else, or could be read in two ways, is
+/* Reads tables of numbers, as CSV, JSON and JSON Lines, into float64. What is anything else, or could be read in two ways, is
    left to `numeric` and `payload`: the answer is None then.
 
    Numbers are rounded as float() rounds them. Up to 19 digits are a whole number of 64 bits, which is multiplied or
@@ -267,28 +267,52 @@ static Py_ssize_t rows_of_json(Reader *self)
     return self->at == self->end ? rows : -1;
 }
 
+/* Lines of equally long lists of numbers; a blank line is none. The number of rows; 0 when it is not so. */
+static Py_ssize_t rows_of_json_lines(Reader *self)
+{
+    Py_ssize_t rows = 0, width = 0;
+    while (space(self) == '[') {
+        const char *const start = self->at++;
+        const double *const first = self->next;
+        if (!list(self) || memchr(start, '\n', (size_t)(self->at - start)) != NULL)
+            return 0;
+        while (*self->at == ' ' || *self->at == '\t' || *self->at == '\r')
+            self->at++;
+        if (self->at < self->end && *self->at != '\n')
+            return 0;
+        if (rows++ == 0)
+            width = self->next - first;
+        else if (self->next - first != width)
+            return 0;
+    }
+    return self->at == self->end ? rows : 0;
+}
+
 /* Of numbers there are at most as many as separators, and one. */
-static Py_ssize_t most_numbers(const char *at, const char *end, int json)
+static Py_ssize_t most_numbers(const char *at, const char *end, int lines)
 {
     Py_ssize_t count = 1;
     for (; at < end; at++)
-        count += (*at == ',') | (*at == '\n' && !json);
+        count += (*at == ',') | (*at == '\n' && lines);
     return count;
 }
 
-static PyObject *read_table(PyObject *body, int json)
+typedef Py_ssize_t Rows(Reader *);
+
+/* rows: gives their number, of which `least` is the least. */
+static PyObject *read_table(PyObject *body, int json, int lines, Rows *rows_of, Py_ssize_t least)
 {
     if (!PyBytes_CheckExact(body))
         Py_RETURN_NONE;
     const char *const text = PyBytes_AS_STRING(body), *const end = text + PyBytes_GET_SIZE(body);
     PyObject *numbers =
-        PyByteArray_FromStringAndSize(NULL, most_numbers(text, end, json) * (Py_ssize_t)sizeof(double));
+        PyByteArray_FromStringAndSize(NULL, most_numbers(text, end, lines) * (Py_ssize_t)sizeof(double));
     if (numbers == NULL)
         return NULL;
     double *const first = (double *)(void *)PyByteArray_AS_STRING(numbers);
     Reader reader = {text, end, first, json};
-    const Py_ssize_t rows = json ? rows_of_json(&reader) : csv(&reader);
-    if (rows < !json) {
+    const Py_ssize_t rows = rows_of(&reader);
+    if (rows < least) {
         Py_DECREF(numbers);
         Py_RETURN_NONE;
     }
@@ -302,17 +326,24 @@ static PyObject *read_table(PyObject *body, int json)
 static PyObject *from_csv(PyObject *module, PyObject *body)
 {
     (void)module;
-    return read_table(body, 0);
+    return read_table(body, 0, 1, csv, 1);
 }
 
 static PyObject *from_json(PyObject *module, PyObject *body)
 {
     (void)module;
-    return read_table(body, 1);
+    return read_table(body, 1, 0, rows_of_json, 0);
+}
+
+static PyObject *from_json_lines(PyObject *module, PyObject *body)
+{
+    (void)module;
+    return read_table(body, 1, 1, rows_of_json_lines, 1);
 }
 
 static PyMethodDef METHODS[] = {
-    {"from_csv", from_csv, METH_O, NULL}, {"from_json", from_json, METH_O, NULL}, {NULL, NULL, 0, NULL}};
+    {"from_csv", from_csv, METH_O, NULL}, {"from_json", from_json, METH_O, NULL},
+    {"from_json_lines", from_json_lines, METH_O, NULL}, {NULL, NULL, 0, NULL}};
 
 static PyModuleDef_Slot SLOTS[] = {{0, NULL}};
 

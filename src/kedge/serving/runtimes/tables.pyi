@@ -9,3 +9,6 @@ def from_json(body: bytes, /) -> Table | None:
 
     None for what is anything else.
     """
+
+def from_json_lines(body: bytes, /) -> Table | None:
+    """Lines of equally long lists of numbers; null is NaN, a blank line no row. None for what is anything else."""
