@@ -1,7 +1,9 @@
 """Programs answer as their models do; whoever answers otherwise is found out."""
 
+import gc
 import math
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -163,6 +165,19 @@ def test_large_calls_are_left_to_the_model_where_that_is_faster():
     for count, left in ((20, []), (21, [21])):
         assert np.allclose(answer(X[:count]), model.predict_proba(X[:count]), rtol=0, atol=1e-12)
         assert asked == left
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_was_read_is_not_kept_beside_what_runs(engine: str):
+    model = fitted("histograms")
+    read = of_sklearn.read(model, "predict_proba")
+    assert isinstance(read.head, Forest)
+    kept = [weakref.ref(array) for array in (read.head.feature, read.head.left, read.head.values)]
+    answer = run.compiled(read, model.predict_proba, engine)
+    del read
+    gc.collect()
+    assert [each() for each in kept] == [None] * 3
+    assert answer(X[:3]).shape == (3, 2)
 
 
 @pytest.mark.parametrize("name", ["histograms", "forest with gaps"])

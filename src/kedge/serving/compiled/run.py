@@ -7,6 +7,7 @@ some ten times as fast (docs/compiled.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ Function = Callable[[Array], Array]
 NATIVE, NUMPY = ENGINES = ("native", "numpy")
 CLOSE = 1e-6
 """Two outputs that differ by less decide no label: those rows are given to the model itself."""
+
+
+_NOTHING = Linear(np.empty((0, 0)), np.empty(0))
 
 
 class Elsewhere(Exception):
@@ -49,6 +53,8 @@ def compiled(
         head = _natively(program.head, _width_after(program))
     else:
         head = _with_numpy(program.head)
+    # A head holds what it walks in an order of its own; the arrays of a forest may be large.
+    program = replace(program, head=_NOTHING)
     check = _check_of(program)
     finish = _finish_of(program)
 
