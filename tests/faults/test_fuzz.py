@@ -117,6 +117,14 @@ class Asker:
     def __init__(self) -> None:
         self.outcomes: list[str] = []
 
+    def begun(self) -> None:
+        """No outcome, and it may come at any time."""
+        assert not self.outcomes
+
+    def told(self, samples: object) -> None:
+        """Nor is this."""
+        assert not self.outcomes
+
     def answered(self, head: dict[str, Any], body: bytes) -> None:
         assert type(body) is bytes
         self.outcomes.append("answered")
