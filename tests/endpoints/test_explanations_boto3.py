@@ -220,3 +220,35 @@ def test_an_endpoint_without_an_explainer_refuses_to_explain(explained: Explaine
     explained.sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="plain", WaiterConfig={"Delay": 1})
     with pytest.raises(ClientError, match="it has no explainer"):
         explained.ask("plain", "1,1,0", EnableExplanations="`true`")
+
+
+VARIANT = {"VariantName": "AllTraffic", "ModelName": "linear"}
+SIZED = {**VARIANT, "InstanceType": "ml.t2.medium", "InitialInstanceCount": 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/out"}}}, "an AsyncInferenceConfig"),
+        ({"ShadowProductionVariants": [{**SIZED, "VariantName": "Shadow"}]}, "ShadowProductionVariants"),
+        (
+            {"ProductionVariants": [{**VARIANT, "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 2}}]},
+            "variant AllTraffic, which is serverless",
+        ),
+        (
+            {
+                "ProductionVariants": [{key: SIZED[key] for key in SIZED if key != "ModelName"}],
+                "ExecutionRoleArn": "arn:aws:iam::000000000000:role/kedge-execution-role",
+            },
+            "variant AllTraffic, which has no model but inference components",
+        ),
+    ],
+)
+def test_only_answers_of_real_time_endpoints_are_explained(explained: Explained, given: dict[str, Any], says: str):
+    """The config is refused, as one with any other members that do not go together; the same without it is taken."""
+    request = {"EndpointConfigName": "not-explained", "ProductionVariants": [SIZED], **given}
+    with pytest.raises(ClientError, match=f"ExplainerConfig is given with {says}") as caught:
+        explained.sagemaker.create_endpoint_config(**request, ExplainerConfig={"ClarifyExplainerConfig": CSV})
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+    explained.sagemaker.create_endpoint_config(**request)
+    explained.sagemaker.delete_endpoint_config(EndpointConfigName="not-explained")

@@ -343,12 +343,16 @@ FEATURES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (
         {
             "ExplainerConfig": {
-                "ClarifyExplainerConfig": {"ShapConfig": {"ShapBaselineConfig": {"ShapBaseline": "0"}}}
+                "ClarifyExplainerConfig": {
+                    "ShapConfig": {
+                        "ShapBaselineConfig": {"ShapBaseline": "0"},
+                        "TextConfig": {"Language": "en", "Granularity": "token"},
+                    }
+                }
             },
-            "AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/out"}},
         },
         {},
-        "an ExplainerConfig and an AsyncInferenceConfig",
+        "has an ExplainerConfig. ShapConfig.TextConfig",
     ),
     ({"KmsKeyId": "k"}, {}, "KmsKeyId"),
     ({}, {"RoutingConfig": {"RoutingStrategy": "KV_AWARE"}}, "KV_AWARE"),

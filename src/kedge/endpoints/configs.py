@@ -12,7 +12,7 @@ from typing import Any
 from kedge.async_inference import config as asynchronous
 from kedge.call import Call
 from kedge.documents import Kind
-from kedge.endpoints import capture, changing, serverless, trial
+from kedge.endpoints import capture, changing, explaining, serverless, trial
 from kedge.endpoints.fleets import check_weight
 from kedge.endpoints.records import CONFIG_KIND
 from kedge.errors import ValidationFailed
@@ -60,6 +60,7 @@ def checked(request: Mapping[str, Any]) -> dict[str, Any]:
     capture.check(request.get("DataCaptureConfig"), request.get("Tags", []))
     trial.of_tags(request.get("Tags", []))
     asynchronous.check(request.get(asynchronous.MEMBER))
+    explaining.check(request)
     document = {member: request[member] for member in STORED if member in request}
     for member in ("ProductionVariants", "ShadowProductionVariants"):
         if member in document:
