@@ -141,3 +141,14 @@ def test_executions_of_a_minute_are_found_by_their_names(at_s: float, within_s: 
     minute_s = at_s // 60 * 60
     name = replace(execution(), scheduled_s=minute_s + within_s).name
     assert any(name.startswith(each) for each in minute_of("hourly", at_s))
+
+
+def test_nothing_else_lies_below_the_data():
+    at = "/opt/ml/processing/input"
+    for kind in ("DataQuality", "ModelExplainability"):
+        given = monitor(kind, input={"LocalPath": at}, config="s3://b/config/analysis_config.json")
+        request = analysis(given, Baseline("s3://b/constraints.json", state="s3://b/state.json"))
+        places = {each["InputName"]: each["S3Input"]["LocalPath"] for each in request["ProcessingInputs"]}
+        assert places.pop("endpoint_input_1") == f"{at}/wine/v/2026/01/09/12"
+        assert not [each for each in places.values() if each.startswith(f"{at}/")], places
+        assert request["Environment"]["analysis_config"] == "/opt/ml/processing/config/analysis_config.json"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.async_inference.conftest import until
-from tests.monitors.conftest import SNAKE, Monitors
+from tests.monitors.conftest import AT, SNAKE, Monitors
 
 HOURLY = "cron(0 * ? * * *)"
 NEVER = "cron(0 0 1 1 ? 2199)"
@@ -64,12 +64,16 @@ def test_a_job_definition_is_shown_as_it_was_given(monitors: Monitors, kind: str
         ("DataQuality", {"job": {"BatchTransformInput": {"DataCapturedDestinationS3Uri": "s3://b/x",
             "DatasetFormat": {"Csv": {}}, "LocalPath": "/opt/ml/processing/in"}}}, "one of EndpointInput and Batch"),
         ("ModelQuality", {"job": {"GroundTruthS3Input": {}}}, "ProblemType is not given"),
+        ("ModelBias", {"app": {"ConfigUri": "s3://b/c"}, "batch": True}, "neither InferenceAttribute nor"),
     ],
 )  # fmt: skip
 def test_a_job_definition_that_cannot_be_is_refused(monitors: Monitors, kind: str, given: dict[str, Any], said: str):
-    code, message = monitors.refused(
-        f"create_{SNAKE[kind]}_job_definition", **monitors.definition(kind, "refused", **given)
-    )
+    batch = given.pop("batch", False)
+    request = monitors.definition(kind, "refused", **given)
+    if batch:
+        source = {"DataCapturedDestinationS3Uri": "s3://b/x", "DatasetFormat": {"Csv": {}}, "LocalPath": AT}
+        request[f"{kind}JobInput"] = {"BatchTransformInput": source, "GroundTruthS3Input": {"S3Uri": "s3://b/t"}}
+    code, message = monitors.refused(f"create_{SNAKE[kind]}_job_definition", **request)
     assert (code, said in message) == ("ValidationException", True), message
 
 

@@ -169,10 +169,11 @@ def check(monitor: Monitor, members: Iterable[str]) -> None:
 
 
 def _check_batch(monitor: Monitor) -> None:
-    if monitor.of is MODEL_BIAS:
+    answers = [monitor.input.get(member) for member in ("InferenceAttribute", "ProbabilityAttribute")]
+    if monitor.of is MODEL_BIAS and not any(answers):
         raise ValidationFailed(
-            "BatchTransformInput is given, which this release of Kedge cannot do for ModelBias: the outputs of a "
-            "transform do not tell which of their columns were features."
+            "BatchTransformInput of ModelBias has neither InferenceAttribute nor ProbabilityAttribute; one has to say "
+            "where in an output, which has the features too, the answer is."
         )
     if monitor.of.merges and not monitor.ground_truth:
         raise ValidationFailed("GroundTruthS3Input.S3Uri is not given; with BatchTransformInput it has to be.")

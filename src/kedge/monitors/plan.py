@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from kedge.jobs.processing_plan import BELOW
 from kedge.monitors.kinds import MODEL_BIAS, MODEL_EXPLAINABILITY, MODEL_QUALITY
 from kedge.monitors.monitor import Monitor
 from kedge.monitors.records import Execution
@@ -134,6 +135,7 @@ def analysis_job(
     }  # fmt: skip
     for variable, (name, uri, folder_at) in brought.items():
         if uri:
+            folder_at = _beside(folder_at, at)
             inputs.append(_input(name, Source(uri, ""), folder_at))
             environment[variable] = f"{folder_at}/{uri.rpartition('/')[2]}"
     application: dict[str, Any] = {"ImageUri": monitor.image}
@@ -267,6 +269,11 @@ def _told(monitor: Monitor, capture_uri: str) -> dict[str, str]:
         told |= {"analysis_type": "MODEL_BIAS" if monitor.of.merges else "MODEL_EXPLAINABILITY"}
     told |= {variable: str(monitor.input.get(member, "")) for member, variable in _ATTRIBUTES.items()}
     return {name: value for name, value in told.items() if value}
+
+
+def _beside(folder_at: str, data_at: str) -> str:
+    """Not below the data, where it would be read as some of it."""
+    return f"{BELOW}/{folder_at.rpartition('/')[2]}" if folder_at.startswith(f"{data_at}/") else folder_at
 
 
 def _input(name: str, source: Source, at: str) -> dict[str, Any]:

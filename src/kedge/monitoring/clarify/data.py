@@ -68,11 +68,14 @@ def numbers(column: Sequence[Any]) -> npt.NDArray[np.float64] | None:
         return None
 
 
-def of_files(path: Path, config: Config) -> DataSet:
-    """Raises JobFailed and Unreadable."""
+def of_files(path: Path, config: Config, *, header: bool = False) -> DataSet:
+    """header: files of CSV are known to have one, whatever it says; else their first line tells.
+
+    Raises JobFailed and Unreadable.
+    """
     notes = Notes()
     by_path = config.dataset_type == LINES and config.features
-    columns = _lines(path, config, notes) if by_path else _table(path, config, notes)
+    columns = _lines(path, config, notes) if by_path else _table(path, config, notes, header=header)
     data = DataSet(columns, notes=notes)
     if not data.rows:
         raise JobFailed(nothing.reason(f"no row was found below {path}", notes.left_out, notes.told()))
@@ -83,13 +86,13 @@ def of_files(path: Path, config: Config) -> DataSet:
     return data
 
 
-def _table(path: Path, config: Config, notes: Notes) -> dict[str, list[Any]]:
+def _table(path: Path, config: Config, notes: Notes, *, header: bool) -> dict[str, list[Any]]:
     names: Sequence[str] | None = config.headers or None
     form = {CSV: source.CSV, LINES: source.JSON, PARQUET: source.PARQUET}[config.dataset_type]
-    header = False
+    given = header
     if form == source.CSV:
         first = _first(path)
-        header = _has_header(first, config.headers)
+        header = header or _has_header(first, config.headers)
         if not header and not names:
             names = [f"column_{place}" for place in range(len(first))]
     columns: dict[str, list[Any]] = {}
@@ -106,6 +109,8 @@ def _table(path: Path, config: Config, notes: Notes) -> dict[str, list[Any]]:
         raise JobFailed(
             f"The data set has {len(columns)} columns, and headers of analysis_config.json has {len(names)}."
         )
+    if given and names and len(columns) == len(names) and not set(columns) <= set(names):
+        return dict(zip(names, columns.values(), strict=True))  # called otherwise than in the configuration
     order = [name for name in names or () if name in columns]
     return {name: columns[name] for name in (*order, *(each for each in columns if each not in order))}
 
@@ -176,6 +181,31 @@ def _columns(rows: list[list[Any]], names: Sequence[str], notes: Notes, *beside:
     return {name: [rows[row][place] for row in kept] for place, name in enumerate(names)}
 
 
+def _features(record: dict[str, Any], attribute: str | None, answers: Sequence[str | None]) -> list[Any]:
+    """Rows of the request; of a batch transform, of its outputs without the answers, which JoinSource puts behind the
+    inputs. Raises Odd."""
+    if OUTPUTS[1] not in record["captureData"]:
+        return merged_records.rows(merged_records.side(record, (INPUT,)), attribute)
+    side = record["captureData"][OUTPUTS[1]]
+    document = merged_records.parsed(side)
+    found: list[Any]
+    if isinstance(document, merged_records.Table):
+        found = [_without(row, answers) for row in document]
+    elif attribute or not isinstance(document, dict):
+        return merged_records.rows(side, attribute)
+    else:
+        found = [{name: value for name, value in document.items() if name not in answers}]
+    if not all(found):
+        raise Odd("an output has no features: the transform has to join its inputs (DataProcessing.JoinSource Input)")
+    return found
+
+
+def _without(row: Sequence[str], answers: Sequence[str | None]) -> list[str]:
+    """answers: where they are, as positions."""
+    places = {int(each) for each in answers if each is not None and each.isdigit()}
+    return [value for place, value in enumerate(row) if place not in places]
+
+
 def of_records(path: Path, config: Config, environment: Mapping[str, str], *, merged: bool) -> DataSet:
     """A window of a monitor: features of the requests, answers, and the labels of merged records. Raises JobFailed."""
     notes = Notes()
@@ -189,7 +219,7 @@ def of_records(path: Path, config: Config, environment: Mapping[str, str], *, me
     window = environment.get("start_time", ""), environment.get("end_time", "")
     for record in merged_records.records(path, notes, *window):
         try:
-            found = merged_records.rows(merged_records.side(record, (INPUT,)), features)
+            found = _features(record, features, (said_at, score_at))
             truths, answers, scores = [None] * len(found), [None] * len(found), [None] * len(found)
             if merged:
                 truth = record.get("groundTruthData")

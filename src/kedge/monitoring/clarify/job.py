@@ -15,7 +15,7 @@ import orjson
 from kedge.monitoring.bias import files as bias_files
 from kedge.monitoring.bias.columns import BadColumn
 from kedge.monitoring.clarify import bias, explain, report
-from kedge.monitoring.clarify.config import BadConfig, Config, read
+from kedge.monitoring.clarify.config import CSV, LINES, PARQUET, BadConfig, Config, read
 from kedge.monitoring.clarify.data import DataSet, of_files, of_records
 from kedge.monitoring.clarify.predicting import Invoke, Model, PredictionFailed
 from kedge.monitoring.clarify.shadow import reached
@@ -94,7 +94,17 @@ def _data(container: Places, config: Config) -> DataSet:
     path = path or container.given("dataset_source", _DATA[0] if form is None else _DATA[1])
     if form is not None and form.name in (source.CAPTURED, source.MERGED):
         return of_records(path, config, environment, merged=form.name == source.MERGED)
-    return of_files(path, config)
+    if form is None:
+        return of_files(path, config)
+    return of_files(path, _delivered(config, form, environment), header=form.header)
+
+
+def _delivered(config: Config, form: source.Format, environment: Mapping[str, str]) -> Config:
+    """For inputs of batch transforms: they are as their monitor says, and have no label, as a training set has."""
+    kind = {source.CSV: CSV, source.JSON: LINES, source.PARQUET: PARQUET}[form.name]
+    headers = tuple(each for place, each in enumerate(config.headers) if config.label not in (each, place))
+    features = environment.get("features_attribute") or config.features
+    return replace(config, dataset_type=kind, features=features, headers=headers, label=None)
 
 
 def _located(config: Config, environment: Mapping[str, str]) -> Config:
