@@ -25,3 +25,10 @@ def test_sdk_3(machine, artifacts, what):
 def test_monitors(machine, sdk):
     """All four over http. Over https the one that a user begins with: the SDK waits five seconds between two looks."""
     machine.program(f"sagemaker-{sdk}", "monitors", sdk, "all" if machine.scheme == "http" else "data")
+
+
+@pytest.mark.parametrize("sdk", ["2", "3"])
+def test_monitors_of_batch_transforms(machine, sdk):
+    if machine.scheme == "https":
+        pytest.skip("The calls are those of the monitors of endpoints, which are made over https too.")
+    machine.program(f"sagemaker-{sdk}", "monitors", sdk, "batches")

@@ -1,5 +1,6 @@
-"""Monitors by the SageMaker Python SDK: baseline, schedule, execution, violations. Arguments: 2 or 3; "data" or "all".
+"""Monitors by the SageMaker Python SDK: baseline, schedule, execution, violations.
 
+Arguments: 2 or 3; "data", "all" or "batches".
 What an endpoint captured in hours before is put where capture puts it, so that nothing waits for an hour to pass.
 """
 
@@ -31,7 +32,7 @@ def transform_fn(model, data, content_type, accept):
 session = Session()
 client = session.sagemaker_client
 bucket = session.default_bucket()
-name = f"watched-{SDK}-{client.meta.endpoint_url.split(':')[0]}"
+name = f"watched-{SDK}-{WHAT}-{client.meta.endpoint_url.split(':')[0]}"
 machine = {
     "role": ROLE, "instance_count": 1, "instance_type": "ml.m5.large", "volume_size_in_gb": 1,
     "max_runtime_in_seconds": 600, "sagemaker_session": session,
@@ -98,7 +99,11 @@ def ended(monitor):
 def found(monitor):
     """Its violations, by what the SDK reads; then schedule and job definition go."""
     violations = ended(monitor).constraint_violations().body_dict["violations"]
+    until = time.monotonic() + 30
     summary = monitor.describe_schedule()["LastMonitoringExecutionSummary"]
+    while summary["MonitoringExecutionStatus"] == "InProgress" and time.monotonic() < until:
+        time.sleep(0.2)  # its job is over, and that is about to be noted
+        summary = monitor.describe_schedule()["LastMonitoringExecutionSummary"]
     assert summary["MonitoringExecutionStatus"] == ("CompletedWithViolations" if violations else "Completed"), summary
     monitor.stop_monitoring_schedule()
     monitor.delete_monitoring_schedule()
@@ -163,8 +168,11 @@ def quality():
     assert "accuracy" in {each["metric_name"] for each in found(monitor)}
 
 
-def clarified(kind, config, **more):
-    """Of the two Clarify monitors: the constraints are what their baselining job has found."""
+def clarified(kind, config, batch=None, **more):
+    """Of the two Clarify monitors: the constraints are what their baselining job has found.
+
+    batch: a BatchTransformInput to look at, instead of the endpoint.
+    """
     monitor = kind(**machine)
     given = put("clarify.csv", "".join(f"{first},{second},{label}\n" for first, second, label in rows))
     source = clarify.DataConfig(
@@ -185,33 +193,92 @@ def clarified(kind, config, **more):
             raise
     # The threshold alone, as AWS's documentation has it: the model's only number is the probability.
     answers = monitors.EndpointInput(name, "/opt/ml/processing/input/endpoint", probability_threshold_attribute=0.5)
+    watched = {"endpoint_input": answers} if batch is None else {"batch_transform_input": batch}
+    of = "endpoint" if batch is None else "batch"
     monitor.create_monitoring_schedule(
-        endpoint_input=answers,
         output_s3_uri=f"s3://{bucket}/{name}/reports",
-        monitor_schedule_name=f"{name}-{kind.__name__}",
+        monitor_schedule_name=f"{name}-{of}-{kind.__name__}",
+        **watched,
         **more,
         **once,
     )
     return found(monitor)
 
 
+BIAS = {
+    "bias_config": clarify.BiasConfig(
+        label_values_or_threshold=[1], facet_name="second", facet_values_or_threshold=[2]
+    ),
+    "model_predicted_label_config": clarify.ModelPredictedLabelConfig(probability_threshold=0.5),
+}
+REASONS = {"explainability_config": clarify.SHAPConfig(baseline=[[0, 0]], num_samples=8, agg_method="mean_abs")}
+
+
 def bias():
-    facets = clarify.BiasConfig(label_values_or_threshold=[1], facet_name="second", facet_values_or_threshold=[2])
-    config = {
-        "bias_config": facets,
-        "model_predicted_label_config": clarify.ModelPredictedLabelConfig(probability_threshold=0.5),
-    }
     truth = {"ground_truth_input": f"s3://{bucket}/{name}/truth"}
-    assert isinstance(clarified(monitors.ModelBiasMonitor, config, **truth), list)
+    assert isinstance(clarified(monitors.ModelBiasMonitor, BIAS, **truth), list)
 
 
 def reasons():
-    shap = clarify.SHAPConfig(baseline=[[0, 0]], num_samples=8, agg_method="mean_abs")
-    assert clarified(monitors.ModelExplainabilityMonitor, {"explainability_config": shap}) == []
+    assert clarified(monitors.ModelExplainabilityMonitor, REASONS) == []
+
+
+def batches():
+    """All four once more, of a batch transform whose outputs hold their inputs."""
+    time_of = f"{hour:%Y-%m-%dT%H:%M:%SZ}"
+    answered = [(first, second, 0.9 if label else 0.1) for first, second, label in rows]
+    put("batch/rows.csv", "".join(f"{first},{second}\n" for first, second, _ in rows))
+    outputs = (",".join(map(str, (*row, f"row-{number}", time_of))) for number, row in enumerate(answered))
+    put("batch/rows.csv.out", "\n".join(outputs))
+    for side, file in (("input", "rows.csv"), ("output", "rows.csv.out")):
+        manifest = json.dumps([{"prefix": f"s3://{bucket}/{name}/batch/"}, file])
+        put(f"transformed/{side}/{hour:%Y/%m/%d/%H}/manifest.json", manifest)
+    truth = (
+        json.dumps({"groundTruthData": {"data": str(label)}, "eventMetadata": {"eventId": f"row-{number}"}})
+        for number, (_, _, label) in enumerate(rows)
+    )
+    put(f"batch-truth/{hour:%Y/%m/%d/%H}/a.jsonl", "\n".join(truth))
+    labels = {"ground_truth_input": f"s3://{bucket}/{name}/batch-truth"}
+
+    def given(**attributes):
+        return monitors.BatchTransformInput(
+            f"s3://{bucket}/{name}/transformed",
+            "/opt/ml/processing/input",
+            monitors.MonitoringDatasetFormat.csv(header=False),
+            **attributes,
+        )
+
+    answers = {"probability_attribute": "2", "probability_threshold_attribute": 0.5}
+    monitor = monitors.DefaultModelMonitor(**machine)
+    monitor.create_monitoring_schedule(
+        batch_transform_input=given(),
+        output_s3_uri=f"s3://{bucket}/{name}/reports",
+        monitor_schedule_name=f"{name}-batch-data",
+        **once,
+    )
+    assert ended(monitor).statistics().body_dict["dataset"]["item_count"] == len(rows)
+    monitor.stop_monitoring_schedule()
+    monitor.delete_monitoring_schedule()
+    monitor = monitors.ModelQualityMonitor(**machine)
+    monitor.create_monitoring_schedule(
+        batch_transform_input=given(**answers),
+        problem_type="BinaryClassification",
+        output_s3_uri=f"s3://{bucket}/{name}/reports",
+        monitor_schedule_name=f"{name}-batch-quality",
+        **labels,
+        **once,
+    )
+    counted = ended(monitor).statistics().body_dict["binary_classification_metrics"]
+    assert counted["accuracy"]["value"] == 1.0, counted
+    monitor.stop_monitoring_schedule()
+    monitor.delete_monitoring_schedule()
+    assert clarified(monitors.ModelBiasMonitor, BIAS, given(**answers), **labels) == []
+    assert clarified(monitors.ModelExplainabilityMonitor, REASONS, given()) == []
 
 
 serve()
-for scenario in (data,) if WHAT == "data" else (data, quality, bias, reasons):
+scenarios = {"data": (data,), "all": (data, quality, bias, reasons), "batches": (batches,)}
+for scenario in scenarios[WHAT]:
     print(scenario.__name__, flush=True)
     scenario()
 client.delete_endpoint(EndpointName=name)
