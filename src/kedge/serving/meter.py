@@ -329,12 +329,6 @@ class Meter:
         return cell
 
 
-def _told(
-    account: str, region: str, endpoint: str, variant: str, name: str, unit: str, values: Any, feature: str = ""
-) -> Told:
-    return Told(VariantPlace(account, region, endpoint, variant), name, unit, Sketch.from_json(values), feature)
-
-
 def _feature(each: Told) -> list[str]:
     return [each.feature] if each.feature else []
 
