@@ -217,7 +217,8 @@ class Server:
                 raise RuntimeError(f"{name} is {found['EndpointStatus']}: {found.get('FailureReason', '')}")
             time.sleep(0.05)
         deadline = time.monotonic() + _COMPILED_S
-        while ":" not in _resolved_image(sagemaker.describe_endpoint(EndpointName=name)):
+        # Of a script nothing is said, as it is never compiled.
+        while what.runtime != "script" and ":" not in _resolved_image(sagemaker.describe_endpoint(EndpointName=name)):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{name} is still being compiled after {_COMPILED_S:.0f} s; is the machine busy?")
             time.sleep(0.2)
