@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +18,7 @@ from kedge.compute.processes import LocalEngine
 from kedge.config import SettingError, Settings, header_pairs
 from kedge.endpoints import routing
 from kedge.endpoints.records import COMPONENT, KIND
+from kedge.errors import ServiceError
 from kedge.home import Home
 from kedge.logs import controller as logs_controller
 from kedge.logs import operations as log_operations
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
     from kedge.metrics.exporting import Exporting
 
 METERING_THREADS = 2
+
+log = logging.getLogger(__name__)
 
 
 class Telemetry:
@@ -161,7 +166,11 @@ class Telemetry:
         return None
 
     async def _follow_output(self) -> float | None:
-        due_s = await asyncio.to_thread(self._follower.step)
+        try:
+            due_s = await asyncio.to_thread(self._follower.step)
+        except (ServiceError, sqlite3.Error) as error:  # such as a full disk
+            log.error("what instances write cannot be kept, and is read again: %s", error)
+            return None
         return self._follower.period_s if due_s is None else due_s
 
 
