@@ -77,7 +77,9 @@ def rang(kedge: Any) -> bool:
 
 def test_one_is_asked_for_by_hand_and_stopped(went: dict[str, Any], kedge_server: Any):
     begun = json.loads(command(kedge_server, "retrain", QUALITY, "--no-wait", "--json"))["name"]
-    until(lambda: "Training" in command(kedge_server, "status", QUALITY), "its training", 90)
+    # On a busy machine the training may be over before it is seen.
+    goes_on = ("Training", "Deploying")
+    until(lambda: any(each in command(kedge_server, "status", QUALITY) for each in goes_on), "its training", 90)
     assert f"The retraining {begun} goes on" in command(kedge_server, "retrain", QUALITY, code=1)
     assert f"{begun}: Stopped" in command(kedge_server, "retrain", QUALITY, "--stop")
     assert "No retraining" in command(kedge_server, "retrain", QUALITY, "--stop", code=1)
