@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
@@ -108,9 +109,11 @@ async def run(
         try:
             due_s = await step()
             pause_s = 0.0
-        except Exception:
+        except Exception as error:
             pause_s = min(longest_back_off_s, max(0.1, pause_s * 2))
-            log.exception("%s: step failed; next try in %.1f s", name, pause_s)
+            # Where a store is not available, such as on a full disk, what it says is all there is to know.
+            trace = not isinstance(error, ServiceError | sqlite3.OperationalError)
+            log.error("%s: step failed: %s; next try in %.1f s", name, error, pause_s, exc_info=trace)
             await clock.sleep(pause_s)
             continue
         await wake.changed_since(seen, period_s if due_s is None else due_s)

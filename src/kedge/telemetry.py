@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,7 +16,6 @@ from kedge.compute.processes import LocalEngine
 from kedge.config import SettingError, Settings, header_pairs
 from kedge.endpoints import routing
 from kedge.endpoints.records import COMPONENT, KIND
-from kedge.errors import ServiceError
 from kedge.home import Home
 from kedge.logs import controller as logs_controller
 from kedge.logs import operations as log_operations
@@ -46,8 +43,6 @@ if TYPE_CHECKING:
     from kedge.metrics.exporting import Exporting
 
 METERING_THREADS = 2
-
-log = logging.getLogger(__name__)
 
 
 class Telemetry:
@@ -166,11 +161,7 @@ class Telemetry:
         return None
 
     async def _follow_output(self) -> float | None:
-        try:
-            due_s = await asyncio.to_thread(self._follower.step)
-        except (ServiceError, sqlite3.Error) as error:  # such as a full disk
-            log.error("what instances write cannot be kept, and is read again: %s", error)
-            return None
+        due_s = await asyncio.to_thread(self._follower.step)
         return self._follower.period_s if due_s is None else due_s
 
 
